@@ -1,0 +1,119 @@
+package ambient
+
+import (
+	"strconv"
+	"strings"
+)
+
+// A Cap is the number of a capability, as in capabilities(7): bit Cap of a
+// kernel mask. Valid numbers are 0 to MaxCap.
+type Cap uint8
+
+// MaxCap is the highest number that fits the kernel's 64-bit masks. Which
+// ones a kernel knows, it has to be asked.
+const MaxCap Cap = 63
+
+// The capabilities that caplaunch itself speaks of.
+const (
+	CapSetGID         Cap = 6
+	CapSetUID         Cap = 7
+	CapSetPCap        Cap = 8
+	CapNetBindService Cap = 10
+	CapNetRaw         Cap = 13
+)
+
+// table holds the names of capabilities(7) in the order of their numbers,
+// with the Linux version that brought those younger than 2.6.25, the first
+// with 64-bit masks.
+var table = [...]struct{ name, since string }{
+	{"chown", ""}, {"dac_override", ""}, {"dac_read_search", ""}, {"fowner", ""},
+	{"fsetid", ""}, {"kill", ""}, {"setgid", ""}, {"setuid", ""},
+	{"setpcap", ""}, {"linux_immutable", ""}, {"net_bind_service", ""}, {"net_broadcast", ""},
+	{"net_admin", ""}, {"net_raw", ""}, {"ipc_lock", ""}, {"ipc_owner", ""},
+	{"sys_module", ""}, {"sys_rawio", ""}, {"sys_chroot", ""}, {"sys_ptrace", ""},
+	{"sys_pacct", ""}, {"sys_admin", ""}, {"sys_boot", ""}, {"sys_nice", ""},
+	{"sys_resource", ""}, {"sys_time", ""}, {"sys_tty_config", ""}, {"mknod", ""},
+	{"lease", ""}, {"audit_write", ""}, {"audit_control", ""}, {"setfcap", ""},
+	{"mac_override", ""}, {"mac_admin", ""}, {"syslog", "2.6.37"}, {"wake_alarm", "3.0"},
+	{"block_suspend", "3.5"}, {"audit_read", "3.16"}, {"perfmon", "5.8"}, {"bpf", "5.8"},
+	{"checkpoint_restore", "5.9"},
+}
+
+// Named reports how many capabilities, counted from 0, this binary has names
+// for.
+func Named() int { return len(table) }
+
+// String is the name in lower case without "cap_", or the number of a
+// capability that is newer than this binary.
+func (c Cap) String() string {
+	if int(c) < len(table) {
+		return table[c].name
+	}
+	return strconv.Itoa(int(c))
+}
+
+// Since is the Linux version that brought the capability, or "" when that is
+// older than every kernel that can run this binary, or not known.
+func (c Cap) Since() string {
+	if int(c) < len(table) {
+		return table[c].since
+	}
+	return ""
+}
+
+// ParseCap reads a name in any case, with or without "cap_", or a number from
+// 0 to 63. The error is an *UnknownCapError.
+func ParseCap(s string) (Cap, error) {
+	name := strings.ToLower(s)
+	if n, err := strconv.ParseUint(name, 10, 8); err == nil && n <= uint64(MaxCap) && name[0] != '+' {
+		if strconv.FormatUint(n, 10) == name {
+			return Cap(n), nil
+		}
+	}
+	name = strings.TrimPrefix(name, "cap_")
+	for c := range table {
+		if table[c].name == name {
+			return Cap(c), nil
+		}
+	}
+	return 0, newUnknownCapError(s)
+}
+
+// near is the known name that differs from name by the fewest edits, or ""
+// when none is close enough to be what was meant.
+func near(name string) string {
+	best, most := "", 1+len(name)/4
+	for c := range table {
+		if d := distance(name, table[c].name, most); d <= most {
+			best, most = table[c].name, d-1
+		}
+	}
+	return best
+}
+
+// distance counts the single-character edits and swaps of neighbours that
+// turn a into b (optimal string alignment), and gives up above limit.
+func distance(a, b string, limit int) int {
+	if d := len(a) - len(b); d > limit || -d > limit {
+		return limit + 1
+	}
+	prev2, prev, cur := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range prev {
+		prev[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		cur[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			cur[j] = min(prev[j]+1, cur[j-1]+1, prev[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				cur[j] = min(cur[j], prev2[j-2]+1)
+			}
+		}
+		prev2, prev, cur = prev, cur, prev2
+	}
+	return prev[len(b)]
+}
