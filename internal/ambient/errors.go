@@ -183,10 +183,19 @@ func (e *UnexpectedCapabilityError) Set() Set {
 
 func (e *UnexpectedCapabilityError) Error() string {
 	var parts []string
+	var last SetMask
 	for _, x := range e.Stray {
-		parts = append(parts, fmt.Sprintf("%v (%d) in %v", x.Cap, x.Cap, x.In))
+		if x.In != last && last != 0 {
+			parts[len(parts)-1] += " in " + last.String()
+		}
+		last = x.In
+		name := fmt.Sprintf("%v (%d)", x.Cap, uint8(x.Cap))
+		if x.Cap.String() == fmt.Sprint(uint8(x.Cap)) {
+			name = fmt.Sprint(uint8(x.Cap))
+		}
+		parts = append(parts, name)
 	}
-	return fmt.Sprintf("more was granted than allowed: %s; the allowlist is %v", strings.Join(parts, ", "), e.Allow)
+	return fmt.Sprintf("more was granted than allowed: %s in %v; the allowlist is %v", strings.Join(parts, ", "), last, e.Allow)
 }
 
 // Is makes errors.Is(err, ErrUnexpectedCapability) true.

@@ -265,7 +265,9 @@ func TestAcceptedPlanEndsInThePromise(t *testing.T) {
 			switched++
 		}
 		s := p.AfterExec
-		bad := func(why string) { t.Fatalf("%s\nstart %+v\nrequest %+v\nsteps %v\nafter %+v", why, now, req, p.Steps, s) }
+		bad := func(why string) {
+			t.Fatalf("%s\nstart %+v\nrequest %+v\nsteps %v\nafter %+v", why, now, req, p.Steps, s)
+		}
 		switch required := req.Required.On(host); {
 		case s.Permitted != p.Given || s.Effective != p.Given || s.Inheritable != p.Given || s.Ambient != p.Given:
 			bad("permitted, effective, inheritable and ambient are not what was given")

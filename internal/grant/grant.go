@@ -132,8 +132,7 @@ func yesNo(b bool) string {
 // Drop says, on one line, how to take capabilities away again.
 func Drop(p Place, stray ambient.Set) string {
 	drop := strings.Join(upper(stray, "--cap-drop="), " ")
-	add := strings.Join(upper(stray, "--cap-add="), " ")
-	engine := fmt.Sprintf("run %s, without %s and --privileged", drop, add)
+	engine := fmt.Sprintf("run %s, and no --cap-add or --privileged that brings it back", drop)
 	kubernetes := fmt.Sprintf("securityContext: {privileged: false, capabilities: {drop: [%s]}}, and none of them in add", strings.Join(upper(stray, ""), ", "))
 	systemd := "CapabilityBoundingSet=~" + strings.Join(upper(stray, "CAP_"), " ") + ", and none of them in AmbientCapabilities="
 	switch p {

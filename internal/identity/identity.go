@@ -132,11 +132,12 @@ func parseName(s string) (Name, Problem) {
 		}
 		return Name{Text: s, ID: uint32(n), Numeric: true}, ""
 	}
-	if _, err := strconv.ParseInt(s, 0, 64); err == nil || isRange(err) {
-		return Name{}, NotDecimal
-	}
-	if _, err := strconv.ParseFloat(s, 64); err == nil || isRange(err) {
-		return Name{}, NotDecimal
+	if strings.ContainsRune("+-.0123456789", rune(s[0])) {
+		_, err := strconv.ParseInt(s, 0, 64)
+		_, err2 := strconv.ParseFloat(s, 64)
+		if err == nil || err2 == nil || isRange(err) || isRange(err2) {
+			return Name{}, NotDecimal
+		}
 	}
 	odd := func(r rune) bool { return r <= ' ' || r == 0x7f || r == unicode.ReplacementChar || unicode.IsSpace(r) }
 	if s[0] == '+' || s[0] == '-' || len(s) > 255 || strings.ContainsFunc(s, odd) || strings.ContainsAny(s, ":,/") {

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package linux is the real kernel behind ambient.Kernel, and the only door to
 // it: writes go through psx and so reach every thread of the process, as
 // nptl(7) wants it and AllThreadsSyscall does it; reads are raw and look at

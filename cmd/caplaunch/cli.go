@@ -1,0 +1,232 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/caplaunch/caplaunch/internal/ambient"
+)
+
+// grammar is the command line in front of the first "--". What follows it
+// belongs to the program, and kong never sees it.
+type grammar struct {
+	Run     runCmd     `cmd:"" default:"withargs" help:"Launch PROGRAM with the asked-for capabilities; the default."`
+	Explain explainCmd `cmd:"" help:"Say what run would do, and change nothing."`
+	Check   checkCmd   `cmd:"" help:"Fail when more capabilities were granted than a list allows."`
+	Show    showCmd    `cmd:"" help:"Print the identity and the capability sets of a process."`
+	Install installCmd `cmd:"" help:"Copy this binary to a path, as an init container does."`
+	Version versionCmd `cmd:"" help:"Print version, commit, Go version and platform."`
+}
+
+// output says how caplaunch's own lines look.
+type output struct {
+	Quiet     bool   `short:"q" env:"CAPLAUNCH_QUIET" group:"output" help:"Print errors only."`
+	Verbose   bool   `short:"v" env:"CAPLAUNCH_VERBOSE" group:"output" help:"Print the plan too, step by step."`
+	LogFormat string `enum:"text,json" default:"text" placeholder:"text|json" env:"CAPLAUNCH_LOG_FORMAT" group:"output" help:"How caplaunch's own lines look."`
+}
+
+// launchFlags are the flags that run and explain share. A pointer tells a flag
+// that is empty from one that is not there.
+type launchFlags struct {
+	Caps          []string `short:"c" sep:"none" placeholder:"LIST" env:"CAPLAUNCH_CAPS" group:"caps" help:"Capabilities that PROGRAM must have. If one cannot be given, nothing runs (exit 77)."`
+	OptionalCaps  []string `short:"o" sep:"none" placeholder:"LIST" env:"CAPLAUNCH_OPTIONAL_CAPS" group:"caps" help:"Capabilities that it gets if they can be had; all means whatever there is."`
+	Bounding      string   `enum:"keep,drop" default:"keep" placeholder:"keep|drop" env:"CAPLAUNCH_BOUNDING" group:"caps" help:"drop also cuts the bounding set to the given ones (needs SETPCAP)."`
+	AllowNewPrivs bool     `env:"CAPLAUNCH_ALLOW_NEW_PRIVS" group:"caps" help:"Do not set no_new_privs."`
+	StripFileCaps bool     `env:"CAPLAUNCH_STRIP_FILE_CAPS" group:"caps" help:"Run an in-memory copy of PROGRAM, which has no file capabilities and no set-id bits."`
+
+	User       *string  `short:"u" placeholder:"USER[:GROUP]" env:"CAPLAUNCH_USER" group:"who" help:"Who PROGRAM runs as: names or numbers."`
+	Groups     []string `sep:"none" placeholder:"LIST" env:"CAPLAUNCH_GROUPS" group:"who" help:"Supplementary groups, in place of the default."`
+	KeepGroups bool     `group:"who" help:"Keep the supplementary groups received, less gid 0."`
+	NonRoot    string   `enum:"refuse,keep" default:"refuse" placeholder:"refuse|keep" env:"CAPLAUNCH_NON_ROOT" group:"who" help:"When started as another non-root user and unable to switch: refuse, or run as it is."`
+	KeepEnv    bool     `group:"who" help:"Do not set HOME, USER, LOGNAME."`
+
+	Allow  []string `sep:"none" placeholder:"LIST" env:"CAPLAUNCH_ALLOW" group:"allow" help:"Refuse to start (exit 78) when anything outside LIST was granted."`
+	Strict bool     `env:"CAPLAUNCH_STRICT" group:"allow" help:"The same, with what was asked for and what the launch needs."`
+	Sets   []string `sep:"none" placeholder:"LIST" env:"CAPLAUNCH_SETS" group:"allow" help:"The sets looked at: permitted, effective, inheritable, ambient (the default), bounding."`
+
+	IgnoreSignals []string `sep:"none" placeholder:"LIST" env:"CAPLAUNCH_IGNORE_SIGNALS" group:"process" help:"Signals that PROGRAM starts with ignored."`
+	Stdio         string   `enum:"auto,keep" default:"auto" placeholder:"auto|keep" env:"CAPLAUNCH_STDIO" group:"process" help:"auto hands pipes and terminals over to the new user, so that /dev/stdout can be opened."`
+}
+
+type runCmd struct {
+	launchFlags
+	output
+}
+
+const description = `Moves granted capabilities into the ambient set, drops to a user with them kept, and becomes PROGRAM: no file capabilities, no parent left behind.`
+
+var groups = []kong.Group{
+	{Key: "caps", Title: "Capabilities:"},
+	{Key: "who", Title: "Identity:"},
+	{Key: "allow", Title: "Allowlist:"},
+	{Key: "process", Title: "Process:"},
+	{Key: "output", Title: "Output:"},
+}
+
+// A usageError is a command line that cannot be understood.
+type usageError struct {
+	err  error
+	hint string
+}
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+// ExitStatus is 125.
+func (*usageError) ExitStatus() int { return ambient.ExitFailure }
+
+func usagef(hint, format string, args ...any) error {
+	return &usageError{err: fmt.Errorf(format, args...), hint: hint}
+}
+
+const helpHint = "caplaunch --help shows the flags"
+
+// split cuts args at the first "--". Without one, after is nil.
+func split(args []string) (before, after []string) {
+	if i := slices.Index(args, "--"); i >= 0 {
+		return args[:i], args[i+1:]
+	}
+	return args, nil
+}
+
+// errHelp says that the help was printed, and that this was all.
+var errHelp = errors.New("help")
+
+// parse reads the words before "--" with kong. Help goes to out. The error is a
+// *usageError or errHelp.
+func parse(args []string, hasProgram bool, out io.Writer) (*grammar, *kong.Context, error) {
+	var g grammar
+	var help bytes.Buffer
+	exited := false
+	k, err := kong.New(&g, kong.Name("caplaunch"), kong.Description(description),
+		kong.Writers(&help, &help), kong.Exit(func(int) { exited = true; panic(errHelp) }),
+		kong.ExplicitGroups(groups), kong.Help(printHelp),
+		kong.ValueFormatter(func(v *kong.Value) string { return v.Help }))
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, err := parseOrHelp(k, args)
+	if exited {
+		if _, err := help.WriteTo(out); err != nil {
+			return nil, nil, err
+		}
+		return nil, nil, errHelp
+	}
+	launches := len(args) == 0 || !isCommand(k, args[0]) || args[0] == "run" || args[0] == "explain"
+	if launches && !hasProgram {
+		if at := programAt(k, args); at >= 0 {
+			line := "caplaunch " + quoteAll(args[:at]) + "-- " + quoteAll(args[at:])
+			return nil, nil, usagef(strings.TrimSpace(line), "PROGRAM has to stand behind --")
+		}
+		if err == nil && (ctx.Command() == "run" || ctx.Command() == "explain" && g.Explain.For == "") {
+			return nil, nil, usagef(strings.TrimSpace("caplaunch "+quoteAll(args))+" -- PROGRAM", "no PROGRAM to run, and no --")
+		}
+	}
+	if err != nil {
+		return nil, nil, usagef(helpHint, "%v", err)
+	}
+	if !launches && hasProgram {
+		return nil, nil, usagef("caplaunch "+quoteAll(args), "%s takes no PROGRAM", ctx.Command())
+	}
+	return &g, ctx, nil
+}
+
+// parseOrHelp runs kong, whose --help ends in the Exit function above.
+func parseOrHelp(k *kong.Kong, args []string) (ctx *kong.Context, err error) {
+	defer func() {
+		if r := recover(); r != nil && r != any(errHelp) {
+			panic(r)
+		}
+	}()
+	if len(args) == 1 && (args[0] == "--help" || args[0] == "-h" || args[0] == "help") {
+		args = []string{"run", "--help"}
+	}
+	return k.Parse(args)
+}
+
+// isCommand reports whether word names a command.
+func isCommand(k *kong.Kong, word string) bool {
+	return slices.ContainsFunc(k.Model.Children, func(n *kong.Node) bool { return n.Name == word })
+}
+
+// programAt is the index of the first word that is neither a flag, nor the
+// value of one, nor the command in front: where somebody forgot the "--". It is
+// -1 without one.
+func programAt(k *kong.Kong, args []string) int {
+	takesValue := map[string]bool{}
+	for _, c := range k.Model.Children {
+		for _, f := range c.Flags {
+			takesValue["--"+f.Name] = !f.IsBool()
+			if f.Short != 0 {
+				takesValue["-"+string(f.Short)] = !f.IsBool()
+			}
+		}
+	}
+	for i := 0; i < len(args); i++ {
+		switch {
+		case takesValue[args[i]]:
+			i++
+		case strings.HasPrefix(args[i], "-") && args[i] != "-":
+		case i == 0 && isCommand(k, args[i]):
+		default:
+			return i
+		}
+	}
+	return -1
+}
+
+// printHelp is kong's help, with the commands listed below the flags of run.
+func printHelp(options kong.HelpOptions, ctx *kong.Context) error {
+	options.WrapUpperBound = 80
+	if n := ctx.Selected(); n != nil && (n.Name == "run" || n.Name == "explain") {
+		options.NoAppSummary = true
+		fmt.Fprintf(ctx.Stdout, "Usage: caplaunch %s [FLAGS] -- PROGRAM [ARG...]\n", strings.Replace(n.Name, "run", "[run]", 1))
+	}
+	if err := kong.DefaultHelpPrinter(options, ctx); err != nil {
+		return err
+	}
+	if n := ctx.Selected(); n == nil || n.Name != "run" {
+		return nil
+	}
+	w := ctx.Stdout
+	fmt.Fprintln(w, "\nOther commands (caplaunch COMMAND --help):")
+	for _, c := range ctx.Model.Children[1:] {
+		fmt.Fprintf(w, "  %-10s%s\n", c.Name, c.Help)
+	}
+	_, err := fmt.Fprint(w, helpTail)
+	return err
+}
+
+const helpTail = `
+Each flag that has a value, and most others, can be set by a variable: --caps by
+CAPLAUNCH_CAPS, --non-root by CAPLAUNCH_NON_ROOT. Flags win; empty is not set.
+
+Exit status: PROGRAM's own; 77 a required capability cannot be given, 78 more
+was granted than allowed, 125 any other failure of caplaunch, 126 PROGRAM cannot
+be executed, 127 it was not found.
+
+Example:
+  docker run --cap-drop=ALL --cap-add=NET_ADMIN --cap-add=SETUID \
+    --cap-add=SETGID IMAGE caplaunch -c net_admin -u 65532:65532 -- relay
+`
+
+// quoteAll writes words for a shell, each followed by a space.
+func quoteAll(words []string) string {
+	var b strings.Builder
+	for _, w := range words {
+		plain := w != "" && !strings.ContainsFunc(w, func(r rune) bool {
+			return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=+:,./@%", r)
+		})
+		if !plain {
+			w = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
+		}
+		b.WriteString(w + " ")
+	}
+	return b.String()
+}

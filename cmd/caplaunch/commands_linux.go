@@ -1,0 +1,216 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/caplaunch/caplaunch/internal/ambient"
+	"github.com/caplaunch/caplaunch/internal/ambient/linux"
+	"github.com/caplaunch/caplaunch/internal/grant"
+	"github.com/caplaunch/caplaunch/internal/identity"
+	"github.com/caplaunch/caplaunch/internal/origin"
+)
+
+func newApp() *app {
+	return &app{kernel: linux.Kernel{}, files: identity.Etc, environ: origin.Environ(), stdout: os.Stdout, stderr: os.Stderr}
+}
+
+// stateOf is the state of a process, of this one for pid 0.
+func (a *app) stateOf(pid int) (ambient.State, error) {
+	if pid == 0 {
+		return a.kernel.State()
+	}
+	if pid < 0 {
+		return ambient.State{}, usagef("a process number, as ps shows it", "%d is no process number", pid)
+	}
+	f, err := os.Open("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		return ambient.State{}, fmt.Errorf("process %d cannot be read: %w", pid, err)
+	}
+	defer f.Close()
+	const most = 1 << 20 // 65,536 groups take 700 kB
+	b, err := io.ReadAll(io.LimitReader(f, most))
+	if err != nil {
+		return ambient.State{}, fmt.Errorf("process %d cannot be read: %w", pid, err)
+	}
+	s, err := ambient.ParseStatus(string(b))
+	if err != nil {
+		return s, fmt.Errorf("process %d: %w", pid, err)
+	}
+	return s, nil
+}
+
+// show prints a state.
+func (a *app) show(c *showCmd) error {
+	s, err := a.stateOf(c.PID)
+	if err != nil {
+		return err
+	}
+	out := shown(s)
+	if c.PID != 0 {
+		out.Securebits = nil
+	}
+	if c.JSON {
+		return json.NewEncoder(a.stdout).Encode(out)
+	}
+	var b strings.Builder
+	fmt.Fprintln(&b, describe(s))
+	switch {
+	case c.PID != 0:
+		fmt.Fprintln(&b, "securebits: only a process itself can read them")
+	case len(out.Securebits) == 0:
+		fmt.Fprintln(&b, "securebits none")
+	default:
+		fmt.Fprintln(&b, "securebits", strings.Join(out.Securebits, " "))
+	}
+	printSets(&b, nil, s, style{})
+	fmt.Fprintln(&b, legend)
+	_, err = io.WriteString(a.stdout, b.String())
+	return err
+}
+
+// check compares a state with an allowlist.
+func (a *app) check(c *checkCmd, report *reporter) error {
+	allow, sets, err := c.parse()
+	if err != nil {
+		return err
+	}
+	s, err := a.stateOf(c.PID)
+	if err != nil {
+		return err
+	}
+	host, err := a.kernel.Host()
+	if err != nil {
+		return err
+	}
+	err = ambient.CheckAllowed(s, allow.On(host), sets)
+	var stray *ambient.UnexpectedCapabilityError
+	if err != nil && !errors.As(err, &stray) {
+		return err
+	}
+	hint := ""
+	if stray != nil {
+		hint = grant.Drop(grant.Detect(a.environ, exists, host.Nested), stray.Set())
+	}
+	if c.JSON {
+		out := struct {
+			OK    bool         `json:"ok"`
+			Allow []string     `json:"allow"`
+			Sets  []string     `json:"sets"`
+			Stray []shownStray `json:"stray"`
+			Hint  string       `json:"hint,omitempty"`
+		}{err == nil, allow.On(host).Names(), sets.Names(), []shownStray{}, hint}
+		if stray != nil {
+			for _, x := range stray.Stray {
+				out.Stray = append(out.Stray, shownStray{x.Cap.String(), uint8(x.Cap), x.In.Names()})
+			}
+		}
+		if err := json.NewEncoder(a.stdout).Encode(out); err != nil {
+			return err
+		}
+	}
+	if err != nil {
+		report.fail(err, hint)
+		return &reportedError{err}
+	}
+	return nil
+}
+
+type shownStray struct {
+	Name   string   `json:"name"`
+	Number uint8    `json:"number"`
+	Sets   []string `json:"sets"`
+}
+
+// install copies the running binary to a folder or a path: into a temporary
+// file beside it, which then takes its place in one step. What runs from there
+// goes on with the old one.
+func (a *app) install(c *installCmd) (err error) {
+	dest := c.Dest
+	if st, err := os.Lstat(dest); err == nil && st.Mode()&os.ModeSymlink != 0 {
+		return installError(dest, "is a symlink")
+	} else if err == nil && st.IsDir() {
+		dest = filepath.Join(dest, "caplaunch")
+	} else if strings.HasSuffix(c.Dest, "/") {
+		return installError(c.Dest, "is no folder")
+	}
+	switch st, err := os.Lstat(dest); {
+	case errors.Is(err, os.ErrNotExist):
+	case err != nil:
+		return installError(dest, err.Error())
+	case st.Mode()&os.ModeSymlink != 0:
+		return installError(dest, "is a symlink")
+	case !st.Mode().IsRegular():
+		return installError(dest, "is not a regular file")
+	}
+	self, err := os.Open("/proc/self/exe")
+	if err != nil {
+		path, err2 := os.Executable()
+		if err2 != nil {
+			return errors.Join(err, err2)
+		}
+		if self, err = os.Open(path); err != nil {
+			return err
+		}
+	}
+	defer self.Close()
+	tmp, err := os.CreateTemp(filepath.Dir(dest), ".caplaunch-*")
+	if err != nil {
+		return installError(dest, reason(err))
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(tmp.Name()) // the error that counts is the first
+		}
+	}()
+	if _, err := io.Copy(tmp, self); err != nil {
+		return installError(dest, reason(err))
+	}
+	const mode = 0o555
+	if err := errors.Join(tmp.Chmod(mode), tmp.Sync(), tmp.Close()); err != nil {
+		return installError(dest, reason(err))
+	}
+	// Not over a folder or a symlink that has come since: rename replaces a
+	// symlink itself, never what it points to.
+	if err := os.Rename(tmp.Name(), dest); err != nil {
+		return installError(dest, reason(err))
+	}
+	return nil
+}
+
+func installError(dest, why string) error {
+	return usagef("caplaunch install /path/on/a/writable/volume/caplaunch", "cannot install to %q: %s", dest, why)
+}
+
+// reason is the errno's text, without the temporary path around it.
+func reason(err error) string {
+	var e syscall.Errno
+	if errors.As(err, &e) {
+		return e.Error()
+	}
+	return err.Error()
+}
+
+// colourful reports whether out is a terminal that is not told to be plain.
+func colourful(out io.Writer, environ []string) bool {
+	f, ok := out.(*os.File)
+	if !ok {
+		return false
+	}
+	for _, kv := range environ {
+		if v, ok := strings.CutPrefix(kv, "NO_COLOR="); ok && v != "" || kv == "TERM=dumb" {
+			return false
+		}
+	}
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}

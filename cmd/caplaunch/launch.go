@@ -1,0 +1,204 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/caplaunch/caplaunch/internal/ambient"
+	"github.com/caplaunch/caplaunch/internal/grant"
+	"github.com/caplaunch/caplaunch/internal/identity"
+	"github.com/caplaunch/caplaunch/internal/origin"
+)
+
+// A machine is what the commands need of the system they run on.
+type machine interface {
+	ambient.Kernel
+	Host() (ambient.Host, error)
+	DeathSignal() (int, error)
+	SetDeathSignal(int) error
+}
+
+// An app is caplaunch with everything it depends on.
+type app struct {
+	kernel  machine
+	files   identity.Files
+	environ []string // as the kernel handed it over
+	stdout  io.Writer
+	stderr  io.Writer
+}
+
+// main runs one command line and returns the exit status. After a launch that
+// succeeds it does not return.
+func (a *app) main(args []string) int {
+	dropEmptyVariables()
+	before, after := []string{}, []string(nil)
+	if len(args) > 0 {
+		before, after = split(args[1:])
+	}
+	report := &reporter{w: a.stderr, json: wantsJSON(before)}
+	err := a.command(before, after, report)
+	if err == nil || errors.Is(err, errHelp) {
+		return 0
+	}
+	var reported *reportedError
+	if !errors.As(err, &reported) {
+		report.fail(err, (&launch{}).hint(err))
+	}
+	return exitStatus(err)
+}
+
+// command parses the words before "--" and runs what they name.
+func (a *app) command(before, after []string, report *reporter) error {
+	g, ctx, err := parse(before, after != nil, a.stdout)
+	if err != nil {
+		return err
+	}
+	switch strings.Fields(ctx.Command())[0] {
+	case "explain":
+		return a.explain(&g.Explain, after, report)
+	case "check":
+		return a.check(&g.Check, report)
+	case "show":
+		return a.show(&g.Show)
+	case "install":
+		return a.install(&g.Install)
+	case "version":
+		return a.version(&g.Version)
+	}
+	return a.run(&g.Run, after, report)
+}
+
+// A reportedError has been told to the user already.
+type reportedError struct{ err error }
+
+func (e *reportedError) Error() string { return e.err.Error() }
+func (e *reportedError) Unwrap() error { return e.err }
+
+// A launch is one command line on its way to the exec.
+type launch struct {
+	flags launchFlags
+	argv  []string
+	req   ambient.Request
+	now   ambient.State
+	host  ambient.Host
+	place grant.Place
+	entry identity.Entry // of the new user
+
+	ignore origin.Signals
+	plan   ambient.Plan
+	target // PROGRAM's file
+}
+
+// parse reads what the flags say, without asking the system.
+func (l *launch) parse() (spec *identity.Spec, groups []identity.Name, err error) {
+	f := &l.flags
+	if len(l.argv) == 0 {
+		return nil, nil, usagef("caplaunch -- PROGRAM", "no PROGRAM behind --")
+	}
+	list := func(flag string, words []string) (ambient.List, error) {
+		got, err := ambient.ParseList(words...)
+		if err != nil {
+			return got, usagef(listHint(flag, err), "--%s: %w", flag, err)
+		}
+		return got, nil
+	}
+	if l.req.Required, err = list("caps", f.Caps); err != nil {
+		return nil, nil, err
+	}
+	if l.req.Optional, err = list("optional-caps", f.OptionalCaps); err != nil {
+		return nil, nil, err
+	}
+	if f.Allow != nil {
+		allow, err := list("allow", f.Allow)
+		if err != nil {
+			return nil, nil, err
+		}
+		l.req.Allow = &allow
+	}
+	l.req.Sets = ambient.DefaultSets
+	if f.Sets != nil {
+		if l.req.Sets, err = ambient.ParseSets(f.Sets...); err != nil {
+			return nil, nil, usagef("--sets="+ambient.DefaultSets.String(), "--sets: %w", err)
+		}
+	}
+	if f.User != nil {
+		s, err := identity.Parse(*f.User)
+		if err != nil {
+			return nil, nil, usagef("--user=65532:65532, or --user=NAME", "--user: %w", err)
+		}
+		spec = &s
+	}
+	if f.Groups != nil && f.KeepGroups {
+		return nil, nil, usagef("leave one of them out", "--groups and --keep-groups contradict each other")
+	}
+	if f.Groups != nil {
+		if groups, err = identity.ParseGroups(f.Groups...); err != nil {
+			return nil, nil, usagef("--groups=65532, or leave it out for the groups of --user", "--groups: %w", err)
+		}
+	}
+	if l.ignore, err = origin.ParseSignals(f.IgnoreSignals); err != nil {
+		return nil, nil, usagef("--ignore-signals=PIPE", "--ignore-signals: %w", err)
+	}
+	l.req.Strict, l.req.KeepGroups, l.req.KeepNonRoot = f.Strict, f.KeepGroups, f.NonRoot == "keep"
+	l.req.DropBounding, l.req.AllowNewPrivs = f.Bounding == "drop", f.AllowNewPrivs
+	return spec, groups, nil
+}
+
+// listHint is what to write instead of a list that cannot be read.
+func listHint(flag string, err error) string {
+	var unknown *ambient.UnknownCapError
+	if errors.As(err, &unknown) && unknown.Near != "" {
+		return "--" + flag + "=" + unknown.Near
+	}
+	return "--" + flag + "=net_admin,net_raw (see capabilities(7)), or leave it out for none"
+}
+
+// dropEmptyVariables makes a CAPLAUNCH_ variable that is set but empty count as
+// not set.
+func dropEmptyVariables() {
+	for _, kv := range os.Environ() {
+		if key, value, _ := strings.Cut(kv, "="); value == "" && strings.HasPrefix(key, "CAPLAUNCH_") {
+			os.Unsetenv(key)
+		}
+	}
+}
+
+// wantsJSON looks for --log-format=json before the command line is understood,
+// so that a usage error has the format too.
+func wantsJSON(args []string) bool {
+	format := os.Getenv("CAPLAUNCH_LOG_FORMAT")
+	for i, a := range args {
+		if v, ok := strings.CutPrefix(a, "--log-format="); ok {
+			format = v
+		} else if a == "--log-format" && i+1 < len(args) {
+			format = args[i+1]
+		}
+	}
+	return format == "json"
+}
+
+// explainFor prints the smallest grant for a place. It asks nothing of the
+// system, so that it works everywhere.
+func (a *app) explainFor(l *launch, place grant.Place) error {
+	if len(l.argv) == 0 {
+		l.argv = []string{"PROGRAM"}
+	}
+	spec, _, err := l.parse()
+	if err != nil {
+		return err
+	}
+	l.host.Known = ambient.UpTo(ambient.Cap(ambient.Named() - 1))
+	if spec != nil {
+		// Only whether it is root counts; a name is taken for somebody else.
+		l.req.User = &ambient.User{UID: 1}
+		if spec.User.Numeric && spec.User.ID == 0 || spec.User.Text == "root" {
+			l.req.User.UID = 0
+		}
+	}
+	_, err = io.WriteString(a.stdout, l.grant().Text(place))
+	return err
+}
+
+func asUsage(err error, to **usageError) bool { return errors.As(err, to) }
