@@ -203,7 +203,10 @@ func (a *app) keepDeathSignal(sig, parent int) error {
 // restore gives back what the Go runtime changed before main.
 func (a *app) restore(l *launch) error {
 	p, err := origin.Received()
-	if err != nil && !errors.Is(err, origin.ErrNoEntry) {
+	switch {
+	case errors.Is(err, origin.ErrNoEntry) && l.ignore == 0:
+		return nil // nothing was recorded, so that there is nothing to restore
+	case err != nil && !errors.Is(err, origin.ErrNoEntry):
 		return err
 	}
 	p.Ignored |= l.ignore

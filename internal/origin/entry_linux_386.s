@@ -1,0 +1,94 @@
+#include "go_asm.h"
+#include "textflag.h"
+
+#define SYS_rt_sigaction	174
+#define SYS_rt_sigprocmask	175
+#define SYS_fstat64		197
+
+// See entry_linux_amd64.s, which says what and why. INT overwrites AX only.
+TEXT _caplaunch_entry(SB),NOSPLIT|NOFRAME,$0
+	MOVL	SP, ·initialStack(SB)
+
+	// rt_sigaction(signal, NULL, &action[signal-1], 8)
+	LEAL	·received+answers_action(SB), BP
+	XORL	DI, DI
+signal:
+	MOVL	$-1, (BP)	// noHandler
+	LEAL	1(DI), BX
+	XORL	CX, CX
+	MOVL	BP, DX
+	MOVL	$8, SI
+	MOVL	$SYS_rt_sigaction, AX
+	INT	$0x80
+	MOVL	AX, ·received+answers_actionResult(SB)(DI*4)
+	ADDL	$const_sigactionSize, BP
+	INCL	DI
+	CMPL	DI, $64
+	JNE	signal
+
+	// rt_sigprocmask(SIG_BLOCK, NULL, &mask, 8)
+	LEAL	·received+answers_mask(SB), DX
+	MOVL	$-1, 0(DX)	// noMask
+	MOVL	$-1, 4(DX)
+	XORL	BX, BX
+	XORL	CX, CX
+	MOVL	$8, SI
+	MOVL	$SYS_rt_sigprocmask, AX
+	INT	$0x80
+	MOVL	AX, ·received+answers_maskResult(SB)
+
+	// fstat64(fd, &file[fd])
+	LEAL	·received+answers_file(SB), CX
+	XORL	BX, BX
+descriptor:
+	MOVL	$-1, (CX)	// noDevice
+	MOVL	$SYS_fstat64, AX
+	INT	$0x80
+	MOVL	AX, ·received+answers_fileResult(SB)(BX*4)
+	ADDL	$const_statSize, CX
+	INCL	BX
+	CMPL	BX, $3
+	JNE	descriptor
+
+	// SI: the block. DX: its envp. BP: its end, behind the pair of auxv that begins with 0.
+	MOVL	SP, SI
+	MOVL	(SI), AX
+	LEAL	8(SI)(AX*4), DX
+	MOVL	DX, BP
+environment:
+	MOVL	(BP), AX
+	ADDL	$4, BP
+	TESTL	AX, AX
+	JNE	environment
+auxiliary:
+	MOVL	(BP), AX
+	ADDL	$8, BP
+	TESTL	AX, AX
+	JNE	auxiliary
+
+	// Room for the copy. execve(2) limits the block and its strings to a quarter of the stack.
+	LEAL	-(const_settingsCount*4)(SI), DI
+	SUBL	BP, DI
+	ADDL	SI, DI
+	ANDL	$~15, DI
+	MOVL	DI, SP
+
+	MOVL	DX, CX	// argc, argv, NULL
+	SUBL	SI, CX
+	SHRL	$2, CX
+	REP; MOVSL
+	LEAL	·settings(SB), AX
+	MOVL	$const_settingsCount, CX
+setting:
+	MOVL	(AX), BX	// of a string, the pointer
+	MOVL	BX, (DI)
+	ADDL	$8, AX
+	ADDL	$4, DI
+	DECL	CX
+	JNE	setting
+	MOVL	BP, CX	// envp, NULL, auxv
+	SUBL	SI, CX
+	SHRL	$2, CX
+	REP; MOVSL
+
+	JMP	_rt0_386_linux(SB)

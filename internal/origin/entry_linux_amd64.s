@@ -1,0 +1,99 @@
+#include "go_asm.h"
+#include "textflag.h"
+
+#define SYS_fstat		5
+#define SYS_rt_sigaction	13
+#define SYS_rt_sigprocmask	14
+
+// The ELF entry, chosen with the linker's -E. The kernel gives it no return address and no register but
+// SP, which points to argc, argv, NULL, envp, NULL, auxv. It stores answers for package origin and never
+// judges them: an error is stored like an answer. Then it goes on to the runtime's entry, with SP at a
+// copy of that block in which the settings stand before envp. The kernel's block stays as it is.
+TEXT _caplaunch_entry(SB),NOSPLIT|NOFRAME,$0
+	MOVQ	SP, ·initialStack(SB)
+	LEAQ	·received(SB), BX
+
+	// rt_sigaction(signal, NULL, &action[signal-1], 8). SYSCALL overwrites AX, CX and R11 only.
+	LEAQ	answers_action(BX), R13
+	XORL	R12, R12
+signal:
+	MOVQ	$-1, (R13)	// noHandler
+	LEAQ	1(R12), DI
+	XORL	SI, SI
+	MOVQ	R13, DX
+	MOVL	$8, R10
+	MOVL	$SYS_rt_sigaction, AX
+	SYSCALL
+	MOVQ	AX, answers_actionResult(BX)(R12*8)
+	ADDQ	$const_sigactionSize, R13
+	INCQ	R12
+	CMPQ	R12, $64
+	JNE	signal
+
+	// rt_sigprocmask(SIG_BLOCK, NULL, &mask, 8)
+	MOVQ	$-1, answers_mask(BX)	// noMask
+	XORL	DI, DI
+	XORL	SI, SI
+	LEAQ	answers_mask(BX), DX
+	MOVL	$8, R10
+	MOVL	$SYS_rt_sigprocmask, AX
+	SYSCALL
+	MOVQ	AX, answers_maskResult(BX)
+
+	// fstat(fd, &file[fd])
+	LEAQ	answers_file(BX), R13
+	XORL	R12, R12
+descriptor:
+	MOVQ	$-1, (R13)	// noDevice
+	MOVQ	R12, DI
+	MOVQ	R13, SI
+	MOVL	$SYS_fstat, AX
+	SYSCALL
+	MOVQ	AX, answers_fileResult(BX)(R12*8)
+	ADDQ	$const_statSize, R13
+	INCQ	R12
+	CMPQ	R12, $3
+	JNE	descriptor
+
+	// SI: the block. DX: its envp. R8: its end, behind the pair of auxv that begins with 0.
+	MOVQ	SP, SI
+	MOVQ	(SI), AX
+	LEAQ	16(SI)(AX*8), DX
+	MOVQ	DX, R8
+environment:
+	MOVQ	(R8), AX
+	ADDQ	$8, R8
+	TESTQ	AX, AX
+	JNE	environment
+auxiliary:
+	MOVQ	(R8), AX
+	ADDQ	$16, R8
+	TESTQ	AX, AX
+	JNE	auxiliary
+
+	// Room for the copy. execve(2) limits the block and its strings to a quarter of the stack.
+	LEAQ	-(const_settingsCount*8)(SI), DI
+	SUBQ	R8, DI
+	ADDQ	SI, DI
+	ANDQ	$~15, DI
+	MOVQ	DI, SP
+
+	MOVQ	DX, CX	// argc, argv, NULL
+	SUBQ	SI, CX
+	SHRQ	$3, CX
+	REP; MOVSQ
+	LEAQ	·settings(SB), AX
+	MOVL	$const_settingsCount, CX
+setting:
+	MOVQ	(AX), R9	// of a string, the pointer
+	MOVQ	R9, (DI)
+	ADDQ	$16, AX
+	ADDQ	$8, DI
+	DECQ	CX
+	JNE	setting
+	MOVQ	R8, CX	// envp, NULL, auxv
+	SUBQ	SI, CX
+	SHRQ	$3, CX
+	REP; MOVSQ
+
+	JMP	_rt0_amd64_linux(SB)

@@ -1,0 +1,97 @@
+#include "go_asm.h"
+#include "textflag.h"
+
+#define SYS_fstat		80
+#define SYS_rt_sigaction	134
+#define SYS_rt_sigprocmask	135
+
+// See entry_linux_amd64.s, which says what and why. SVC overwrites R0 only.
+TEXT _caplaunch_entry(SB),NOSPLIT|NOFRAME,$0
+	MOVD	RSP, R20
+	MOVD	$·initialStack(SB), R0
+	MOVD	R20, (R0)
+	MOVD	$·received(SB), R19
+	MOVD	$-1, R21
+
+	// rt_sigaction(signal, NULL, &action[signal-1], 8)
+	ADD	$answers_action, R19, R22
+	ADD	$answers_actionResult, R19, R23
+	MOVD	$1, R24
+signal:
+	MOVD	R21, (R22)	// noHandler
+	MOVD	R24, R0
+	MOVD	$0, R1
+	MOVD	R22, R2
+	MOVD	$8, R3
+	MOVD	$SYS_rt_sigaction, R8
+	SVC
+	MOVD.P	R0, 8(R23)
+	ADD	$const_sigactionSize, R22
+	ADD	$1, R24
+	CMP	$64, R24
+	BLE	signal
+
+	// rt_sigprocmask(SIG_BLOCK, NULL, &mask, 8)
+	ADD	$answers_mask, R19, R2
+	MOVD	R21, (R2)	// noMask
+	MOVD	$0, R0
+	MOVD	$0, R1
+	MOVD	$8, R3
+	MOVD	$SYS_rt_sigprocmask, R8
+	SVC
+	MOVD	R0, answers_maskResult(R19)
+
+	// fstat(fd, &file[fd])
+	ADD	$answers_file, R19, R22
+	ADD	$answers_fileResult, R19, R23
+	MOVD	$0, R24
+descriptor:
+	MOVD	R21, (R22)	// noDevice
+	MOVD	R24, R0
+	MOVD	R22, R1
+	MOVD	$SYS_fstat, R8
+	SVC
+	MOVD.P	R0, 8(R23)
+	ADD	$const_statSize, R22
+	ADD	$1, R24
+	CMP	$3, R24
+	BNE	descriptor
+
+	// R20: the block. R1: its envp. R2: its end, behind the pair of auxv that begins with 0.
+	MOVD	(R20), R0
+	ADD	R0<<3, R20, R1
+	ADD	$16, R1
+	MOVD	R1, R2
+environment:
+	MOVD.P	8(R2), R0
+	CBNZ	R0, environment
+auxiliary:
+	MOVD.P	16(R2), R0
+	CBNZ	R0, auxiliary
+
+	// Room for the copy. execve(2) limits the block and its strings to a quarter of the stack.
+	SUB	R20, R2, R3
+	SUB	R3, R20, R3
+	SUB	$(const_settingsCount*8), R3
+	AND	$~15, R3
+	MOVD	R3, RSP
+
+arguments:	// argc, argv, NULL
+	MOVD.P	8(R20), R0
+	MOVD.P	R0, 8(R3)
+	CMP	R1, R20
+	BNE	arguments
+	MOVD	$·settings(SB), R4
+	MOVD	$const_settingsCount, R5
+setting:
+	MOVD.P	16(R4), R0	// of a string, the pointer
+	MOVD.P	R0, 8(R3)
+	SUBS	$1, R5
+	BNE	setting
+rest:	// envp, NULL, auxv
+	MOVD.P	8(R20), R0
+	MOVD.P	R0, 8(R3)
+	CMP	R2, R20
+	BNE	rest
+
+	B	_rt0_arm64_linux(SB)
