@@ -24,7 +24,8 @@ build: ## bin/caplaunch, static
 	@CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/caplaunch
 
 test: build ## all tests; what cannot run here is skipped, with its reason at the end
-	@cd test/integration && $(GO) run ./cmd/testrun
+	@$(GO) build -C test/integration -o ../../.cache/testrun ./cmd/testrun
+	@.cache/testrun . ./... -- test/integration -timeout 30m ./...
 
 demo: build ## a server on a privileged port, failing without caplaunch and working with it
 	@$(GO) run ./examples/demo

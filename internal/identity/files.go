@@ -77,22 +77,23 @@ func (*LookupError) ExitStatus() int { return ambient.ExitFailure }
 
 // Resolve turns the spec into ids. A user without a group brings its primary
 // group and its memberships; "user:group" brings that group and no memberships.
-// Two numbers need no file; the entry is looked up all the same, for HOME,
-// unless plain is set. The error is a *LookupError.
+// Two numbers need no file: the entry is looked up all the same, for HOME, unless
+// plain is set, but one that cannot be had is no error. Podman makes a passwd that
+// its own user cannot read. The error is a *LookupError.
 func (f Files) Resolve(s Spec, plain bool) (ambient.User, Entry, error) {
 	u := ambient.User{UID: s.User.ID}
 	var entry Entry
-	if !s.User.Numeric || s.Group == nil || !plain {
-		found, err := f.findUser(s.User)
-		switch {
-		case err != nil && (!s.User.Numeric || s.Group == nil || err.Why == Unreadable || err.Why == Malformed):
+	needed := !s.User.Numeric || s.Group == nil
+	if needed || !plain {
+		switch found, err := f.findUser(s.User); {
+		case err == nil:
+			u.UID, u.GID = uint32(found.Uid), uint32(found.Gid)
+			entry = Entry{Name: found.Name, Home: found.Home}
+		case needed:
 			if s.User.Numeric && (err.Why == NotFound || err.Why == NoFile) {
 				err.Why = NoGroup
 			}
 			return u, entry, err
-		case err == nil:
-			u.UID, u.GID = uint32(found.Uid), uint32(found.Gid)
-			entry = Entry{Name: found.Name, Home: found.Home}
 		}
 	}
 	if s.Group == nil {

@@ -117,7 +117,7 @@ func TestLookupsThatFail(t *testing.T) {
 		{f, "bad", Malformed}, {f, "half", Malformed}, {f, "huge", Malformed}, {f, "minus", Malformed}, {f, "80", Malformed},
 		{f, "relay:bad", Malformed}, {f, "nohome", Malformed},
 		{none, "relay", NoFile}, {none, "1234", NoGroup}, {none, "1:net", NoFile},
-		{folder, "relay", Unreadable}, {folder, "5:5", Unreadable},
+		{folder, "relay", Unreadable}, {folder, "5", Unreadable}, {folder, "5:net", Unreadable},
 		{long, "relay", Unreadable}, {many, "u", TooManyOf},
 	} {
 		s, err := Parse(c.spec)
@@ -149,9 +149,11 @@ func TestTwoNumbersNeedNoFile(t *testing.T) {
 			t.Errorf("%+v %+v %v", u, entry, err)
 		}
 	}
-	// Even a folder in the place of the file does not matter when HOME does not.
-	if _, _, err := (Files{t.TempDir(), t.TempDir()}).Resolve(s, true); err != nil {
-		t.Error(err)
+	// A folder in the place of the file, or a malformed line, does not matter.
+	for _, f := range []Files{{t.TempDir(), t.TempDir()}, files(t, "x:x:65532:0x0:::\n", "")} {
+		if u, entry, err := f.Resolve(s, false); err != nil || u.UID != 65532 || u.GID != 65532 || entry != (Entry{}) {
+			t.Error(u, entry, err)
+		}
 	}
 }
 

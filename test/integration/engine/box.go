@@ -1,0 +1,234 @@
+package engine
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A box is a set of namespaces (mount, PID, network, IPC) with a /run of its own and an init in it. When the init
+// ends, the kernel kills everything inside and drops every mount; and the init is killed when this test process
+// dies, whatever it dies of. Nothing of an engine can be left behind.
+type box struct {
+	init *exec.Cmd
+	log  *logBuffer
+	done chan struct{}
+}
+
+// boxInit sets the box up and runs "$@" in it. As PID 1 it reaps whatever is orphaned.
+const boxInit = `set -e
+mount -t proc proc /proc
+mount -t tmpfs -o mode=755 tmpfs /run
+mkdir -p /run/lock
+ip link set lo up
+# crun takes cgroup v1 or v2, but no mixture: where both are mounted, it gets to see v1.
+umount /sys/fs/cgroup/unified 2>/dev/null || true
+cp /etc/passwd /etc/group /run/
+printf 'caplaunch:x:40000:40000::/run/caplaunch:/bin/sh\n' >>/run/passwd
+printf 'caplaunch:x:40000:\n' >>/run/group
+printf 'caplaunch:200000:65536\n' >/run/subid
+mount --bind /run/passwd /etc/passwd
+mount --bind /run/group /etc/group
+for f in /etc/subuid /etc/subgid; do
+	[ ! -e $f ] || mount --bind /run/subid $f
+done
+mkdir -m 755 /run/user
+install -d -m 700 -o 40000 -g 40000 /run/caplaunch /run/user/40000
+"$@" <&- &
+p=$!
+trap 'kill -TERM $p' TERM
+echo ready >&3
+exec 3>&-
+set +e
+while kill -0 $p 2>/dev/null; do wait $p; done
+`
+
+// newBox starts a box with one long-running command in it. That command should end on SIGTERM.
+func newBox(command ...string) (*box, error) {
+	if err := needs("sh", "mount", "ip", "nsenter", "install"); err != nil {
+		return nil, err
+	}
+	ready, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer ready.Close()
+	b := &box{log: &logBuffer{}, done: make(chan struct{})}
+	b.init = exec.Command("sh", append([]string{"-c", boxInit, "init"}, command...)...)
+	b.init.Env = cleanEnv()
+	b.init.Stdout, b.init.Stderr = b.log, b.log
+	b.init.ExtraFiles = []*os.File{w}
+	b.init.SysProcAttr = &syscall.SysProcAttr{
+		Pdeathsig:    syscall.SIGKILL,
+		Setsid:       true,
+		Cloneflags:   syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC,
+		Unshareflags: syscall.CLONE_NEWNS, // this one also makes all mounts private
+	}
+	b.init.WaitDelay = time.Second
+	err = fromKeeper(b.init.Start)
+	w.Close()
+	if err != nil {
+		return nil, fmt.Errorf("no namespaces: %w", err)
+	}
+	go func() {
+		_ = b.init.Wait()
+		close(b.done)
+	}()
+	_ = ready.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if n, _ := ready.Read(make([]byte, 8)); n == 0 {
+		b.stop()
+		return nil, fmt.Errorf("namespaces cannot be set up: %s", b.log)
+	}
+	onCleanup(b.stop)
+	return b, nil
+}
+
+// stop asks the command in the box to end, and ends the box if it does not.
+func (b *box) stop() {
+	_ = b.init.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-b.done:
+	case <-time.After(10 * time.Second):
+		_ = b.init.Process.Kill()
+		<-b.done
+	}
+}
+
+// command is argv to be run inside the box.
+func (b *box) command(argv ...string) *exec.Cmd {
+	args := []string{"-t", strconv.Itoa(b.init.Process.Pid), "-m", "-p", "-n", "-i", "--"}
+	cmd := exec.Command("nsenter", append(args, argv...)...)
+	cmd.Env = cleanEnv()
+	return cmd
+}
+
+// await calls try until it succeeds, the box dies, or the time is up.
+func (b *box) await(limit time.Duration, try func() error) error {
+	deadline := time.Now().Add(limit)
+	for {
+		err := try()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-b.done:
+			return fmt.Errorf("it ended while starting: %s", b.log)
+		case <-time.After(30 * time.Millisecond):
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("not ready after %v: %w: %s", limit, err, b.log)
+		}
+	}
+}
+
+// theBox is the box for engines without a daemon.
+var theBox = sync.OnceValues(func() (*box, error) {
+	return newBox("sleep", "infinity")
+})
+
+// Box is argv to be run as root in namespaces (mount, PID, network, IPC) that are shared by this test process's
+// Podman, runc and Box commands and seen by nothing else: a place to change networks and mounts. /run and the
+// loopback device are its own; processes left in it end with the tests.
+func Box(t testing.TB, argv ...string) *exec.Cmd {
+	t.Helper()
+	b, err := theBox()
+	if err != nil {
+		Unusable(t, "%v", err)
+	}
+	return b.command(argv...)
+}
+
+// cleanEnv is an environment in which nothing of this machine's setup can be seen.
+func cleanEnv(extra ...string) []string {
+	return append([]string{
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"HOME=/run", "LANG=C.UTF-8", "TMPDIR=" + PublicDir(),
+	}, extra...)
+}
+
+// fromKeeper calls f on a thread that lives as long as the process: a parent-death signal is sent when the thread
+// that started the child ends.
+func fromKeeper(f func() error) error {
+	keeper.Do(func() {
+		go func() {
+			runtime.LockOSThread()
+			for job := range jobs {
+				job()
+			}
+		}()
+	})
+	err := make(chan error)
+	jobs <- func() { err <- f() }
+	return <-err
+}
+
+var (
+	keeper sync.Once
+	jobs   = make(chan func())
+)
+
+// logBuffer keeps what a daemon says, for error messages.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+// String is the end of the log.
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.b.Bytes()
+	if len(s) > 4000 {
+		s = s[len(s)-4000:]
+	}
+	return string(s)
+}
+
+// descendant finds the process below pid, in this process's PID namespace, whose name is comm.
+func descendant(pid int, comm string) (int, error) {
+	parents := map[int]int{}
+	names := map[int]string{}
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, s := range stats {
+		data, err := os.ReadFile(s)
+		if err != nil {
+			continue
+		}
+		open, end := bytes.IndexByte(data, '('), bytes.LastIndexByte(data, ')')
+		if open < 0 || end < open {
+			continue
+		}
+		p, _ := strconv.Atoi(filepath.Base(filepath.Dir(s)))
+		var state string
+		var ppid int
+		if _, err := fmt.Sscan(string(data[end+1:]), &state, &ppid); err == nil {
+			parents[p], names[p] = ppid, string(data[open+1:end])
+		}
+	}
+	for p, name := range names {
+		if name != comm {
+			continue
+		}
+		for up := parents[p]; up > 1; up = parents[up] {
+			if up == pid {
+				return p, nil
+			}
+		}
+	}
+	return 0, errors.New("no process " + comm)
+}

@@ -1,0 +1,231 @@
+package engine
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// A Docker is a dockerd of this test process, with a network of its own that leads nowhere.
+type Docker struct {
+	box    *box
+	socket string
+	loader
+}
+
+// TheDocker starts dockerd, once, or skips the test.
+func TheDocker(t testing.TB) *Docker {
+	t.Helper()
+	Require(t, "docker")
+	d, _ := theDocker()
+	return d
+}
+
+var theDocker = sync.OnceValues(func() (*Docker, error) {
+	if err := needs("dockerd", "/usr/bin/docker"); err != nil {
+		return nil, err
+	}
+	dir, err := slot("docker")
+	if err != nil {
+		return nil, err
+	}
+	data := filepath.Join(dir, "data")
+	if !overlayWorks(dir) {
+		data = filepath.Join(PublicDir(), "docker-data")
+	}
+	d := &Docker{socket: filepath.Join(PublicDir(), "docker.sock")}
+	d.loader = loader{has: d.has, load: d.load}
+	// iptables is off: there is nowhere to route to. The bridge is there because BuildKit insists on it.
+	d.box, err = newBox("dockerd", "--data-root", data, "--exec-root", "/run/docker",
+		"--pidfile", "/run/docker.pid", "-H", "unix://"+d.socket, "--exec-opt", "native.cgroupdriver=cgroupfs",
+		"--iptables=false", "--ip6tables=false", "--ip-masq=false", "--bip=192.0.2.1/24")
+	if err != nil {
+		return nil, err
+	}
+	err = d.box.await(30*time.Second, func() error {
+		_, err := must(d.Command("version"))
+		return err
+	})
+	if err != nil {
+		d.box.stop()
+		return nil, fmt.Errorf("dockerd: %w", err)
+	}
+	// What a killed run left behind, and images that have been replaced; but what today's builds can reuse stays.
+	_, _ = must(d.Command("container", "prune", "-f"))
+	_, _ = must(d.Command("image", "prune", "-f", "--filter", "until=24h"))
+	return d, nil
+})
+
+// Command is a docker command that talks to this daemon.
+func (d *Docker) Command(args ...string) *exec.Cmd {
+	cmd := exec.Command("/usr/bin/docker", append([]string{"-H", "unix://" + d.socket}, args...)...)
+	cmd.Env = cleanEnv("DOCKER_CONFIG=" + filepath.Join(PublicDir(), "docker-config"))
+	return cmd
+}
+
+// Inside is argv to be run in dockerd's own namespaces: its network, from where containers on the bridge can be
+// reached, and its PIDs.
+func (d *Docker) Inside(argv ...string) *exec.Cmd { return d.box.command(argv...) }
+
+// Cmd runs a docker command.
+func (d *Docker) Cmd(t testing.TB, args ...string) Result {
+	t.Helper()
+	return Command(t, d.Command(args...))
+}
+
+// Run runs a new container to its end: docker run --rm [ARGS] IMAGE [ARGV]. The network is none, unless args name
+// another.
+func (d *Docker) Run(t testing.TB, image string, args []string, argv ...string) Result {
+	t.Helper()
+	return d.Cmd(t, runArgs(image, args, argv)...)
+}
+
+// Build builds the folder: docker build [ARGS] DIR, by BuildKit or by the classic builder.
+func (d *Docker) Build(t testing.TB, dir string, buildkit bool, args ...string) Result {
+	t.Helper()
+	cmd := d.Command(append(append([]string{"build"}, args...), dir)...)
+	cmd.Env = append(cmd.Env, "DOCKER_BUILDKIT=0")
+	if buildkit {
+		cmd.Env = append(cmd.Env, "DOCKER_BUILDKIT=1", "BUILDKIT_PROGRESS=plain")
+	}
+	return Command(t, cmd)
+}
+
+// MustBuild builds the folder with that tag, and fails the test when it cannot be built.
+func (d *Docker) MustBuild(t testing.TB, dir string, buildkit bool, tag string, args ...string) {
+	t.Helper()
+	if r := d.Build(t, dir, buildkit, append(args, "-t", tag)...); r.Code != 0 {
+		t.Fatalf("docker build (BuildKit %v) of %s: %v", buildkit, dir, r)
+	}
+}
+
+// BuildScratch builds an image FROM scratch with the files in one COPY. The build context is on a plain folder, so
+// that no extended attribute gets in; owners become root.
+func (d *Docker) BuildScratch(t testing.TB, name string, files map[string]Src, buildkit bool) string {
+	t.Helper()
+	context := map[string]Src{"/Dockerfile": Text("FROM scratch\nCOPY root/ /\n")}
+	for path, src := range files {
+		context[filepath.Join("/root", path)] = src
+	}
+	d.MustBuild(t, Tree(t, context), buildkit, name)
+	return name
+}
+
+// Import makes an image of a tar archive or a folder: docker import [--change CHANGE]... Extended attributes of
+// a folder are lost.
+func (d *Docker) Import(t testing.TB, tarOrDir, tag string, changes ...string) {
+	t.Helper()
+	args := []string{"import"}
+	for _, c := range changes {
+		args = append(args, "--change", c)
+	}
+	cmd := d.Command(append(args, "-", tag)...)
+	withTar(t, tarOrDir, func(f *os.File) {
+		cmd.Stdin = f
+		if _, err := must(cmd); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// Save writes an image to a tar archive in a new folder, for Podman's and CRI's LoadFile.
+func (d *Docker) Save(t testing.TB, image string) string {
+	t.Helper()
+	path := filepath.Join(TempDir(t), "image.tar")
+	if r := d.Cmd(t, "save", "-o", path, image); r.Code != 0 {
+		t.Fatalf("docker save %s: %v", image, r)
+	}
+	return path
+}
+
+func (d *Docker) has(name, key string) bool {
+	r, err := output(d.Command("image", "inspect", "-f", `{{index .Config.Labels "`+keyLabel+`"}}`, name), Timeout)
+	return err == nil && r.Code == 0 && strings.TrimSpace(r.Stdout) == key
+}
+
+func (d *Docker) load(img Image) error { return load(d.Command("load", "-q"), img) }
+
+// overlayWorks tells whether containers' file systems can be kept in dir.
+func overlayWorks(dir string) bool {
+	b, err := theBox()
+	if err != nil {
+		return false
+	}
+	r, err := output(b.command("sh", "-ec", `d=$(mktemp -d "$1/overlay.XXXXXX")
+mkdir "$d/l" "$d/u" "$d/w" "$d/m"
+mount -t overlay -o "lowerdir=$d/l,upperdir=$d/u,workdir=$d/w" overlay "$d/m" && umount "$d/m" && ok=0 || ok=1
+rm -rf "$d"
+exit $ok`, "sh", dir), Timeout)
+	return err == nil && r.Code == 0
+}
+
+// runArgs are the arguments that docker and podman share.
+func runArgs(image string, args, argv []string) []string {
+	run := []string{"run", "--rm"}
+	if !strings.Contains(" "+strings.Join(args, " "), " --net") {
+		run = append(run, "--network=none")
+	}
+	return append(append(append(run, args...), image), argv...)
+}
+
+// load runs cmd with the image as its input.
+func load(cmd *exec.Cmd, img Image) error {
+	in := img.stream()
+	defer in.Close()
+	cmd.Stdin = in
+	_, err := must(cmd)
+	return err
+}
+
+// withTar opens a tar archive, or a folder as one.
+func withTar(t testing.TB, tarOrDir string, use func(*os.File)) {
+	t.Helper()
+	path := tarOrDir
+	if fi, err := os.Stat(tarOrDir); err == nil && fi.IsDir() {
+		path = filepath.Join(TempDir(t), "dir.tar")
+		if _, err := must(exec.Command("tar", "-C", tarOrDir, "-cf", path, ".")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	use(f)
+}
+
+// A loader gives images to an engine, each once.
+type loader struct {
+	mu   sync.Mutex
+	done map[string]string // name to key
+	has  func(name, key string) bool
+	load func(img Image) error
+}
+
+// Load gives the engine an image, unless it has it already, and returns its name.
+func (l *loader) Load(t testing.TB, img Image) string {
+	t.Helper()
+	key, err := img.key()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.done[img.Name] == key || l.has != nil && l.has(img.Name, key) {
+		return img.Name
+	}
+	if err := l.load(img); err != nil {
+		t.Fatalf("image %s: %v", img.Name, err)
+	}
+	if l.done == nil {
+		l.done = map[string]string{}
+	}
+	l.done[img.Name] = key
+	return img.Name
+}

@@ -1,0 +1,373 @@
+// Package engine runs programs under real container engines and service managers: Docker, Podman, containerd's
+// CRI, systemd, runc, and a starter without containers. It starts every daemon itself, in namespaces of its own
+// that die with the test process, so that neither the machine nor the next run sees anything of it.
+package engine
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Result is how a program ended. A program killed by signal N has Code 128+N, in every engine.
+type Result struct {
+	Stdout, Stderr string
+	Code           int
+}
+
+func (r Result) String() string {
+	return fmt.Sprintf("exit %d\nstdout:\n%s\nstderr:\n%s", r.Code, r.Stdout, r.Stderr)
+}
+
+// Timeout bounds each command that is run through this package, unless its context says otherwise.
+const Timeout = 3 * time.Minute
+
+// Main is the body of TestMain: it runs the tests and stops whatever engines they started.
+func Main(m *testing.M) {
+	code := m.Run()
+	Cleanup()
+	os.Exit(code)
+}
+
+var cleanups struct {
+	sync.Mutex
+	list []func()
+}
+
+// onCleanup registers f to run, last registered first, when the test process is done.
+func onCleanup(f func()) {
+	cleanups.Lock()
+	defer cleanups.Unlock()
+	cleanups.list = append(cleanups.list, f)
+}
+
+// Cleanup stops the engines. Main calls it.
+func Cleanup() {
+	for {
+		cleanups.Lock()
+		n := len(cleanups.list)
+		if n == 0 {
+			cleanups.Unlock()
+			return
+		}
+		f := cleanups.list[n-1]
+		cleanups.list = cleanups.list[:n-1]
+		cleanups.Unlock()
+		f()
+	}
+}
+
+// Unusable ends the test: as skipped with the reason, or as failed where CAPLAUNCH_TEST_REQUIRE=1 (CI) demands
+// that everything runs.
+func Unusable(t testing.TB, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("CAPLAUNCH_TEST_REQUIRE") == "1" {
+		t.Fatalf("required by CAPLAUNCH_TEST_REQUIRE=1: "+format, args...)
+	}
+	t.Skipf(format, args...)
+}
+
+// Require skips the test (see Unusable) unless every name is usable here. A name is one of the engines docker,
+// podman, podman-rootless, cri, systemd, runc, which are started, or a command that must be in PATH.
+func Require(t testing.TB, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		var err error
+		switch name {
+		case "docker":
+			_, err = theDocker()
+		case "podman":
+			_, err = thePodman()
+		case "podman-rootless":
+			_, err = theRootlessPodman()
+		case "cri":
+			_, err = theCRI()
+		case "systemd":
+			_, err = theSystemd()
+		case "runc":
+			_, err = theBox()
+			if err == nil {
+				_, err = exec.LookPath("runc")
+			}
+		default:
+			_, err = exec.LookPath(name)
+		}
+		if err != nil {
+			Unusable(t, "%s is not usable here: %v", name, err)
+		}
+	}
+}
+
+// RequireRoot skips the test (see Unusable) unless it runs as root.
+func RequireRoot(t testing.TB) {
+	t.Helper()
+	if err := needRoot(); err != nil {
+		Unusable(t, "%v", err)
+	}
+}
+
+func needRoot() error {
+	if os.Geteuid() != 0 {
+		return errors.New("needs root")
+	}
+	return nil
+}
+
+// needs is nil when the process is root and all commands are in PATH.
+func needs(commands ...string) error {
+	if err := needRoot(); err != nil {
+		return err
+	}
+	for _, c := range commands {
+		if _, err := exec.LookPath(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Command runs cmd to its end and gives its result. The test fails when it cannot be started, or does not end
+// within Timeout; a Stdout or Stderr that is already set is left as it is.
+func Command(t testing.TB, cmd *exec.Cmd) Result {
+	t.Helper()
+	r, err := output(cmd, Timeout)
+	if err != nil {
+		t.Fatalf("%s: %v\n%v", strings.Join(cmd.Args, " "), err, r)
+	}
+	return r
+}
+
+// Exec runs argv on this machine, without an engine.
+func Exec(t testing.TB, argv ...string) Result {
+	t.Helper()
+	return Command(t, exec.Command(argv[0], argv[1:]...))
+}
+
+// output is Command without a test. The error is for what is not the program's own doing.
+func output(cmd *exec.Cmd, limit time.Duration) (Result, error) {
+	var stdout, stderr bytes.Buffer
+	if cmd.Stdout == nil {
+		cmd.Stdout = &stdout
+	}
+	if cmd.Stderr == nil {
+		cmd.Stderr = &stderr
+	}
+	cmd.WaitDelay = 5 * time.Second
+	if err := cmd.Start(); err != nil {
+		return Result{Code: -1}, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	stop := context.AfterFunc(ctx, func() {
+		if ctx.Err() == context.DeadlineExceeded {
+			_ = cmd.Process.Kill()
+		}
+	})
+	err := cmd.Wait()
+	stop()
+	late := ctx.Err() != nil
+	cancel()
+	r := Result{Stdout: stdout.String(), Stderr: stderr.String(), Code: -1}
+	if ps := cmd.ProcessState; ps != nil {
+		r.Code = exitCode(ps.Sys().(syscall.WaitStatus))
+	}
+	var exit *exec.ExitError
+	switch {
+	case late:
+		return r, fmt.Errorf("killed after %v", limit)
+	case err != nil && !errors.As(err, &exit):
+		return r, err
+	}
+	return r, nil
+}
+
+func exitCode(ws syscall.WaitStatus) int {
+	if ws.Signaled() {
+		return 128 + int(ws.Signal())
+	}
+	return ws.ExitStatus()
+}
+
+// must runs cmd and turns an exit status other than 0 into an error that shows the output.
+func must(cmd *exec.Cmd) (Result, error) {
+	r, err := output(cmd, Timeout)
+	if err == nil && r.Code != 0 {
+		err = errors.New("it failed")
+	}
+	if err != nil {
+		err = fmt.Errorf("%s: %w: %v", strings.Join(cmd.Args, " "), err, r)
+	}
+	return r, err
+}
+
+// SourceDir is the folder test/integration, Root the repository.
+var SourceDir, Root = func() (string, string) {
+	_, file, _, _ := runtime.Caller(0)
+	dir := filepath.Dir(filepath.Dir(file))
+	return dir, filepath.Dir(filepath.Dir(dir))
+}()
+
+// CacheDir is where things are kept between runs: $CAPLAUNCH_TEST_CACHE, or .cache in the repository.
+var CacheDir = sync.OnceValue(func() string {
+	dir := os.Getenv("CAPLAUNCH_TEST_CACHE")
+	if dir == "" {
+		dir = filepath.Join(Root, ".cache")
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		panic(err)
+	}
+	ignore := filepath.Join(dir, ".gitignore")
+	if _, err := os.Stat(ignore); err != nil {
+		_ = os.WriteFile(ignore, []byte("*\n"), 0o644)
+	}
+	return dir
+})
+
+// PublicDir is a folder of this test process that every user may enter (mode 0755, as t.TempDir's are not). It is
+// removed when the tests are done, or by the next test process if this one is killed.
+var PublicDir = sync.OnceValue(func() string {
+	const prefix = "caplaunch-test-"
+	old, _ := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))
+	for _, dir := range old {
+		if lock, err := tryLock(filepath.Join(dir, "lock"), 0); err == nil {
+			_ = os.RemoveAll(dir)
+			lock.Close()
+		}
+	}
+	var dir string
+	var lock *os.File
+	for lock == nil { // another process may sweep between the two calls
+		var err error
+		if dir, err = os.MkdirTemp("", prefix); err != nil {
+			panic(err)
+		}
+		lock, _ = tryLock(filepath.Join(dir, "lock"), os.O_CREATE)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		panic(err)
+	}
+	onCleanup(func() {
+		_ = os.RemoveAll(dir)
+		lock.Close()
+	})
+	return dir
+})
+
+// TempDir is t.TempDir with mode 0755 all the way: other users may enter it.
+func TempDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(PublicDir(), "t")
+	if err == nil {
+		err = os.Chmod(dir, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+// tryLock opens path and locks it, or fails at once when another process has it locked.
+func tryLock(path string, flags int) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|flags, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// slot is a cached folder CacheDir/name/N that no other process is using.
+func slot(name string) (dir string, err error) {
+	for n := range 64 {
+		dir = filepath.Join(CacheDir(), name, fmt.Sprint(n))
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return "", err
+		}
+		lock, err := tryLock(filepath.Join(dir, "lock"), os.O_CREATE)
+		if err == nil {
+			onCleanup(func() { lock.Close() })
+			return dir, nil
+		}
+	}
+	return "", fmt.Errorf("all slots of %s are taken", name)
+}
+
+// cached gives CacheDir/name, made once by make, which gets a temporary name to fill. Processes wait for each
+// other; a half-made thing never gets the name.
+func cached(name string, make func(tmp string) error) (string, error) {
+	path := filepath.Join(CacheDir(), name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return "", err
+	}
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	tmp := path + ".tmp"
+	_ = os.RemoveAll(tmp)
+	if err := make(tmp); err != nil {
+		_ = os.RemoveAll(tmp)
+		return "", err
+	}
+	return path, os.Rename(tmp, path)
+}
+
+// hash names content: the first 12 hex digits of the SHA-256 of the parts.
+func hash(parts ...string) string {
+	h := sha256.New()
+	for _, p := range parts {
+		fmt.Fprintf(h, "%d:%s", len(p), p)
+	}
+	return hex.EncodeToString(h.Sum(nil))[:12]
+}
+
+// CopyFile copies a file with the mode given, replacing what is there.
+func CopyFile(dst, src string, mode os.FileMode) error {
+	in, err := os.Open(src)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	_ = os.Remove(dst)
+	out, err := os.OpenFile(dst, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Chmod(mode), out.Close())
+}
+
+// Quote is argv as a line for a shell.
+func Quote(argv ...string) string {
+	q := make([]string, len(argv))
+	for i, a := range argv {
+		q[i] = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
+	}
+	return strings.Join(q, " ")
+}

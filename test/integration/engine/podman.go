@@ -1,0 +1,170 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// A Podman is podman with storage of its own, as root or as an unprivileged user.
+type Podman struct {
+	box  *box
+	root bool
+	dir  string
+	loader
+}
+
+// ThePodman is podman as root, or the test is skipped.
+func ThePodman(t testing.TB) *Podman {
+	t.Helper()
+	Require(t, "podman")
+	p, _ := thePodman()
+	return p
+}
+
+// TheRootlessPodman is podman as uid 40000, a user that exists only in a private mount namespace, with
+// 65536 subordinate ids from 200000.
+func TheRootlessPodman(t testing.TB) *Podman {
+	t.Helper()
+	Require(t, "podman-rootless")
+	p, _ := theRootlessPodman()
+	return p
+}
+
+var (
+	thePodman         = sync.OnceValues(func() (*Podman, error) { return newPodman(true) })
+	theRootlessPodman = sync.OnceValues(func() (*Podman, error) { return newPodman(false) })
+)
+
+// rootlessUID is the user that boxInit makes.
+const rootlessUID = 40000
+
+func newPodman(root bool) (*Podman, error) {
+	commands := []string{"podman", "crun", "runc", "conmon"}
+	if !root {
+		commands = append(commands, "newuidmap", "newgidmap", "setpriv")
+		for _, f := range []string{"/etc/subuid", "/etc/subgid"} {
+			if !exists(f) {
+				return nil, errors.New("no " + f)
+			}
+		}
+	}
+	if err := needs(commands...); err != nil {
+		return nil, err
+	}
+	b, err := theBox()
+	if err != nil {
+		return nil, err
+	}
+	p := &Podman{box: b, root: root, dir: filepath.Join(PublicDir(), "podman")}
+	if !root {
+		p.dir += "-rootless"
+	}
+	p.loader = loader{load: p.load}
+	if err := os.Mkdir(p.dir, 0o755); err != nil {
+		return nil, err
+	}
+	if !root {
+		if err := os.Chown(p.dir, rootlessUID, rootlessUID); err != nil {
+			return nil, err
+		}
+	}
+	for name, text := range map[string]string{
+		// SYS_RESOURCE may be missing: podman's own default raises limits. No cgroup manager runs here.
+		"containers.conf": "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=4096:4096\"]\n" +
+			"[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n",
+		"registries.conf": "unqualified-search-registries = [\"docker.io\"]\nshort-name-mode = \"permissive\"\n",
+	} {
+		if err := os.WriteFile(filepath.Join(p.dir, name), []byte(text), 0o644); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := must(p.Command("info")); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Command is a podman command with this storage.
+func (p *Podman) Command(args ...string) *exec.Cmd { return p.tool("podman", args) }
+
+// Buildah is a buildah command with this storage.
+func (p *Podman) Buildah(args ...string) *exec.Cmd { return p.tool("buildah", args) }
+
+func (p *Podman) tool(name string, args []string) *exec.Cmd {
+	var argv []string
+	if !p.root {
+		id := fmt.Sprint(rootlessUID)
+		argv = append(argv, "setpriv", "--reuid", id, "--regid", id, "--clear-groups", "--")
+	}
+	runroot := "/run/podman"
+	if !p.root {
+		runroot = fmt.Sprintf("/run/user/%d/podman", rootlessUID)
+	}
+	argv = append(argv, name, "--root", filepath.Join(p.dir, "root"), "--runroot", runroot)
+	cmd := p.box.command(append(argv, args...)...)
+	cmd.Dir = "/"
+	cmd.Env = append(cmd.Env, "CONTAINERS_CONF="+filepath.Join(p.dir, "containers.conf"),
+		"CONTAINERS_REGISTRIES_CONF="+filepath.Join(p.dir, "registries.conf"))
+	if !p.root {
+		cmd.Env = append(cmd.Env, "HOME=/run/caplaunch", "TMPDIR="+p.dir, fmt.Sprintf("XDG_RUNTIME_DIR=/run/user/%d", rootlessUID))
+	}
+	return cmd
+}
+
+// Cmd runs a podman command.
+func (p *Podman) Cmd(t testing.TB, args ...string) Result {
+	t.Helper()
+	return Command(t, p.Command(args...))
+}
+
+// Run runs a new container to its end: podman run --rm [ARGS] IMAGE [ARGV]. The network is none, unless args name
+// another. With crun cgroups are disabled, unless args choose: not every machine lets podman make them.
+func (p *Podman) Run(t testing.TB, image string, args []string, argv ...string) Result {
+	t.Helper()
+	if line := strings.Join(args, " "); !strings.Contains(line, "--cgroups") && !strings.Contains(line, "runc") {
+		args = append([]string{"--cgroups=disabled"}, args...)
+	}
+	return p.Cmd(t, runArgs(image, args, argv)...)
+}
+
+// Build builds the folder: podman build [ARGS] DIR.
+func (p *Podman) Build(t testing.TB, dir string, args ...string) Result {
+	t.Helper()
+	return p.Cmd(t, append(append([]string{"build", "--network=none"}, args...), dir)...)
+}
+
+// LoadFile loads a tar archive that docker save, podman save or skopeo wrote.
+func (p *Podman) LoadFile(t testing.TB, path string) {
+	t.Helper()
+	cmd := p.Command("load", "-q")
+	withTar(t, path, func(f *os.File) {
+		cmd.Stdin = f // a user may not be allowed to open it
+		if _, err := must(cmd); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// Import makes an image of a tar archive or a folder: podman import [--change CHANGE]...
+func (p *Podman) Import(t testing.TB, tarOrDir, tag string, changes ...string) {
+	t.Helper()
+	args := []string{"import"}
+	for _, c := range changes {
+		args = append(args, "--change", c)
+	}
+	cmd := p.Command(append(args, "-", tag)...)
+	withTar(t, tarOrDir, func(f *os.File) {
+		cmd.Stdin = f
+		if _, err := must(cmd); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func (p *Podman) load(img Image) error { return load(p.Command("load", "-q"), img) }

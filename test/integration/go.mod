@@ -1,0 +1,19 @@
+module github.com/caplaunch/caplaunch/test/integration
+
+go 1.26.8
+
+replace github.com/caplaunch/caplaunch => ../..
+
+require (
+	golang.org/x/sys v0.49.0
+	google.golang.org/grpc v1.85.0
+	k8s.io/cri-api v0.37.2
+)
+
+require (
+	github.com/caplaunch/caplaunch v0.0.0 // indirect
+	golang.org/x/net v0.60.0 // indirect
+	golang.org/x/text v0.42.0 // indirect
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20260817212433-ac3dfec99bb1 // indirect
+	google.golang.org/protobuf v1.36.12 // indirect
+)
