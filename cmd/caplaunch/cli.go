@@ -164,16 +164,22 @@ func programAt(k *kong.Kong, args []string) int {
 		for _, f := range c.Flags {
 			takesValue["--"+f.Name] = !f.IsBool()
 			if f.Short != 0 {
-				takesValue["-"+string(f.Short)] = !f.IsBool()
+				takesValue[string(f.Short)] = !f.IsBool()
 			}
 		}
 	}
 	for i := 0; i < len(args); i++ {
-		switch {
-		case takesValue[args[i]]:
-			i++
-		case strings.HasPrefix(args[i], "-") && args[i] != "-":
-		case i == 0 && isCommand(k, args[i]):
+		switch w := args[i]; {
+		case strings.HasPrefix(w, "--"):
+			if takesValue[w] {
+				i++
+			}
+		case len(w) > 1 && w[0] == '-':
+			// Of -qc the c takes a value, and the next word is it.
+			if at := strings.IndexFunc(w, func(r rune) bool { return takesValue[string(r)] }); at == len(w)-1 {
+				i++
+			}
+		case i == 0 && isCommand(k, w):
 		default:
 			return i
 		}

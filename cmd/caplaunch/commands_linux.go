@@ -34,17 +34,17 @@ func (a *app) stateOf(pid int) (ambient.State, error) {
 	}
 	f, err := os.Open("/proc/" + strconv.Itoa(pid) + "/status")
 	if err != nil {
-		return ambient.State{}, fmt.Errorf("process %d cannot be read: %w", pid, err)
+		return ambient.State{}, usagef("the number of a process that is in this PID namespace: ls /proc", "process %d cannot be read: %s", pid, reason(err))
 	}
 	defer f.Close()
 	const most = 1 << 20 // 65,536 groups take 700 kB
 	b, err := io.ReadAll(io.LimitReader(f, most))
 	if err != nil {
-		return ambient.State{}, fmt.Errorf("process %d cannot be read: %w", pid, err)
+		return ambient.State{}, usagef("again: it may have ended just then", "process %d cannot be read: %s", pid, reason(err))
 	}
 	s, err := ambient.ParseStatus(string(b))
 	if err != nil {
-		return s, fmt.Errorf("process %d: %w", pid, err)
+		return s, usagef("Linux 4.10 or newer, with its own /proc", "process %d: %w", pid, err)
 	}
 	return s, nil
 }
@@ -99,7 +99,7 @@ func (a *app) check(c *checkCmd, report *reporter) error {
 	}
 	hint := ""
 	if stray != nil {
-		hint = grant.Drop(grant.Detect(a.environ, exists, host.Nested), stray.Set())
+		hint = grant.Drop(grant.Detect(a.environ, exists, host), stray.Set())
 	}
 	if c.JSON {
 		out := struct {

@@ -34,11 +34,11 @@ func (l *launch) hint(err error) string {
 	case errors.As(err, &lookup):
 		return lookupHint(lookup)
 	case errors.As(err, &file):
-		return l.fileHint()
+		return l.fileHint(file)
 	case errors.As(err, &hinted):
 		return hinted.Hint()
 	}
-	return "the kernel, a seccomp filter or a security module forbids the call; run caplaunch explain, or strace -f, in the same place to see which"
+	return l.callHint()
 }
 
 // grant is the smallest grant for the launch.
@@ -48,7 +48,7 @@ func (l *launch) grant() grant.Grant {
 		g.Caps |= l.host.Known
 	}
 	if u := l.req.User; u != nil {
-		g.Root = true
+		g.Root, g.UID, g.GID = true, u.UID, u.GID
 		g.Caps |= ambient.SetOf(ambient.CapSetGID)
 		if u.UID != 0 {
 			g.Caps |= ambient.SetOf(ambient.CapSetUID)
@@ -69,30 +69,30 @@ func (l *launch) grantHint(e *ambient.NotGrantedError) string {
 		if v := m.Cap.Since(); v != "" {
 			where = "Linux " + v + " or newer"
 		}
-		return fmt.Sprintf("run it on %s, or write --optional-caps=%v for what PROGRAM can do without", where, m.Cap)
+		return fmt.Sprintf("caplaunch --optional-caps=%v in place of --caps, if PROGRAM can do without; else run it on %s", m.Cap, where)
 	case ambient.NoAmbient:
-		return "run it on Linux 4.3 or newer, or with another runtime than gVisor (docker run --runtime=runc)"
+		return "docker run --runtime=runc, or another runtime than this gVisor; a kernel of its own has to be Linux 4.3 or newer"
 	case ambient.KeepCapsIsLocked, ambient.AmbientIsLocked, ambient.RootWithoutRoot:
-		return fmt.Sprintf("start caplaunch without the securebits %s (systemd: SecureBits=, setpriv --securebits)", strings.Join(e.Now.Securebits.Names(), " "))
+		bits := strings.Join(e.Now.Securebits.Names(), " ")
+		if l.place == grant.Systemd {
+			return "SecureBits= (empty: now it sets " + bits + ")"
+		}
+		return "start caplaunch without the securebits " + bits + " (setpriv --securebits, capsh --secbits, systemd's SecureBits= set them)"
 	case ambient.OnlyBounding:
+		g := l.grant()
 		who := ""
 		if l.req.User == nil {
-			who = fmt.Sprintf(" --user=%d:%d", e.Now.UID.Effective, e.Now.UID.Effective)
+			g.UID, g.GID = e.Now.UID.Effective, e.Now.UID.Effective
+			who = fmt.Sprintf(" with caplaunch --user=%d:%d", g.UID, g.GID)
 		}
-		g := l.grant()
+		if l.place == grant.Namespace {
+			return g.Line(l.place)
+		}
 		g.Root = true
 		g.Caps |= ambient.SetOf(ambient.CapSetUID, ambient.CapSetGID)
-		return fmt.Sprintf("start as root and let caplaunch switch%s: %s", orEmpty(who, " with"), g.Line(l.place))
+		return fmt.Sprintf("start as root and let caplaunch switch%s: %s", who, g.Line(l.place))
 	}
 	return l.grant().Line(l.place)
-}
-
-// orEmpty puts prefix in front of s, unless s is empty.
-func orEmpty(s, prefix string) string {
-	if s == "" {
-		return ""
-	}
-	return prefix + s
 }
 
 func (l *launch) identityHint(e *ambient.RefusedError) string {
@@ -106,18 +106,42 @@ func (l *launch) identityHint(e *ambient.RefusedError) string {
 	case ambient.OtherUser:
 		return fmt.Sprintf("start as root and let caplaunch switch: %s (or caplaunch --non-root=keep to run as uid %v)", l.grant().Line(l.place), e.Now.UID)
 	case ambient.OtherGroups:
-		if l.place == grant.Kubernetes {
-			return fmt.Sprintf("securityContext: {runAsUser: %d, runAsGroup: %d} (or caplaunch --keep-groups for fsGroup and supplementalGroups)", u.UID, u.GID)
+		if u.GID == e.Now.GID.Effective {
+			return "caplaunch --keep-groups"
 		}
-		return fmt.Sprintf("start with the group as well (--user=%d:%d, runAsGroup: %d), or caplaunch --keep-groups to keep those received", u.UID, u.GID, u.GID)
-	case ambient.SetGroupsDenied:
-		return "caplaunch --keep-groups with the user you are, or a namespace with mapped ids: unshare --user --map-root-user --map-auto"
-	case ambient.Unmapped:
-		return fmt.Sprintf("map uid %d and gid %d into the namespace (podman --userns, unshare --map-auto, /etc/subuid), or name ids that are in /proc/self/uid_map and gid_map", u.UID, u.GID)
+		return l.groupHint(u)
+	case ambient.SetGroupsDenied, ambient.Unmapped:
+		id := l.mappedID()
+		return fmt.Sprintf("caplaunch --user=%d:%d --keep-groups, which is mapped here; or map uid %d and gid %d (podman run --userns, /etc/subuid and /etc/subgid)", id, id, u.UID, u.GID)
 	case ambient.RootRegains:
-		return "caplaunch --bounding=drop as well, or without --allow-new-privs"
+		return "caplaunch --bounding=drop, or without --allow-new-privs"
 	}
 	return helpHint
+}
+
+// groupHint says how to start with the group of u.
+func (l *launch) groupHint(u ambient.User) string {
+	switch l.place {
+	case grant.Docker, grant.Podman:
+		return fmt.Sprintf("%v run --user=%d:%d", l.place, u.UID, u.GID)
+	case grant.Kubernetes:
+		return fmt.Sprintf("securityContext: {runAsUser: %d, runAsGroup: %d}", u.UID, u.GID)
+	case grant.Systemd:
+		return fmt.Sprintf("Group=%d", u.GID)
+	case grant.Namespace:
+		return l.grant().Line(l.place)
+	}
+	return fmt.Sprintf("docker or podman run --user=%d:%d; kubernetes: securityContext: {runAsUser: %d, runAsGroup: %d}; systemd: Group=%d", u.UID, u.GID, u.UID, u.GID, u.GID)
+}
+
+// mappedID is an id that the user namespace maps, as a user and as a group.
+func (l *launch) mappedID() uint32 {
+	for _, id := range []uint32{65532, 1000, 1} {
+		if l.host.UIDs.Has(id) && l.host.GIDs.Has(id) && l.host.SetGroups {
+			return id
+		}
+	}
+	return l.now.UID.Effective
 }
 
 func lookupHint(e *identity.LookupError) string {
@@ -125,13 +149,31 @@ func lookupHint(e *identity.LookupError) string {
 	case e.Why == identity.NoGroup:
 		return fmt.Sprintf("caplaunch --user=%s:%s", e.Name.Text, e.Name.Text)
 	case e.Why == identity.Malformed:
-		return fmt.Sprintf("mend line %d of %s, or use numbers: caplaunch --user=65532:65532", e.Line, e.Path)
+		return fmt.Sprintf("caplaunch --user=65532:65532, or mend line %d of %s: numbers need no file", e.Line, e.Path)
 	case e.Why == identity.TooManyOf:
-		return "name the groups that it needs: caplaunch --groups=LIST"
+		return "caplaunch --groups=LIST, with the groups that it needs"
 	}
-	return "use numbers, which need no file: caplaunch --user=65532:65532"
+	return "caplaunch --user=65532:65532: numbers need no file"
 }
 
-func (l *launch) fileHint() string {
-	return fmt.Sprintf("setcap -r %s in the image, or caplaunch --strip-file-caps", strings.TrimSpace(quoteAll([]string{l.path})))
+// fileHint is about a program whose file would break the promise.
+func (l *launch) fileHint(e *ambient.FileError) string {
+	mend := "setcap -r"
+	if e.File.Caps == nil {
+		mend = "chmod ug-s"
+	}
+	return fmt.Sprintf("caplaunch --strip-file-caps, or %s %s in the image", mend, strings.TrimSpace(quoteAll([]string{l.privileged})))
+}
+
+// callHint is about a call that the kernel refused although its rules allow it.
+func (l *launch) callHint() string {
+	switch l.place {
+	case grant.Docker, grant.Podman:
+		return fmt.Sprintf("%v run --security-opt=seccomp=unconfined, if a seccomp profile forbids it", l.place)
+	case grant.Kubernetes:
+		return "securityContext: {seccompProfile: {type: Unconfined}}, if a seccomp profile forbids it"
+	case grant.Systemd:
+		return "SystemCallFilter= (empty), if a filter of the unit forbids it"
+	}
+	return "a seccomp filter or a security module forbids it: start caplaunch without"
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // target would be PROGRAM's file.
-type target struct{ path string }
+type target struct{ path, privileged string }
 
 func newApp() *app {
 	return &app{files: identity.Etc, environ: os.Environ(), stdout: os.Stdout, stderr: os.Stderr}

@@ -4,6 +4,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"syscall"
@@ -39,7 +40,7 @@ func (a *app) prepare(l *launch) error {
 	if l.host, err = a.kernel.Host(); err != nil {
 		return err
 	}
-	l.place = grant.Detect(a.environ, exists, l.host.Nested)
+	l.place = grant.Detect(a.environ, exists, l.host)
 	a.resolve(l, spec, groups)
 	if l.plan, err = ambient.NewPlan(l.req, l.now, l.host); err != nil {
 		return err
@@ -54,6 +55,8 @@ type target struct {
 	program exec.Program
 	file    exec.Target // what is executed: the path, or a copy in memory
 	unseen  bool        // only the new user can look at it
+
+	privileged string // the file that credentials come from, where it has any
 }
 
 // find looks for the program and holds the plan against its file, for the user
@@ -76,8 +79,11 @@ func (a *app) find(l *launch, v *exec.Viewer) error {
 	if err != nil {
 		return err
 	}
-	l.plan, err = l.plan.For(f)
-	return err
+	if l.plan, err = l.plan.For(f); err != nil {
+		l.privileged = p.Files[len(p.Files)-1].Path
+		return fmt.Errorf("%s: %w", strings.TrimSpace(quoteAll([]string{l.privileged})), err)
+	}
+	return nil
 }
 
 // copyProgram makes the copy for --strip-file-caps, if one is called for.

@@ -23,12 +23,11 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: relay LISTEN TARGET")
 		os.Exit(2)
 	}
-	if err := relay(os.Args[1], os.Args[2]); err != nil {
-		fmt.Fprintln(os.Stderr, "relay:", err)
-		os.Exit(1)
-	}
+	fmt.Fprintln(os.Stderr, "relay:", relay(os.Args[1], os.Args[2]))
+	os.Exit(1)
 }
 
+// relay forwards until something fails.
 func relay(listen, target string) error {
 	to, err := net.ResolveUDPAddr("udp", target)
 	if err != nil {

@@ -12,6 +12,7 @@ type Grant struct {
 	Caps     ambient.Set // all that has to be granted: the program's and what the launch needs
 	Root     bool        // caplaunch has to start as root, to switch to another user
 	NewPrivs bool        // no_new_privs must stay off
+	UID, GID uint32      // who the program is to be; only a Namespace is told
 }
 
 // Name is the name as docker and Kubernetes write it.
@@ -68,7 +69,7 @@ func (g Grant) Line(p Place) string {
 	case Systemd:
 		return strings.Join(g.unit(), " and ")
 	case Namespace:
-		return "unshare --user --map-root-user --map-auto"
+		return fmt.Sprintf("unshare --user --map-user=%d --map-group=%d --keep-caps", g.UID, g.GID)
 	}
 	return fmt.Sprintf("docker or podman run %s; kubernetes: %s; systemd: %s",
 		g.Flags(), g.SecurityContext(), strings.Join(g.unit(), " and "))
@@ -118,6 +119,8 @@ func (g Grant) Text(p Place) string {
 		return strings.Join(w, "\n") + "\n"
 	case Systemd:
 		return "[Service]\n" + strings.Join(g.unit(), "\n") + "\n"
+	case Namespace:
+		return g.Line(Namespace) + "\n"
 	}
 	return g.Flags() + "\n"
 }
@@ -132,14 +135,14 @@ func yesNo(b bool) string {
 // Drop says, on one line, how to take capabilities away again.
 func Drop(p Place, stray ambient.Set) string {
 	drop := strings.Join(upper(stray, "--cap-drop="), " ")
-	engine := fmt.Sprintf("run %s, and no --cap-add or --privileged that brings it back", drop)
-	kubernetes := fmt.Sprintf("securityContext: {privileged: false, capabilities: {drop: [%s]}}, and none of them in add", strings.Join(upper(stray, ""), ", "))
-	systemd := "CapabilityBoundingSet=~" + strings.Join(upper(stray, "CAP_"), " ") + ", and none of them in AmbientCapabilities="
+	engine := fmt.Sprintf("run %s (and no --cap-add or --privileged that brings it back)", drop)
+	kubernetes := fmt.Sprintf("securityContext: {privileged: false, capabilities: {drop: [%s]}} (and none of them in add)", strings.Join(upper(stray, ""), ", "))
+	systemd := "CapabilityBoundingSet=~" + strings.Join(upper(stray, "CAP_"), " ") + " (and none of them in AmbientCapabilities=)"
 	switch p {
 	case Docker, Podman:
 		return p.String() + " " + engine
 	case Compose:
-		return fmt.Sprintf("cap_drop: [%s], and none of them in cap_add, nor privileged", strings.Join(upper(stray, ""), ", "))
+		return fmt.Sprintf("cap_drop: [%s] (and none of them in cap_add, nor privileged)", strings.Join(upper(stray, ""), ", "))
 	case Kubernetes:
 		return kubernetes
 	case Systemd:

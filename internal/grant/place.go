@@ -4,7 +4,11 @@
 // made of it.
 package grant
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/caplaunch/caplaunch/internal/ambient"
+)
 
 // A Place is what starts caplaunch.
 type Place uint8
@@ -37,11 +41,12 @@ func ParsePlace(name string) (Place, bool) {
 }
 
 // Detect tells the place by what it shows to a process: environment variables,
-// files at the root, and whether this is a user namespace. Kubernetes first: its
-// containers can look like those of the engine below.
-func Detect(env []string, exists func(path string) bool, nested bool) Place {
-	var container, kubernetes, systemd bool
-	var kind string
+// files at the root, and the user namespace. Kubernetes first: its containers can
+// look like those of the engine below. A namespace with a single id in a place
+// that looks like Docker is one that somebody made inside.
+func Detect(env []string, exists func(path string) bool, host ambient.Host) Place {
+	var kubernetes, systemd bool
+	var container string
 	for _, kv := range env {
 		switch key, value, _ := strings.Cut(kv, "="); key {
 		case "KUBERNETES_SERVICE_HOST":
@@ -49,19 +54,22 @@ func Detect(env []string, exists func(path string) bool, nested bool) Place {
 		case "INVOCATION_ID":
 			systemd = true
 		case "container":
-			container, kind = true, value
+			container = value
 		}
 	}
+	single := host.Nested && len(host.UIDs) == 1 && host.UIDs[0].Count == 1
 	switch {
 	case kubernetes:
 		return Kubernetes
-	case exists("/run/.containerenv") || kind == "podman":
+	case exists("/run/.containerenv") || container == "podman":
 		return Podman
-	case exists("/.dockerenv") || kind == "docker":
+	case single:
+		return Namespace
+	case exists("/.dockerenv") || container == "docker":
 		return Docker
 	case systemd:
 		return Systemd
-	case nested && !container:
+	case host.Nested && container == "":
 		return Namespace
 	}
 	return Unknown

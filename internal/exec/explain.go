@@ -1,0 +1,71 @@
+//go:build linux
+
+package exec
+
+import (
+	"errors"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// Explain turns the error of Replace into an *Error that says why, from what
+// was found out before the switch and from a second look as the user. Other
+// errors pass through.
+func (t Target) Explain(err error) error {
+	var errno unix.Errno
+	if !errors.As(err, &errno) {
+		return err
+	}
+	p, f := t.program, t.program.source()
+	e := &Error{Reason: Refused, Path: p.Path(), Errno: errno, UID: uint32(unix.Geteuid()), Arch: f.ELF.Arch()}
+	switch errno {
+	case 0:
+		e.Reason = Returned
+	case unix.ENOENT, unix.EACCES, unix.ELOOP, unix.ENOTDIR, unix.ENAMETOOLONG:
+		if _, err := Inspect(p.Path(), nil, p.host); err != nil {
+			return err
+		}
+		if errno == unix.ENOENT && f.Format == ELFFile && !f.ELF.Native() {
+			e.Reason, e.Path = MissingEmulator, f.Path
+		}
+	case unix.ENOEXEC, unix.EINVAL, unix.ELIBBAD, unix.EIO:
+		e.Path = f.Path
+		e.Reason = f.unsuitable(errno)
+		if e.Reason == MalformedELF && errno != unix.ENOEXEC && f.ELF.Interp != "" {
+			e.Path = f.ELF.Interp
+		}
+	case unix.EPERM:
+		if f.Caps != nil && !t.InMemory() {
+			e.Reason, e.Path = CapsUncovered, f.Path
+		}
+	case unix.ETXTBSY:
+		e.Reason = TextBusy
+	case unix.E2BIG:
+		e.Reason = TooLong
+	case unix.EAGAIN:
+		e.Reason = TooManyProcs
+	case unix.ENOMEM:
+		e.Reason = NoMemory
+	}
+	return e
+}
+
+// unsuitable says what about the file made execve answer with ENOEXEC, or with
+// what it reports for a file or an ELF interpreter that makes no sense.
+func (f *File) unsuitable(errno unix.Errno) Reason {
+	foreign := f.ELF.Machine != 0 && f.ELF.Arch() != runtime.GOARCH
+	switch {
+	case f.Format == EmptyFile:
+		return Empty
+	case f.Format == Unknown && errno == unix.ENOEXEC:
+		return NoFormat
+	case errno == unix.ENOEXEC && foreign:
+		return WrongArch
+	case f.Format == BrokenELF, f.Format == ELFFile && errno != unix.EINVAL:
+		return MalformedELF
+	case errno == unix.EINVAL && (f.Caps != nil || f.capsErr != 0):
+		return BadCaps
+	}
+	return Refused
+}

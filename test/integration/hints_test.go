@@ -1,0 +1,295 @@
+package integration
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	core "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/caplaunch/caplaunch/test/integration/engine"
+)
+
+// An attempt is a set-up that can be run, found wanting, changed as a hint says, and run again.
+type attempt struct {
+	place   string              // docker, podman, kubernetes, systemd, unshare or hand
+	args    []string            // flags of docker, podman, unshare or capstart; properties of a unit
+	sec     engine.Security     // of kubernetes
+	flags   []string            // of caplaunch
+	program []string            // "/probe" without
+	shell   func(string) string // where the hint's shell commands are done, if it is not here
+}
+
+// run runs it. The probe is /probe in every place.
+func (a *attempt) run(t *testing.T) engine.Result {
+	t.Helper()
+	program := a.program
+	if program == nil {
+		program = []string{"/probe"}
+	}
+	words := slices.Concat([]string{"/caplaunch"}, a.flags, []string{"--"}, program)
+	switch a.place {
+	case "docker":
+		d := engine.TheDocker(t)
+		return d.Run(t, d.Load(t, image(t)), a.args, words...)
+	case "podman":
+		p := engine.ThePodman(t)
+		return p.Run(t, p.Load(t, image(t)), a.args, words...)
+	case "kubernetes":
+		c := engine.TheCRI(t)
+		return c.Run(t, c.Load(t, image(t)), a.sec, words, nil, []string{"KUBERNETES_SERVICE_HOST=10.0.0.1"})
+	case "systemd":
+		return engine.TheSystemd(t).RunUnit(t, a.args, words...)
+	}
+	words[0] = engine.Caplaunch(t)
+	if program[0] == "/probe" {
+		words[len(a.flags)+2] = engine.Probe(t)
+	}
+	if a.place == "unshare" {
+		return engine.Exec(t, slices.Concat([]string{"unshare"}, a.args, words)...)
+	}
+	return engine.Start(t, a.args, words...)
+}
+
+// set puts a word such as --caps=x or User=x in the place of those of the same name.
+func set(words []string, word string, repeated bool) []string {
+	name, _, _ := strings.Cut(word, "=")
+	if !repeated {
+		words = slices.DeleteFunc(slices.Clone(words), func(w string) bool { n, _, _ := strings.Cut(w, "="); return n == name })
+	}
+	return append(words, word)
+}
+
+var (
+	engineLine = regexp.MustCompile(`(?:docker|podman) run((?: --[a-z-]+=\S+)+)`)
+	yamlLine   = regexp.MustCompile(`securityContext: (\{.*\})`)
+	unitLine   = regexp.MustCompile(`\b(User|Group|CapabilityBoundingSet|NoNewPrivileges|SecureBits|SystemCallFilter)=([^;,(]*?)(?: and |$|[;,]| \()`)
+	ourLine    = regexp.MustCompile(`caplaunch((?: --[a-z-]+(?:=[^\s,:;()]+(?:,[^\s,:;()]+)*(?::[^\s,:;()]+)?)?)+)`)
+	bareLine   = regexp.MustCompile(`^(--[a-z-]+=[^\s(]*[^\s(,])`)
+	shellLine  = regexp.MustCompile(`(?:^|or )((?:setcap|chmod|sed|chown) [^,;]*?)(?: in the image|$|,| \()`)
+	shareLine  = regexp.MustCompile(`^unshare((?: --[a-z-]+(?:=\S+)?)+)`)
+)
+
+// apply does what the hint says, to the letter: the part of it for this place, and of alternatives the first.
+func (a *attempt) apply(t *testing.T, hint string) {
+	t.Helper()
+	changed := false
+	if m := ourLine.FindStringSubmatch(hint); m != nil {
+		for _, f := range strings.Fields(m[1]) {
+			a.flags = set(a.flags, f, false)
+			if strings.Contains(hint, "in place of --caps") {
+				a.flags = slices.DeleteFunc(a.flags, func(f string) bool { return strings.HasPrefix(f, "--caps=") })
+			}
+		}
+		changed = true
+	} else if m := bareLine.FindStringSubmatch(hint); m != nil {
+		a.flags = set(a.flags, m[1], false)
+		changed = true
+	}
+	switch a.place {
+	case "docker", "podman":
+		if m := engineLine.FindStringSubmatch(hint); m != nil {
+			flags := strings.Fields(m[1])
+			for _, f := range flags {
+				name, value, _ := strings.Cut(f, "=")
+				if name == "--cap-drop" && strings.Contains(hint, "no --cap-add") {
+					a.args = slices.DeleteFunc(a.args, func(w string) bool { return w == "--cap-add="+value })
+				} else {
+					a.args = slices.DeleteFunc(a.args, func(w string) bool { return strings.HasPrefix(w, name+"=") })
+				}
+			}
+			a.args = append(a.args, flags...)
+			changed = true
+		}
+	case "kubernetes":
+		if m := yamlLine.FindStringSubmatch(hint); m != nil {
+			var c core.SecurityContext
+			if err := yaml.UnmarshalStrict([]byte(m[1]), &c); err != nil {
+				t.Fatalf("%s: %v", m[1], err)
+			}
+			a.sec = merge(a.sec, c)
+			changed = true
+		}
+	case "systemd":
+		for _, m := range unitLine.FindAllStringSubmatch(hint, -1) {
+			a.args = set(a.args, m[1]+"="+strings.TrimSpace(m[2]), false)
+			changed = true
+		}
+	case "unshare":
+		if m := shareLine.FindStringSubmatch(hint); m != nil {
+			a.args = strings.Fields(m[1])
+			changed = true
+		}
+	}
+	if m := shellLine.FindStringSubmatch(hint); m != nil && !changed {
+		if r := engine.Exec(t, "sh", "-c", m[1]); r.Code != 0 {
+			t.Fatalf("%s: %v", m[1], r)
+		}
+		changed = true
+	}
+	if !changed {
+		t.Fatalf("there is nothing in it to follow: %q", hint)
+	}
+}
+
+// merge lays what a securityContext says over what there was.
+func merge(s engine.Security, c core.SecurityContext) engine.Security {
+	if c.RunAsUser != nil {
+		s.RunAsUser = c.RunAsUser
+	}
+	if c.RunAsGroup != nil {
+		s.RunAsGroup = c.RunAsGroup
+	}
+	if c.AllowPrivilegeEscalation != nil {
+		s.NoNewPrivs = !*c.AllowPrivilegeEscalation
+	}
+	if c.Privileged != nil {
+		s.Privileged = *c.Privileged
+	}
+	if c.Capabilities != nil {
+		if c.Capabilities.Add != nil {
+			s.Add = nil
+		}
+		for _, x := range c.Capabilities.Add {
+			s.Add = append(s.Add, string(x))
+		}
+		for _, x := range c.Capabilities.Drop {
+			s.Drop = append(s.Drop, string(x))
+			s.Add = slices.DeleteFunc(s.Add, func(have string) bool { return have == string(x) })
+		}
+	}
+	return s
+}
+
+// From the error to a running program by nothing but following the hint: each refusal in the place where it comes
+// from. A hint may lead to a second one, never further.
+func TestHintsWorkWhenPasted(t *testing.T) {
+	engine.RequireRoot(t)
+	admin := []string{"--caps=net_admin", "--user=65532:65532"}
+	with := func(flags ...string) []string { return flags }
+	sys := engine.TheSystemd(t)
+	sys.Cp(t, engine.Caplaunch(t), "/caplaunch", 0o755)
+	sys.Cp(t, engine.Probe(t), "/probe", 0o755)
+
+	// Programs with a fault in the file.
+	dir := engine.TempDir(t)
+	broken := func(name string, change ...string) []string {
+		path := filepath.Join(dir, name)
+		if err := engine.CopyFile(path, engine.Probe(t), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if len(change) > 0 {
+			if r := engine.Exec(t, append(change, path)...); r.Code != 0 {
+				t.Fatal(r)
+			}
+		}
+		return []string{path}
+	}
+	script := func(name, head string) []string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(head+engine.Probe(t)+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		return []string{path}
+	}
+
+	type row struct {
+		name string
+		attempt
+		code int
+		caps uint64 // of the program in the end
+		uid  string
+	}
+	rows := []row{
+		{"not granted", attempt{place: "docker", flags: admin}, 77, netAdmin, "65532"},
+		{"non-root with cap-add", attempt{place: "docker", args: with("--user=65532:65532", "--cap-add=NET_ADMIN"), flags: admin}, 77, netAdmin, "65532"},
+		{"non-root with cap-add, nobody named", attempt{place: "docker", args: with("--user=65532:65532", "--cap-add=NET_ADMIN"), flags: with("--caps=net_admin")}, 77, netAdmin, "65532"},
+		{"root without SETUID", attempt{place: "docker", args: with("--cap-drop=ALL", "--cap-add=NET_ADMIN", "--cap-add=SETGID"), flags: admin}, 125, netAdmin, "65532"},
+		{"root without SETGID", attempt{place: "docker", args: with("--cap-drop=ALL", "--cap-add=NET_ADMIN", "--cap-add=SETUID"), flags: admin}, 125, netAdmin, "65532"},
+		{"another user", attempt{place: "docker", args: with("--user=1000:1000"), flags: with("--optional-caps=net_admin", "--user=65532:65532")}, 125, netAdmin, "65532"},
+		{"the user without its group", attempt{place: "docker", args: with("--user=65532"), flags: with("--user=65532:65532")}, 125, 0, "65532"},
+		{"other groups", attempt{place: "docker", args: with("--user=65532:65532", "--group-add=2000"), flags: with("--user=65532:65532")}, 125, 0, "65532"},
+		{"bounding without SETPCAP", attempt{place: "docker", args: with("--cap-drop=ALL", "--cap-add=NET_ADMIN", "--cap-add=SETGID", "--cap-add=SETUID"), flags: append(with("--bounding=drop"), admin...)}, 125, netAdmin, "65532"},
+		{"more than allowed", attempt{place: "docker", args: with("--cap-add=NET_ADMIN"), flags: append(with("--allow=net_admin,setuid,setgid"), admin...)}, 78, netAdmin, "65532"},
+		{"more than allowed, by cap-add", attempt{place: "docker", args: with("--cap-drop=ALL", "--cap-add=NET_ADMIN", "--cap-add=SETGID", "--cap-add=SETUID", "--cap-add=SYS_ADMIN"), flags: append(with("--strict"), admin...)}, 78, netAdmin, "65532"},
+		{"root without a user", attempt{place: "docker", flags: with("--caps=chown")}, 125, 1, "65532"},
+		{"not granted", attempt{place: "podman", flags: admin}, 77, netAdmin, "65532"},
+		{"non-root, not granted", attempt{place: "podman", args: with("--user=65532:65532"), flags: admin}, 77, netAdmin, "65532"},
+		{"the user without its group", attempt{place: "podman", args: with("--user=65532"), flags: with("--user=65532:65532")}, 125, 0, "65532"},
+		{"not granted", attempt{place: "kubernetes", flags: admin}, 77, netAdmin, "65532"},
+		{"runAsUser with add", attempt{place: "kubernetes", sec: engine.Security{RunAsUser: engine.ID(65532), RunAsGroup: engine.ID(65532), Add: []string{"NET_ADMIN"}}, flags: admin}, 77, netAdmin, "65532"},
+		{"runAsUser without runAsGroup", attempt{place: "kubernetes", sec: engine.Security{RunAsUser: engine.ID(65532)}, flags: with("--user=65532:65532")}, 125, 0, "65532"},
+		{"fsGroup", attempt{place: "kubernetes", sec: engine.Security{RunAsUser: engine.ID(65532), RunAsGroup: engine.ID(65532), SupplementalGroups: []int64{2000}}, flags: with("--user=65532:65532")}, 125, 0, "65532"},
+		{"more than allowed", attempt{place: "kubernetes", sec: engine.Security{Drop: []string{"ALL"}, Add: []string{"NET_ADMIN", "SETUID", "SETGID", "SYS_ADMIN"}}, flags: append(with("--strict"), admin...)}, 78, netAdmin, "65532"},
+		{"not in CapabilityBoundingSet=", attempt{place: "systemd", args: with("CapabilityBoundingSet=CAP_SETUID CAP_SETGID"), flags: admin}, 77, netAdmin, "65532"},
+		{"User= without AmbientCapabilities=", attempt{place: "systemd", args: with("User=65532", "Group=65532"), flags: admin}, 77, netAdmin, "65532"},
+		{"User= without Group=", attempt{place: "systemd", args: with("User=65532", "Group=0"), flags: with("--user=65532:65532")}, 125, 0, "65532"},
+		{"more than allowed", attempt{place: "systemd", flags: append(with("--strict"), admin...)}, 78, netAdmin, "65532"},
+		{"securebits", attempt{place: "systemd", args: with("SecureBits=keep-caps-locked"), flags: admin}, 77, netAdmin, "65532"},
+		{"a user that is not root", attempt{place: "unshare", args: with("--user", "--map-user=65532", "--map-group=65532"), flags: admin}, 77, netAdmin, "65532"},
+		{"setgroups denied", attempt{place: "unshare", args: with("--user", "--map-root-user"), flags: admin}, 125, netAdmin, "0"},
+		{"unmapped", attempt{place: "unshare", args: with("--user", "--map-root-user"), flags: with("--caps=net_admin", "--user=65532:65532", "--keep-groups")}, 125, netAdmin, "0"},
+		{"not known to the kernel", attempt{place: "hand", flags: with("--caps=45", "--user=65532:65532")}, 77, 0, "65532"},
+		{"a misspelt capability", attempt{place: "hand", flags: with("--caps=net_amdin", "--user=65532:65532")}, 125, netAdmin, "65532"},
+		{"cap_ twice", attempt{place: "hand", flags: with("--caps=cap_cap_net_admin", "--user=65532:65532")}, 125, netAdmin, "65532"},
+		{"an empty list", attempt{place: "hand", flags: with("--caps=", "--user=65532:65532")}, 125, 0x3000, "65532"},
+		{"an empty user", attempt{place: "hand", flags: with("--user=")}, 125, 0, "65532"},
+		{"an unknown user", attempt{place: "hand", flags: with("--user=nosuchuser")}, 125, 0, "65532"},
+		{"a number without an entry", attempt{place: "hand", flags: with("--user=61234")}, 125, 0, "61234"},
+		{"empty groups", attempt{place: "hand", flags: with("--user=65532:65532", "--groups=")}, 125, 0, "65532"},
+		{"unknown sets", attempt{place: "hand", flags: with("--user=65532:65532", "--sets=all")}, 125, 0, "65532"},
+		{"unknown signal", attempt{place: "hand", flags: with("--user=65532:65532", "--ignore-signals=SIGPIPI")}, 125, 0, "65532"},
+		{"root without no_new_privs", attempt{place: "hand", flags: with("--caps=net_admin", "--user=0:0", "--allow-new-privs")}, 125, netAdmin, "0"},
+		{"file capabilities", attempt{place: "hand", flags: admin, program: broken("caps", "setcap", "cap_net_raw=+ep")}, 125, netAdmin, "65532"},
+		{"file capabilities outside the bounding set", attempt{place: "hand", args: with("-b", "10c0"), flags: admin, program: broken("uncovered", "setcap", "cap_net_raw=+ep")}, 125, netAdmin, "65532"},
+		{"set-uid", attempt{place: "hand", flags: append(with("--allow-new-privs"), admin...), program: broken("setuid", "chmod", "4755")}, 125, netAdmin, "65532"},
+		{"no x bit", attempt{place: "hand", flags: admin, program: broken("nox", "chmod", "644")}, 126, netAdmin, "65532"},
+		{"a CRLF script", attempt{place: "hand", flags: admin, program: script("crlf", "#!/bin/sh\r\nexec ")}, 127, netAdmin, "65532"},
+	}
+	for i, r := range rows {
+		t.Run(fmt.Sprintf("%s %s", r.place, r.name), func(t *testing.T) {
+			a := r.attempt
+			got := a.run(t)
+			said := refused(t, got, r.code)
+			for range 2 {
+				if t.Failed() {
+					return
+				}
+				a.apply(t, said.Hint)
+				if got = a.run(t); got.Code == 0 || !strings.Contains(got.Stderr, "caplaunch: hint:") {
+					break
+				}
+				said = refused(t, got, got.Code)
+			}
+			m := engine.ParseProbe(got.Stdout)
+			bounding, _ := strconv.ParseUint(m["CapBnd"], 16, 64)
+			want := sets(r.caps, r.caps, r.caps, bounding, r.caps)
+			if got.Code != 0 || engine.Sets(got.Stdout) != want || !strings.HasPrefix(m["Uid"], r.uid+" "+r.uid+" ") || m["NoNewPrivs"] != "1" && r.name != "set-uid" && r.name != "root without no_new_privs" {
+				t.Errorf("row %d: after following %q with %+v: uid %s, %s, want uid %s, %s\n%v", i, said.Hint, a, m["Uid"], engine.Sets(got.Stdout), r.uid, want, got)
+			}
+		})
+	}
+}
+
+// Without "--" the hint is the line with it put in.
+func TestHintPutsTheDashesIn(t *testing.T) {
+	engine.RequireRoot(t)
+	probe := engine.Probe(t)
+	for _, words := range [][]string{
+		{"-c", "net_admin", "-u", "65532:65532", probe}, {"--caps=net_admin", "--user", "65532:65532", probe},
+		{"run", "-c", "net_admin", "-u65532:65532", probe}, {"-qc", "net_admin", "-u", "65532:65532", probe, "state", "a b", "it's", ""},
+	} {
+		r := engine.Exec(t, append([]string{engine.Caplaunch(t)}, words...)...)
+		said := refused(t, r, exitFailure)
+		line := strings.Replace(said.Hint, "caplaunch", engine.Caplaunch(t), 1)
+		cmd := exec.Command("sh", "-c", line)
+		wantPromise(t, engine.Command(t, cmd), netAdmin)
+	}
+}
