@@ -21,7 +21,8 @@ import (
 )
 
 func newApp() *app {
-	return &app{kernel: linux.Kernel{}, files: identity.Etc, environ: origin.Environ(), stdout: os.Stdout, stderr: os.Stderr}
+	return &app{kernel: linux.Kernel{}, files: identity.Etc, environ: origin.Environ(), stdout: os.Stdout, stderr: os.Stderr,
+		handOver: handOver, leave: leave}
 }
 
 // stateOf is the state of a process, of this one for pid 0.

@@ -27,6 +27,9 @@ type app struct {
 	environ []string // as the kernel handed it over
 	stdout  io.Writer
 	stderr  io.Writer
+
+	handOver func(ambient.State, *reporter)      // the standard descriptors
+	leave    func(l *launch, env []string) error // become the program
 }
 
 // main runs one command line and returns the exit status. After a launch that

@@ -112,7 +112,7 @@ func (a *app) become(l *launch, report *reporter) error {
 		return err
 	}
 	if l.plan.Switched && l.flags.Stdio == "auto" {
-		handOver(l.plan.AfterSteps, report)
+		a.handOver(l.plan.AfterSteps, report)
 	}
 
 	if err := ambient.Apply(a.kernel, l.plan.Steps); err != nil {
@@ -133,7 +133,12 @@ func (a *app) become(l *launch, report *reporter) error {
 		return err
 	}
 	report.verbosef("execve %s", l.path)
-	if err := a.restore(l); err != nil {
+	return a.leave(l, env)
+}
+
+// leave gives back what the Go runtime changed before main, and execs.
+func leave(l *launch, env []string) error {
+	if err := restore(l); err != nil {
 		return err
 	}
 	return l.file.Explain(exec.Replace(l.file, l.argv, env))
@@ -206,8 +211,7 @@ func (a *app) keepDeathSignal(sig, parent int) error {
 	return nil
 }
 
-// restore gives back what the Go runtime changed before main.
-func (a *app) restore(l *launch) error {
+func restore(l *launch) error {
 	p, err := origin.Received()
 	switch {
 	case errors.Is(err, origin.ErrNoEntry) && l.ignore == 0:
