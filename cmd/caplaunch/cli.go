@@ -24,6 +24,15 @@ type grammar struct {
 	Version versionCmd `cmd:"" help:"Print version, commit, Go version and platform."`
 }
 
+// commands are the words that name one.
+var commands = []string{"run", "explain", "check", "show", "install", "version"}
+
+// runGrammar is the part of grammar that a launch needs: kong takes its time for
+// every flag.
+type runGrammar struct {
+	Run runCmd `cmd:"" default:"withargs"`
+}
+
 // output says how caplaunch's own lines look.
 type output struct {
 	Quiet     bool   `short:"q" env:"CAPLAUNCH_QUIET" group:"output" help:"Print errors only."`
@@ -102,9 +111,18 @@ var errHelp = errors.New("help")
 // *usageError or errHelp.
 func parse(args []string, hasProgram bool, out io.Writer) (*grammar, *kong.Context, error) {
 	var g grammar
+	var launch runGrammar
+	target := any(&g)
+	command := "run"
+	if len(args) > 0 && slices.Contains(commands, args[0]) {
+		command = args[0]
+	}
+	if command == "run" && !slices.Contains(args, "--help") && !slices.Contains(args, "-h") && !slices.Contains(args, "help") {
+		target = &launch
+	}
 	var help bytes.Buffer
 	exited := false
-	k, err := kong.New(&g, kong.Name("caplaunch"), kong.Description(description),
+	k, err := kong.New(target, kong.Name("caplaunch"), kong.Description(description),
 		kong.Writers(&help, &help), kong.Exit(func(int) { exited = true; panic(errHelp) }),
 		kong.ExplicitGroups(groups), kong.Help(printHelp),
 		kong.ValueFormatter(func(v *kong.Value) string { return v.Help }))
@@ -118,7 +136,7 @@ func parse(args []string, hasProgram bool, out io.Writer) (*grammar, *kong.Conte
 		}
 		return nil, nil, errHelp
 	}
-	launches := len(args) == 0 || !isCommand(k, args[0]) || args[0] == "run" || args[0] == "explain"
+	launches := command == "run" || command == "explain"
 	if launches && !hasProgram {
 		if at := programAt(k, args); at >= 0 {
 			line := "caplaunch " + quoteAll(args[:at]) + "-- " + quoteAll(args[at:])
@@ -134,6 +152,9 @@ func parse(args []string, hasProgram bool, out io.Writer) (*grammar, *kong.Conte
 	if !launches && hasProgram {
 		return nil, nil, usagef("caplaunch "+quoteAll(args), "%s takes no PROGRAM", ctx.Command())
 	}
+	if target == &launch {
+		g.Run = launch.Run
+	}
 	return &g, ctx, nil
 }
 
@@ -148,11 +169,6 @@ func parseOrHelp(k *kong.Kong, args []string) (ctx *kong.Context, err error) {
 		args = []string{"run", "--help"}
 	}
 	return k.Parse(args)
-}
-
-// isCommand reports whether word names a command.
-func isCommand(k *kong.Kong, word string) bool {
-	return slices.ContainsFunc(k.Model.Children, func(n *kong.Node) bool { return n.Name == word })
 }
 
 // programAt is the index of the first word that is neither a flag, nor the
@@ -179,7 +195,7 @@ func programAt(k *kong.Kong, args []string) int {
 			if at := strings.IndexFunc(w, func(r rune) bool { return takesValue[string(r)] }); at == len(w)-1 {
 				i++
 			}
-		case i == 0 && isCommand(k, w):
+		case i == 0 && slices.Contains(commands, w):
 		default:
 			return i
 		}
