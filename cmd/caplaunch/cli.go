@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 
@@ -107,9 +108,16 @@ func split(args []string) (before, after []string) {
 // errHelp says that the help was printed, and that this was all.
 var errHelp = errors.New("help")
 
-// parse reads the words before "--" with kong. Help goes to out. The error is a
-// *usageError or errHelp.
-func parse(args []string, hasProgram bool, out io.Writer) (*grammar, *kong.Context, error) {
+// maxWords bounds what stands before "--": kong's time grows with the square.
+const maxWords = 1000
+
+// parse reads the words before "--" with kong; after is what follows it, nil
+// without one. Help goes to out. The error is a *usageError or errHelp.
+func parse(args, after []string, out io.Writer) (*grammar, *kong.Context, error) {
+	hasProgram := after != nil
+	if len(args) > maxWords {
+		return nil, nil, usagef("one flag can take a whole list: --caps=net_admin,net_raw", "%d words before --, and at most %d are read", len(args), maxWords)
+	}
 	var g grammar
 	var launch runGrammar
 	target := any(&g)
@@ -117,7 +125,8 @@ func parse(args []string, hasProgram bool, out io.Writer) (*grammar, *kong.Conte
 	if len(args) > 0 && slices.Contains(commands, args[0]) {
 		command = args[0]
 	}
-	if command == "run" && !slices.Contains(args, "--help") && !slices.Contains(args, "-h") && !slices.Contains(args, "help") {
+	wantsHelp := slices.Contains(args, "--help") || slices.Contains(args, "-h")
+	if command == "run" && !wantsHelp {
 		target = &launch
 	}
 	var help bytes.Buffer
@@ -129,6 +138,10 @@ func parse(args []string, hasProgram bool, out io.Writer) (*grammar, *kong.Conte
 	if err != nil {
 		return nil, nil, err
 	}
+	if wantsHelp {
+		args = []string{command, "--help"}
+	}
+	overrideVariables(k, args)
 	ctx, err := parseOrHelp(k, args)
 	if exited {
 		if _, err := help.WriteTo(out); err != nil {
@@ -138,7 +151,7 @@ func parse(args []string, hasProgram bool, out io.Writer) (*grammar, *kong.Conte
 	}
 	launches := command == "run" || command == "explain"
 	if launches && !hasProgram {
-		if at := programAt(k, args); at >= 0 {
+		if at := eachFlag(k, args, nil); at >= 0 {
 			line := "caplaunch " + quoteAll(args[:at]) + "-- " + quoteAll(args[at:])
 			return nil, nil, usagef(strings.TrimSpace(line), "PROGRAM has to stand behind --")
 		}
@@ -148,6 +161,9 @@ func parse(args []string, hasProgram bool, out io.Writer) (*grammar, *kong.Conte
 	}
 	if err != nil {
 		return nil, nil, usagef(helpHint, "%v", err)
+	}
+	if hasProgram && len(after) == 0 {
+		return nil, nil, usagef(strings.TrimSpace("caplaunch "+quoteAll(args))+" -- PROGRAM", "no PROGRAM behind --")
 	}
 	if !launches && hasProgram {
 		return nil, nil, usagef("caplaunch "+quoteAll(args), "%s takes no PROGRAM", ctx.Command())
@@ -165,35 +181,45 @@ func parseOrHelp(k *kong.Kong, args []string) (ctx *kong.Context, err error) {
 			panic(r)
 		}
 	}()
-	if len(args) == 1 && (args[0] == "--help" || args[0] == "-h" || args[0] == "help") {
-		args = []string{"run", "--help"}
-	}
 	return k.Parse(args)
 }
 
-// programAt is the index of the first word that is neither a flag, nor the
-// value of one, nor the command in front: where somebody forgot the "--". It is
-// -1 without one.
-func programAt(k *kong.Kong, args []string) int {
-	takesValue := map[string]bool{}
+// eachFlag calls visit for the flags among args, and returns the index of the
+// first word that is neither a flag, nor the value of one, nor the command in
+// front: where somebody forgot the "--". It is -1 without one.
+func eachFlag(k *kong.Kong, args []string, visit func(*kong.Flag)) int {
+	flags := map[string]*kong.Flag{}
 	for _, c := range k.Model.Children {
 		for _, f := range c.Flags {
-			takesValue["--"+f.Name] = !f.IsBool()
+			flags["--"+f.Name] = f
 			if f.Short != 0 {
-				takesValue[string(f.Short)] = !f.IsBool()
+				flags[string(f.Short)] = f
 			}
 		}
+	}
+	seen := func(name string) (takesValue bool) {
+		f := flags[name]
+		if f != nil && visit != nil {
+			visit(f)
+		}
+		return f != nil && !f.IsBool()
 	}
 	for i := 0; i < len(args); i++ {
 		switch w := args[i]; {
 		case strings.HasPrefix(w, "--"):
-			if takesValue[w] {
+			name, _, hasValue := strings.Cut(w, "=")
+			if seen(name) && !hasValue {
 				i++
 			}
 		case len(w) > 1 && w[0] == '-':
-			// Of -qc the c takes a value, and the next word is it.
-			if at := strings.IndexFunc(w, func(r rune) bool { return takesValue[string(r)] }); at == len(w)-1 {
-				i++
+			// Of -qc the c takes a value: what follows it, or the next word.
+			for j := 1; j < len(w); j++ {
+				if seen(w[j : j+1]) {
+					if j == len(w)-1 {
+						i++
+					}
+					break
+				}
 			}
 		case i == 0 && slices.Contains(commands, w):
 		default:
@@ -201,6 +227,19 @@ func programAt(k *kong.Kong, args []string) int {
 		}
 	}
 	return -1
+}
+
+// overrideVariables unsets the variable of each flag that is given: kong would
+// refuse a value there that nobody asks for.
+func overrideVariables(k *kong.Kong, args []string) {
+	eachFlag(k, args, func(f *kong.Flag) {
+		for _, name := range f.Envs {
+			os.Unsetenv(name)
+		}
+		if f.Name == "keep-groups" {
+			os.Unsetenv("CAPLAUNCH_GROUPS")
+		}
+	})
 }
 
 // printHelp is kong's help, with the commands listed below the flags of run.

@@ -1,6 +1,14 @@
 package main
 
-import "github.com/caplaunch/caplaunch/internal/ambient"
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/caplaunch/caplaunch/internal/ambient"
+	"github.com/caplaunch/caplaunch/internal/grant"
+)
 
 type explainCmd struct {
 	launchFlags
@@ -9,26 +17,50 @@ type explainCmd struct {
 	JSON bool   `name:"json" help:"Print JSON."`
 }
 
+// logFormat is the flag for commands that have no line but an error.
+type logFormat struct {
+	LogFormat string `enum:"text,json" default:"text" placeholder:"text|json" env:"CAPLAUNCH_LOG_FORMAT" help:"How caplaunch's own lines look."`
+}
+
 type checkCmd struct {
+	logFormat
 	Allow []string `sep:"none" required:"" placeholder:"LIST" env:"CAPLAUNCH_ALLOW" help:"Capabilities that may be granted; none means not one."`
 	Sets  []string `sep:"none" placeholder:"LIST" env:"CAPLAUNCH_SETS" help:"The sets looked at: permitted, effective, inheritable, ambient (the default), bounding."`
-	PID   int      `name:"pid" placeholder:"N" help:"Look at another process, in /proc/N/status."`
+	PID   *int     `name:"pid" placeholder:"N" help:"Look at another process, in /proc/N/status."`
 	JSON  bool     `name:"json" help:"Print the outcome as JSON."`
 }
 
 type showCmd struct {
-	PID  int  `arg:"" optional:"" name:"pid" help:"The process to look at; caplaunch itself without."`
+	logFormat
+	PID  *int `arg:"" optional:"" name:"pid" help:"The process to look at; caplaunch itself without."`
 	JSON bool `name:"json" help:"Print JSON."`
 }
 
 type installCmd struct {
+	logFormat
 	Dest string `arg:"" help:"A folder, or the path of the copy."`
+}
+
+// An outcome is check --json.
+type outcome struct {
+	OK      bool         `json:"ok"`
+	Allow   []string     `json:"allow"`
+	Sets    []string     `json:"sets"`
+	Stray   []shownStray `json:"stray"`             // what is in the sets and not allowed
+	Skipped string       `json:"skipped,omitempty"` // why nothing was looked at: not on Linux
+	Hint    string       `json:"hint,omitempty"`
+}
+
+type shownStray struct {
+	Name   string   `json:"name"`
+	Number uint8    `json:"number"`
+	Sets   []string `json:"sets"`
 }
 
 // parse reads the lists of check. The error is a *usageError.
 func (c *checkCmd) parse() (allow ambient.List, sets ambient.SetMask, err error) {
 	if allow, err = ambient.ParseList(c.Allow...); err != nil {
-		return allow, 0, usagef(listHint("allow", err), "--allow: %w", err)
+		return allow, 0, usagef(listHint("allow", c.Allow, err), "--allow: %w", err)
 	}
 	sets = ambient.DefaultSets
 	if c.Sets != nil {
@@ -37,4 +69,37 @@ func (c *checkCmd) parse() (allow ambient.List, sets ambient.SetMask, err error)
 		}
 	}
 	return allow, sets, nil
+}
+
+// explainGrant prints the smallest grant for the place that --for names. It asks
+// nothing of the system.
+func (a *app) explainGrant(c *explainCmd, argv []string, report *reporter) error {
+	report.json, report.quiet = c.LogFormat == "json", c.Quiet
+	named := ambient.UpTo(ambient.Cap(ambient.Named() - 1))
+	for flag, words := range map[string][]string{"caps": c.Caps, "optional-caps": c.OptionalCaps} {
+		if l, err := ambient.ParseList(words...); err == nil && !named.Contains(l.Set) {
+			return usagef(fmt.Sprintf("--%s=%v", flag, l.Set&named), "--%s: %v has no name in this caplaunch, and no runtime takes a number", flag, l.Set&^named)
+		}
+	}
+	const user = "65532:65532"
+	if c.User == nil {
+		word := user
+		c.User = &word
+		report.infof("no --user: this grant is for caplaunch --user=%s, or any other that is not root", user)
+	}
+	place, _ := grant.ParsePlace(c.For)
+	var text strings.Builder
+	to := *a
+	to.stdout = &text
+	if err := to.explainFor(&launch{flags: c.launchFlags, argv: argv}, place); err != nil {
+		return err
+	}
+	if c.JSON {
+		return json.NewEncoder(a.stdout).Encode(struct {
+			Place string `json:"place"`
+			Grant string `json:"grant"`
+		}{place.String(), text.String()})
+	}
+	_, err := io.WriteString(a.stdout, text.String())
+	return err
 }

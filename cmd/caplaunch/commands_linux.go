@@ -15,6 +15,7 @@ import (
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
 	"github.com/caplaunch/caplaunch/internal/ambient/linux"
+	"github.com/caplaunch/caplaunch/internal/exec"
 	"github.com/caplaunch/caplaunch/internal/grant"
 	"github.com/caplaunch/caplaunch/internal/identity"
 	"github.com/caplaunch/caplaunch/internal/origin"
@@ -25,12 +26,13 @@ func newApp() *app {
 		handOver: handOver, leave: leave}
 }
 
-// stateOf is the state of a process, of this one for pid 0.
-func (a *app) stateOf(pid int) (ambient.State, error) {
-	if pid == 0 {
+// stateOf is the state of a process, of this one without a number.
+func (a *app) stateOf(number *int) (ambient.State, error) {
+	if number == nil {
 		return a.kernel.State()
 	}
-	if pid < 0 {
+	pid := *number
+	if pid <= 0 {
 		return ambient.State{}, usagef("a process number, as ps shows it", "%d is no process number", pid)
 	}
 	f, err := os.Open("/proc/" + strconv.Itoa(pid) + "/status")
@@ -57,22 +59,23 @@ func (a *app) show(c *showCmd) error {
 		return err
 	}
 	out := shown(s)
-	if c.PID != 0 {
+	if c.PID != nil {
 		out.Securebits = nil
 	}
 	if c.JSON {
 		return json.NewEncoder(a.stdout).Encode(out)
 	}
 	var b strings.Builder
-	fmt.Fprintln(&b, describe(s))
+	lines := wrap(describe(s)[0], columns)
 	switch {
-	case c.PID != 0:
-		fmt.Fprintln(&b, "securebits: only a process itself can read them")
+	case c.PID != nil:
+		lines = append(lines, "securebits unknown: only a process itself can read them")
 	case len(out.Securebits) == 0:
-		fmt.Fprintln(&b, "securebits none")
+		lines = append(lines, "securebits none")
 	default:
-		fmt.Fprintln(&b, "securebits", strings.Join(out.Securebits, " "))
+		lines = append(lines, wrap("securebits "+strings.Join(out.Securebits, " "), columns)...)
 	}
+	fmt.Fprintln(&b, strings.Join(lines, "\n"))
 	printSets(&b, nil, s, style{})
 	fmt.Fprintln(&b, legend)
 	_, err = io.WriteString(a.stdout, b.String())
@@ -103,13 +106,7 @@ func (a *app) check(c *checkCmd, report *reporter) error {
 		hint = grant.Drop(grant.Detect(a.environ, exists, host), stray.Set())
 	}
 	if c.JSON {
-		out := struct {
-			OK    bool         `json:"ok"`
-			Allow []string     `json:"allow"`
-			Sets  []string     `json:"sets"`
-			Stray []shownStray `json:"stray"`
-			Hint  string       `json:"hint,omitempty"`
-		}{err == nil, allow.On(host).Names(), sets.Names(), []shownStray{}, hint}
+		out := outcome{OK: err == nil, Allow: allow.On(host).Names(), Sets: sets.Names(), Stray: []shownStray{}, Hint: hint}
 		if stray != nil {
 			for _, x := range stray.Stray {
 				out.Stray = append(out.Stray, shownStray{x.Cap.String(), uint8(x.Cap), x.In.Names()})
@@ -126,47 +123,37 @@ func (a *app) check(c *checkCmd, report *reporter) error {
 	return nil
 }
 
-type shownStray struct {
-	Name   string   `json:"name"`
-	Number uint8    `json:"number"`
-	Sets   []string `json:"sets"`
-}
-
 // install copies the running binary to a folder or a path: into a temporary
 // file beside it, which then takes its place in one step. What runs from there
 // goes on with the old one.
 func (a *app) install(c *installCmd) (err error) {
-	dest := c.Dest
-	if st, err := os.Lstat(dest); err == nil && st.Mode()&os.ModeSymlink != 0 {
-		return installError(dest, "is a symlink")
-	} else if err == nil && st.IsDir() {
+	// With a slash behind it the kernel would follow a symlink.
+	dest := strings.TrimRight(c.Dest, "/")
+	if dest == "" && c.Dest != "" {
+		dest = "/"
+	}
+	if st, err := os.Lstat(dest); err == nil && st.IsDir() {
 		dest = filepath.Join(dest, "caplaunch")
-	} else if strings.HasSuffix(c.Dest, "/") {
+	} else if dest != c.Dest && (err != nil || st.Mode()&os.ModeSymlink == 0) {
 		return installError(c.Dest, "is no folder")
 	}
 	switch st, err := os.Lstat(dest); {
 	case errors.Is(err, os.ErrNotExist):
 	case err != nil:
-		return installError(dest, err.Error())
+		return installError(dest, reason(err))
 	case st.Mode()&os.ModeSymlink != 0:
 		return installError(dest, "is a symlink")
 	case !st.Mode().IsRegular():
 		return installError(dest, "is not a regular file")
 	}
-	self, err := os.Open("/proc/self/exe")
+	self, err := a.openItself()
 	if err != nil {
-		path, err2 := os.Executable()
-		if err2 != nil {
-			return errors.Join(err, err2)
-		}
-		if self, err = os.Open(path); err != nil {
-			return err
-		}
+		return installError(dest, fmt.Sprintf("the running binary cannot be read: %s", reason(err)))
 	}
 	defer self.Close()
 	tmp, err := os.CreateTemp(filepath.Dir(dest), ".caplaunch-*")
 	if err != nil {
-		return installError(dest, reason(err))
+		return installError(dest, fmt.Sprintf("%s: %s", filepath.Dir(dest), reason(err)))
 	}
 	defer func() {
 		if err != nil {
@@ -188,8 +175,22 @@ func (a *app) install(c *installCmd) (err error) {
 	return nil
 }
 
+// openItself opens the running binary; without /proc it is the one that argv[0]
+// leads to.
+func (a *app) openItself() (*os.File, error) {
+	self, err := os.Open("/proc/self/exe")
+	if err == nil || len(os.Args) == 0 {
+		return self, err
+	}
+	p, findErr := exec.Find(os.Args[0], exec.SearchPath(a.environ), nil, ambient.Host{})
+	if findErr != nil {
+		return nil, err
+	}
+	return os.Open(p.Path())
+}
+
 func installError(dest, why string) error {
-	return usagef("caplaunch install /path/on/a/writable/volume/caplaunch", "cannot install to %q: %s", dest, why)
+	return usagef("caplaunch install /shared, where /shared is a folder that can be written, such as a volume", "cannot install to %q: %s", dest, why)
 }
 
 // reason is the errno's text, without the temporary path around it.

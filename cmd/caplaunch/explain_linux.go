@@ -41,10 +41,10 @@ type shownVerdict struct {
 
 // explain says what run would do, and does none of it.
 func (a *app) explain(c *explainCmd, argv []string, report *reporter) error {
-	l := &launch{flags: c.launchFlags, argv: argv}
-	if place, ok := grant.ParsePlace(c.For); ok {
-		return a.explainFor(l, place)
+	if c.For != "" {
+		return a.explainGrant(c, argv, report)
 	}
+	l := &launch{flags: c.launchFlags, argv: argv}
 	report.json = c.LogFormat == "json"
 	refused := a.prepare(l)
 	var usage *usageError
@@ -52,19 +52,19 @@ func (a *app) explain(c *explainCmd, argv []string, report *reporter) error {
 		return refused // there is nothing to explain yet
 	}
 	x := explanation{
-		Place: l.place.String(), Start: shown(l.now), Program: l.path, Steps: []string{}, Given: l.plan.Given.Names(),
-		Skipped: []shownSkip{}, Notes: a.notes(l), Grant: l.grant().Text(l.place),
+		Place: l.place.String(), Start: shown(l.now), Program: l.path, Steps: []string{}, Given: []string{},
+		Skipped: []shownSkip{}, Notes: a.notes(l, refused), Grant: smallest(l).Text(l.place),
 		Verdict: shownVerdict{OK: refused == nil, Msg: fmt.Sprintf("PROGRAM runs, with %v", l.plan.Given)},
-	}
-	for _, s := range l.plan.Steps {
-		x.Steps = append(x.Steps, s.String())
 	}
 	for _, m := range l.plan.Skipped {
 		x.Skipped = append(x.Skipped, shownSkip{m.Cap.String(), m.Why(l.now, l.host)})
 	}
 	if refused == nil {
+		for _, s := range l.plan.Steps {
+			x.Steps = append(x.Steps, s.String())
+		}
 		after := shown(l.plan.AfterExec)
-		x.After = &after
+		x.After, x.Given = &after, l.plan.Given.Names()
 	} else {
 		x.Verdict = shownVerdict{Code: exitStatus(refused), Msg: oneLine(refused.Error()), Hint: oneLine(l.hint(refused))}
 	}
@@ -83,37 +83,49 @@ func (a *app) explain(c *explainCmd, argv []string, report *reporter) error {
 	return nil
 }
 
+// smallest is the smallest grant for the launch. What no runtime can give, as
+// this kernel does not know it, is not in it; and where a user has yet to be
+// named, as the hint says, it is one that is not root.
+func smallest(l *launch) grant.Grant {
+	g := l.grant()
+	g.Caps &= l.host.Known
+	if l.req.User == nil && l.now.UID == ambient.Same(0) {
+		g.Root = true
+		g.Caps |= ambient.SetOf(ambient.CapSetUID, ambient.CapSetGID)
+	}
+	return g
+}
+
 // print writes the explanation for a person, in 80 columns.
 func (x *explanation) print(out io.Writer, l *launch, refused error, colour bool) error {
 	var b strings.Builder
-	section := func(title string, lines ...string) {
-		for i, line := range lines {
-			if i > 0 {
-				title = ""
-			}
-			b.WriteString(strings.TrimRight(fmt.Sprintf("%-9s%s", title, line), " ") + "\n")
+	section := func(title, text string) {
+		for _, line := range wrap(text, columns-9) {
+			fmt.Fprintf(&b, "%-9s%s\n", title, line)
+			title = ""
 		}
 	}
-	place := ""
 	if l.place != grant.Unknown {
-		place = " (" + x.Place + ")"
+		section("place", x.Place)
 	}
-	section("start", describe(l.now)+place)
 	if x.Program != "" {
 		section("program", oneLine(x.Program))
 	}
 	if refused == nil {
-		section("steps", "")
-		for i, s := range append(x.Steps, "execve "+oneLine(x.Program)) {
-			for j, line := range wrap(strings.Fields(s), 72) {
-				if number := fmt.Sprintf("%4d. ", i+1); j == 0 {
-					b.WriteString(number + line + "\n")
-				} else {
-					b.WriteString("      " + line + "\n")
+		title := "steps"
+		for i, s := range append(summed(l.plan.Steps), "execve "+oneLine(x.Program)) {
+			for j, line := range wrap(s, columns-13) {
+				number := fmt.Sprintf("%2d. ", i+1)
+				if j > 0 {
+					number = "    "
 				}
+				fmt.Fprintf(&b, "%-9s%s%s\n", title, number, line)
+				title = ""
 			}
 		}
-		section("after", describe(l.plan.AfterExec))
+		who := describe(l.now, l.plan.AfterExec)
+		section("start", who[0])
+		section("after", who[1])
 		st := style{}
 		if colour {
 			st = colours
@@ -121,43 +133,87 @@ func (x *explanation) print(out io.Writer, l *launch, refused error, colour bool
 		fmt.Fprintf(&b, "\n  %-15s    %s\n", "start", "after")
 		printSets(&b, &l.plan.Before, l.plan.AfterExec, st)
 	} else {
+		section("start", describe(l.now)[0])
 		b.WriteByte('\n')
 		printSets(&b, nil, l.now, style{})
 	}
 	b.WriteString("\n  " + legend + "\n\n")
 	for _, s := range x.Skipped {
-		section("skipped", wrap(strings.Fields(s.Capability+": "+s.Reason), 71)...)
+		section("skipped", s.Capability+": "+s.Reason)
 	}
 	for _, n := range x.Notes {
-		section("note", wrap(strings.Fields(n), 71)...)
+		section("note", n)
 	}
 	if refused == nil {
-		section("verdict", wrap(strings.Fields(x.Verdict.Msg), 71)...)
+		section("verdict", x.Verdict.Msg)
 	} else {
-		section("verdict", wrap(strings.Fields("error: "+x.Verdict.Msg), 71)...)
-		section("", wrap(strings.Fields("hint: "+x.Verdict.Hint), 71)...)
+		section("verdict", "error: "+x.Verdict.Msg)
+		section("", "hint: "+x.Verdict.Hint)
 		section("", fmt.Sprintf("exit status %d", x.Verdict.Code))
 	}
-	for i, line := range strings.Split(strings.TrimSuffix(x.Grant, "\n"), "\n") {
-		title := "grant"
-		if i > 0 {
-			title = ""
+	b.WriteString("grant    " + grantTitle(l.place) + "\n")
+	for line := range strings.Lines(x.Grant) {
+		for _, line := range wrapGrant(l.place, strings.TrimSuffix(line, "\n")) {
+			b.WriteString("  " + line + "\n")
 		}
-		lines := []string{line}
-		if len(line) > 71 { // flags: a shell goes on after a backslash
-			lines = wrap(strings.Fields(line), 69)
-			for j := range lines[:len(lines)-1] {
-				lines[j] += ` \`
-			}
-		}
-		section(title, lines...)
 	}
 	_, err := io.WriteString(out, b.String())
 	return err
 }
 
+// grantTitle says what the grant is.
+func grantTitle(p grant.Place) string {
+	switch p {
+	case grant.Docker, grant.Podman:
+		return "the smallest that works, as flags of " + p.String() + " run"
+	case grant.Unknown:
+		return "the smallest that works, as flags of docker run (else: --for=PLACE)"
+	}
+	return "the smallest that works"
+}
+
+// wrapGrant breaks a line of a grant so that it can still be pasted: YAML goes
+// on where it is indented, a shell and systemd after a backslash.
+func wrapGrant(p grant.Place, line string) []string {
+	body := strings.TrimLeft(line, " ")
+	indent := line[:len(line)-len(body)]
+	lines := wrap(body, columns-6-len(indent))
+	for i := range lines {
+		lines[i] = indent + lines[i]
+		if i > 0 {
+			lines[i] = "  " + lines[i]
+		}
+		if i < len(lines)-1 && p != grant.Kubernetes && p != grant.Compose {
+			lines[i] += ` \`
+		}
+	}
+	return lines
+}
+
+// summed is the steps as text, those that differ in the capability alone as one.
+func summed(steps []ambient.Step) []string {
+	var lines []string
+	last := ""
+	for _, s := range steps {
+		text := s.String()
+		call, name := "", ""
+		switch s.(type) {
+		case ambient.DropBounding, ambient.RaiseAmbient:
+			i := strings.LastIndexByte(text, ' ')
+			call, name = text[:i], text[i:]
+		}
+		if call != "" && call == last {
+			lines[len(lines)-1] += name
+		} else {
+			lines = append(lines, text)
+		}
+		last = call
+	}
+	return lines
+}
+
 // notes says what else is worth knowing about a launch.
-func (a *app) notes(l *launch) []string {
+func (a *app) notes(l *launch, refused error) []string {
 	notes := []string{}
 	asked := l.req.Required.Set | l.req.Optional.Set
 	if asked.Has(ambient.CapNetBindService) {
@@ -167,11 +223,7 @@ func (a *app) notes(l *launch) []string {
 	}
 	if asked.Has(ambient.CapNetRaw) {
 		if n, err := readNumbers("/proc/sys/net/ipv4/ping_group_range"); err == nil && len(n) == 2 {
-			gid := uint64(l.plan.AfterExec.GID.Effective)
-			if u := l.req.User; u != nil {
-				gid = uint64(u.GID)
-			}
-			if n[0] <= gid && gid <= n[1] {
+			if gid, ok := pingGroup(l, refused, n[0], n[1]); ok {
 				notes = append(notes, fmt.Sprintf("net_raw is not needed for ping here: ping_group_range allows gid %d", gid))
 			}
 		}
@@ -183,6 +235,24 @@ func (a *app) notes(l *launch) []string {
 		notes = append(notes, "PROGRAM cannot be looked at from here: run does it as the new user, after the switch and before the exec")
 	}
 	return notes
+}
+
+// pingGroup is a group of the program between low and high, icmp(7).
+func pingGroup(l *launch, refused error, low, high uint64) (gid uint32, ok bool) {
+	groups := l.plan.AfterExec.Groups.With(l.plan.AfterExec.GID.Effective)
+	switch u := l.req.User; {
+	case refused == nil:
+	case u != nil && l.req.UserErr == nil:
+		groups = u.Groups.With(u.GID)
+	default: // who it is to be is not known
+		return 0, false
+	}
+	for _, gid := range groups.IDs() {
+		if low <= uint64(gid) && uint64(gid) <= high {
+			return gid, true
+		}
+	}
+	return 0, false
 }
 
 // readNumbers reads a sysctl.

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
@@ -32,7 +33,7 @@ func (l *launch) hint(err error) string {
 	case errors.As(err, &refused):
 		return l.identityHint(refused)
 	case errors.As(err, &lookup):
-		return lookupHint(lookup)
+		return l.lookupHint(lookup)
 	case errors.As(err, &file):
 		return l.fileHint(file)
 	case errors.As(err, &hinted):
@@ -79,20 +80,45 @@ func (l *launch) grantHint(e *ambient.NotGrantedError) string {
 		}
 		return "start caplaunch without the securebits " + bits + " (setpriv --securebits, capsh --secbits, systemd's SecureBits= set them)"
 	case ambient.OnlyBounding:
-		g := l.grant()
-		who := ""
-		if l.req.User == nil {
-			g.UID, g.GID = e.Now.UID.Effective, e.Now.UID.Effective
-			who = fmt.Sprintf(" with caplaunch --user=%d:%d", g.UID, g.GID)
-		}
 		if l.place == grant.Namespace {
-			return g.Line(l.place)
+			return l.asRoot().Line(l.place)
 		}
-		g.Root = true
-		g.Caps |= ambient.SetOf(ambient.CapSetUID, ambient.CapSetGID)
-		return fmt.Sprintf("start as root and let caplaunch switch%s: %s", who, g.Line(l.place))
+		return l.startAsRoot()
 	}
 	return l.grant().Line(l.place)
+}
+
+// asRoot is the grant for a launch that starts as root, to become who was asked
+// for or else who it is now.
+func (l *launch) asRoot() grant.Grant {
+	g := l.grant()
+	if l.req.User == nil {
+		g.UID, g.GID = l.now.UID.Effective, l.now.GID.Effective
+	}
+	g.Root = true
+	g.Caps |= ambient.SetOf(ambient.CapSetUID, ambient.CapSetGID)
+	return g
+}
+
+// startAsRoot says how to start as root.
+func (l *launch) startAsRoot() string {
+	g, who := l.asRoot(), ""
+	if l.req.User == nil {
+		who = fmt.Sprintf(" with caplaunch --user=%d:%d", g.UID, g.GID)
+		if rest := l.now.Groups.Without(g.GID); rest.Len() > 0 && l.req.Groups == nil && !l.req.KeepGroups {
+			who += " --groups=" + joinIDs(rest)
+		}
+	}
+	return fmt.Sprintf("start as root and let caplaunch switch%s: %s", who, g.Line(l.place))
+}
+
+// joinIDs lists all ids, as --groups takes them.
+func joinIDs(g ambient.Groups) string {
+	var words []string
+	for _, id := range g.IDs() {
+		words = append(words, fmt.Sprint(id))
+	}
+	return strings.Join(words, ",")
 }
 
 func (l *launch) identityHint(e *ambient.RefusedError) string {
@@ -100,16 +126,32 @@ func (l *launch) identityHint(e *ambient.RefusedError) string {
 	case ambient.RootWithoutUser:
 		return "caplaunch --user=65532:65532 (or --user=0:0 to stay root)"
 	case ambient.StartedSetID, ambient.StartedWithFileCaps:
-		return "setcap -r and chmod 0755 on the caplaunch binary: the runtime has to grant the capabilities, not the file"
-	case ambient.RootCannotSwitch, ambient.BoundingNeedsSetPCap:
+		mend, path := "chmod 0755 ", ownPath()
+		if e.Why == ambient.StartedWithFileCaps {
+			mend = "setcap -r "
+		}
+		return mend + path + ": the runtime has to grant the capabilities, not the file"
+	case ambient.BoundingNeedsSetPCap:
+		if e.Now.UID.Effective != 0 {
+			return l.startAsRoot()
+		}
+		return l.grant().Line(l.place)
+	case ambient.RootCannotSwitch:
 		return l.grant().Line(l.place)
 	case ambient.OtherUser:
-		return fmt.Sprintf("start as root and let caplaunch switch: %s (or caplaunch --non-root=keep to run as uid %v)", l.grant().Line(l.place), e.Now.UID)
+		return fmt.Sprintf("%s (or caplaunch --non-root=keep to run as uid %v)", l.startAsRoot(), e.Now.UID)
 	case ambient.OtherGroups:
-		if u.GID == e.Now.GID.Effective {
+		switch {
+		case u.GID != e.Now.GID.Effective:
+			return l.groupHint(u)
+		case l.req.Groups == nil && !l.req.KeepGroups && (u.GID == 0 || !e.Now.Groups.Has(0)):
 			return "caplaunch --keep-groups"
 		}
-		return l.groupHint(u)
+		return l.startAsRoot()
+	case ambient.UnmappedGroups:
+		return fmt.Sprintf("caplaunch --groups=%d in place of --keep-groups, or the ids that are needed and mapped", u.GID)
+	case ambient.TooManyGroups:
+		return fmt.Sprintf("caplaunch --groups=%d in place of --keep-groups, or the ids that are needed", u.GID)
 	case ambient.SetGroupsDenied, ambient.Unmapped:
 		id := l.mappedID()
 		return fmt.Sprintf("caplaunch --user=%d:%d --keep-groups, which is mapped here; or map uid %d and gid %d (podman run --userns, /etc/subuid and /etc/subgid)", id, id, u.UID, u.GID)
@@ -144,16 +186,29 @@ func (l *launch) mappedID() uint32 {
 	return l.now.UID.Effective
 }
 
-func lookupHint(e *identity.LookupError) string {
+// lookupHint is about a user or a group that no file explains.
+func (l *launch) lookupHint(e *identity.LookupError) string {
 	switch {
 	case e.Why == identity.NoGroup:
 		return fmt.Sprintf("caplaunch --user=%s:%s", e.Name.Text, e.Name.Text)
-	case e.Why == identity.Malformed:
-		return fmt.Sprintf("caplaunch --user=65532:65532, or mend line %d of %s: numbers need no file", e.Line, e.Path)
 	case e.Why == identity.TooManyOf:
-		return "caplaunch --groups=LIST, with the groups that it needs"
+		return fmt.Sprintf("caplaunch --groups=%d, or the ids that it needs", l.req.User.GID)
+	case e.Group && l.flags.Groups != nil && l.req.User != nil:
+		return fmt.Sprintf("caplaunch --groups=%d: numbers need no file", l.req.User.GID)
+	case e.Group && l.flags.User != nil:
+		user, _, _ := strings.Cut(*l.flags.User, ":")
+		return fmt.Sprintf("caplaunch --user=%s:65532: numbers need no file", user)
 	}
 	return "caplaunch --user=65532:65532: numbers need no file"
+}
+
+// ownPath is the path of this binary, for a shell.
+func ownPath() string {
+	path, err := os.Executable()
+	if err != nil {
+		path = os.Args[0]
+	}
+	return strings.TrimSpace(quoteAll([]string{path}))
 }
 
 // fileHint is about a program whose file would break the promise.

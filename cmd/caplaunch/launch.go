@@ -54,7 +54,7 @@ func (a *app) main(args []string) int {
 
 // command parses the words before "--" and runs what they name.
 func (a *app) command(before, after []string, report *reporter) error {
-	g, ctx, err := parse(before, after != nil, a.stdout)
+	g, ctx, err := parse(before, after, a.stdout)
 	if err != nil {
 		return err
 	}
@@ -97,13 +97,10 @@ type launch struct {
 // parse reads what the flags say, without asking the system.
 func (l *launch) parse() (spec *identity.Spec, groups []identity.Name, err error) {
 	f := &l.flags
-	if len(l.argv) == 0 {
-		return nil, nil, usagef("caplaunch -- PROGRAM", "no PROGRAM behind --")
-	}
 	list := func(flag string, words []string) (ambient.List, error) {
 		got, err := ambient.ParseList(words...)
 		if err != nil {
-			return got, usagef(listHint(flag, err), "--%s: %w", flag, err)
+			return got, usagef(listHint(flag, words, err), "--%s: %w", flag, err)
 		}
 		return got, nil
 	}
@@ -150,10 +147,16 @@ func (l *launch) parse() (spec *identity.Spec, groups []identity.Name, err error
 }
 
 // listHint is what to write instead of a list that cannot be read.
-func listHint(flag string, err error) string {
+func listHint(flag string, lists []string, err error) string {
 	var unknown *ambient.UnknownCapError
 	if errors.As(err, &unknown) && unknown.Near != "" {
-		return "--" + flag + "=" + unknown.Near
+		words := ambient.Fields(strings.Join(lists, ","))
+		for i, w := range words {
+			if w == unknown.Name {
+				words[i] = unknown.Near
+			}
+		}
+		return "--" + flag + "=" + strings.Join(words, ",")
 	}
 	return "--" + flag + "=net_admin,net_raw (see capabilities(7)), or leave it out for none"
 }

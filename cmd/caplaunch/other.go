@@ -3,11 +3,10 @@
 package main
 
 import (
-	"fmt"
+	"encoding/json"
 	"os"
 	"runtime"
 
-	"github.com/caplaunch/caplaunch/internal/grant"
 	"github.com/caplaunch/caplaunch/internal/identity"
 )
 
@@ -30,17 +29,21 @@ func (a *app) install(*installCmd) error              { return errNotLinux("inst
 // check has nothing to look at here. A service that calls it before it starts
 // should start on its developer's machine all the same.
 func (a *app) check(c *checkCmd, report *reporter) error {
-	if _, _, err := c.parse(); err != nil {
+	allow, sets, err := c.parse()
+	if err != nil {
 		return err
 	}
-	report.write(record{Level: "info", Msg: fmt.Sprintf("skipping linux-only capability check on %s", runtime.GOOS)})
-	return nil
+	skipped := "skipping linux-only capability check on " + runtime.GOOS
+	report.infof("%s", skipped)
+	if !c.JSON {
+		return nil
+	}
+	return json.NewEncoder(a.stdout).Encode(outcome{OK: true, Allow: allow.Set.Names(), Sets: sets.Names(), Stray: []shownStray{}, Skipped: skipped})
 }
 
-func (a *app) explain(c *explainCmd, argv []string, _ *reporter) error {
-	l := &launch{flags: c.launchFlags, argv: argv}
-	if place, ok := grant.ParsePlace(c.For); ok {
-		return a.explainFor(l, place)
+func (a *app) explain(c *explainCmd, argv []string, report *reporter) error {
+	if c.For != "" {
+		return a.explainGrant(c, argv, report)
 	}
 	return errNotLinux("explain without --for")
 }

@@ -55,6 +55,13 @@ func (r *reporter) skipped(c ambient.Cap, why string) {
 	}
 }
 
+// infof writes a line that --quiet hides.
+func (r *reporter) infof(format string, args ...any) {
+	if !r.quiet {
+		r.write(record{Level: "info", Msg: oneLine(fmt.Sprintf(format, args...))})
+	}
+}
+
 // verbosef writes a line for --verbose.
 func (r *reporter) verbosef(format string, args ...any) {
 	if r.verbose {

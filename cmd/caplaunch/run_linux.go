@@ -30,6 +30,7 @@ func (a *app) run(r *runCmd, argv []string, report *reporter) error {
 
 // prepare decides the whole launch and touches nothing.
 func (a *app) prepare(l *launch) error {
+	l.place = grant.Detect(a.environ, exists, ambient.Host{})
 	spec, groups, err := l.parse()
 	if err != nil {
 		return err
@@ -53,7 +54,7 @@ func (a *app) prepare(l *launch) error {
 type target struct {
 	path    string // "" until it was found
 	program exec.Program
-	file    exec.Target // what is executed: the path, or a copy in memory
+	file    exec.Target // what is executed: the path, or what Strip made of it
 	unseen  bool        // only the new user can look at it
 
 	privileged string // the file that credentials come from, where it has any
@@ -86,10 +87,11 @@ func (a *app) find(l *launch, v *exec.Viewer) error {
 	return nil
 }
 
-// copyProgram makes the copy for --strip-file-caps, if one is called for.
+// copyProgram makes the copy for --strip-file-caps, or holds the file if it has
+// no privilege.
 func (l *launch) copyProgram() (err error) {
-	if l.flags.StripFileCaps && l.path != "" && l.program.Privileged() {
-		l.file, err = l.program.Copy()
+	if l.flags.StripFileCaps && l.path != "" {
+		l.file, err = l.program.Strip()
 	}
 	return err
 }
@@ -148,7 +150,7 @@ func leave(l *launch, env []string) error {
 // by the plan.
 func (a *app) resolve(l *launch, spec *identity.Spec, groups []identity.Name) {
 	if spec != nil {
-		u, entry, err := a.files.Resolve(*spec, l.flags.KeepEnv)
+		u, entry, err := a.files.Resolve(*spec, l.flags.KeepEnv, groups != nil || l.flags.KeepGroups)
 		l.req.User, l.entry, l.req.UserErr = &u, entry, err
 	}
 	if groups != nil && l.req.UserErr == nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
 )
@@ -36,13 +37,32 @@ func shown(s ambient.State) shownState {
 	}
 }
 
-// describe is who a state is, on one line.
-func describe(s ambient.State) string {
-	nnp := "off"
-	if s.NoNewPrivs {
-		nnp = "on"
+// describe is who each of the states is, as lines with the same things below
+// each other.
+func describe(states ...ambient.State) []string {
+	lines := make([]string, len(states))
+	column := func(name string, value func(ambient.State) any) {
+		width := 0
+		for i, s := range states {
+			lines[i] += fmt.Sprintf("%s %v", name, value(s))
+			width = max(width, len(lines[i]))
+		}
+		for i := range lines {
+			lines[i] += strings.Repeat(" ", width-len(lines[i])+2)
+		}
 	}
-	return fmt.Sprintf("uid %v  gid %v  groups %v  no_new_privs %s", s.UID, s.GID, s.Groups, nnp)
+	column("uid", func(s ambient.State) any { return s.UID })
+	column("gid", func(s ambient.State) any { return s.GID })
+	column("no_new_privs", func(s ambient.State) any {
+		if s.NoNewPrivs {
+			return "on"
+		}
+		return "off"
+	})
+	for i, s := range states {
+		lines[i] += fmt.Sprintf("groups %v", s.Groups)
+	}
+	return lines
 }
 
 // A style marks what has changed.
@@ -99,7 +119,7 @@ func printSets(w io.Writer, before *ambient.State, s ambient.State, st style) {
 	}
 	rows := map[string][]string{}
 	var order []string
-	for c := range union.All() {
+	note := func(c ambient.Cap) {
 		row := cells(c, nil, s, style{})
 		if before != nil {
 			row = cells(c, nil, *before, style{}) + "    " + cells(c, before, s, st)
@@ -109,41 +129,56 @@ func printSets(w io.Writer, before *ambient.State, s ambient.State, st style) {
 		}
 		rows[row] = append(rows[row], c.String())
 	}
-	width := 78 - 17
+	// What it has comes first: that is what one looks for.
+	for c := range s.Permitted.All() {
+		note(c)
+	}
+	for c := range (union &^ s.Permitted).All() {
+		note(c)
+	}
+	indent := 17
 	if before != nil {
-		width = 78 - 36
+		indent = 36
 	}
 	for _, row := range order {
-		pad := strings.Repeat(" ", 17)
-		if before != nil {
-			pad = strings.Repeat(" ", 36)
-		}
-		for _, line := range wrap(rows[row], width) {
-			if row != "" {
+		for i, line := range wrap(strings.Join(rows[row], " "), columns-indent) {
+			if i == 0 {
 				fmt.Fprintf(w, "%s  %s\n", row, line)
 			} else {
-				fmt.Fprintf(w, "%s%s\n", pad, line)
+				fmt.Fprintf(w, "%*s%s\n", indent, "", line)
 			}
-			row = ""
 		}
 	}
 }
 
-// wrap joins words with spaces into lines of at most width.
-func wrap(words []string, width int) []string {
+// columns is the width of a terminal, less a little.
+const columns = 78
+
+// wrap breaks text at spaces into lines of at most width, and at commas a word
+// that is longer. What has neither, a path, stays whole. Spaces inside a line
+// stay as they are.
+func wrap(text string, width int) []string {
 	var lines []string
 	line := ""
-	for _, w := range words {
-		if line != "" && len(line)+1+len(w) > width {
-			lines = append(lines, line)
+	add := func(part string) {
+		if line != "" && utf8.RuneCountInString(line+strings.TrimRight(part, " ")) > width {
+			lines = append(lines, strings.TrimRight(line, " "))
 			line = ""
 		}
-		if line != "" {
-			line += " "
+		if line != "" || strings.TrimSpace(part) != "" {
+			line += part
 		}
-		line += w
 	}
-	return append(lines, line)
+	for word := range strings.SplitAfterSeq(text, " ") {
+		if utf8.RuneCountInString(word) <= width {
+			add(word)
+			continue
+		}
+		for part := range strings.SplitAfterSeq(word, ",") {
+			add(part)
+		}
+	}
+	return append(lines, strings.TrimRight(line, " "))
 }
 
 const legend = "P permitted  I inheritable  E effective  A ambient  B bounding"

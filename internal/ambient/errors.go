@@ -217,6 +217,8 @@ const (
 	OtherGroups                             // the same user with another group or groups, unable to switch
 	SetGroupsDenied                         // the user namespace denies setgroups
 	Unmapped                                // an id is not mapped in the user namespace
+	UnmappedGroups                          // groups to be kept are not mapped there
+	TooManyGroups                           // more than NGROUPS_MAX
 	RootRegains                             // execve would fill the sets of uid 0 again
 	BoundingNeedsSetPCap                    // the bounding set cannot be cut
 )
@@ -251,6 +253,10 @@ func (e *RefusedError) Error() string {
 		return "setgroups is denied in this user namespace (/proc/self/setgroups says deny), so the groups cannot be set"
 	case Unmapped:
 		return fmt.Sprintf("uid %d, gid %d or one of the groups %v is not mapped in this user namespace", e.User.UID, e.User.GID, e.User.Groups)
+	case UnmappedGroups:
+		return "the groups received are not all mapped in this user namespace (they show as 65534), so they cannot be kept"
+	case TooManyGroups:
+		return fmt.Sprintf("%d groups, and the kernel takes %d", e.User.Groups.Len(), MaxGroups)
 	case RootRegains:
 		return "a root program regains the whole bounding set at execve when no_new_privs is off"
 	case BoundingNeedsSetPCap:

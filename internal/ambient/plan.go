@@ -57,7 +57,7 @@ func NewPlan(req Request, now State, host Host) (Plan, error) {
 	if err := checkAllowed(req, now, host); err != nil {
 		return Plan{}, err
 	}
-	user, switched, idErr := target(req, now)
+	user, switched, idErr := target(req, now, host)
 	given, skipped, err := choose(req, now, host, switched && leavesRoot(now, user))
 	if err != nil {
 		return Plan{}, err
@@ -272,12 +272,13 @@ func leavesRoot(now State, user User) bool {
 	return now.UID.anyRoot() && user.UID != 0 && now.Securebits&NoSetuidFixup == 0
 }
 
-// target settles who the program runs as, and whether that takes a switch.
-func target(req Request, now State) (User, bool, error) {
+// target settles who the program runs as, and whether that takes a switch. With
+// an error, they are who it was to be and whether it would have taken one.
+func target(req Request, now State, host Host) (User, bool, error) {
 	stay := User{UID: now.UID.Effective, GID: now.GID.Effective, Groups: now.Groups}
 	root := now.UID == Same(0)
 	refuse := func(why Refusal, want User, missing Set) (User, bool, error) {
-		return want, false, &RefusedError{Why: why, Now: now, User: want, Missing: missing}
+		return want, want != stay, &RefusedError{Why: why, Now: now, User: want, Missing: missing}
 	}
 	switch {
 	case now.UID != Same(now.UID.Real) || now.GID != Same(now.GID.Real):
@@ -292,9 +293,14 @@ func target(req Request, now State) (User, bool, error) {
 	want := stay
 	if req.User != nil {
 		want = *req.User
-		if req.KeepGroups {
-			want.Groups = now.Groups.Without(0)
+		// An id that is not mapped is shown as the overflow id, which then only
+		// looks like the one asked for.
+		if !host.UIDs.Has(want.UID) || !host.GIDs.Has(want.GID) {
+			return refuse(Unmapped, want, 0)
 		}
+	}
+	if req.KeepGroups {
+		want.Groups = now.Groups.Without(0)
 	}
 	if req.Groups != nil {
 		want.Groups = *req.Groups
@@ -312,6 +318,9 @@ func target(req Request, now State) (User, bool, error) {
 	}
 	missing := need &^ now.Permitted
 	switch {
+	case missing == 0 && req.KeepGroups && host.Nested && now.Groups.Has(overflowGID):
+		// Set again, the ones that only look like it would become it.
+		return refuse(UnmappedGroups, want, 0)
 	case missing == 0:
 		return want, true, nil
 	case root:
@@ -323,6 +332,10 @@ func target(req Request, now State) (User, bool, error) {
 	}
 	return refuse(OtherUser, want, missing)
 }
+
+// overflowGID is what a user namespace shows of every gid that it does not map,
+// user_namespaces(7).
+const overflowGID = 65534
 
 // refusal turns what the Sim refused into the words of a user.
 func refusal(err error, now State, user User) error {
@@ -336,6 +349,8 @@ func refusal(err error, now State, user User) error {
 		refused.Why = SetGroupsDenied
 	case RuleUnmapped:
 		refused.Why = Unmapped
+	case RuleTooManyGroups:
+		refused.Why = TooManyGroups
 	case RuleNeedsSetPCap:
 		refused.Why, refused.Missing = BoundingNeedsSetPCap, SetOf(CapSetPCap)
 	default:

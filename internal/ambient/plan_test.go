@@ -114,7 +114,13 @@ func TestStartingStates(t *testing.T) {
 		{name: "fsGroup kept by root", now: with(root(minimal), func(s *State) { s.Groups = NewGroups(0, 2000) }), req: Request{Required: wants, User: relay, KeepGroups: true}, given: wants.Set, who: &User{65532, 65532, NewGroups(2000, 65532)}},
 		{name: "systemd User= and AmbientCapabilities=", now: user(SetOf(netAdmin), UpTo(40)), req: Request{Required: wants, User: relay}, given: wants.Set, who: relay},
 		{name: "unshare -r", now: root(UpTo(40)), host: unshared, req: Request{Required: wants, User: rootID}, given: wants.Set, who: rootID},
-		{name: "unshare -r, another user", now: root(UpTo(40)), host: unshared, req: Request{Required: wants, User: relay}, err: refusal(SetGroupsDenied)},
+		{name: "unshare -r, another user", now: root(UpTo(40)), host: unshared, req: Request{Required: wants, User: relay}, err: refusal(Unmapped)},
+		{name: "setgroups denied", now: root(UpTo(40)), host: Host{Known: UpTo(40), Ambient: true, Nested: true}, req: Request{Required: wants, User: relay}, err: refusal(SetGroupsDenied)},
+		{name: "overflow ids only look like the ones asked for", now: with(user(0, 0), func(s *State) { s.UID, s.GID = Same(65534), Same(65534) }), host: Host{Known: UpTo(40), Ambient: true, Nested: true, UIDs: IDMap{}, GIDs: IDMap{}}, req: Request{User: &User{65534, 65534, NewGroups(65534)}}, err: refusal(Unmapped)},
+		{name: "unmapped groups cannot be kept", now: with(root(minimal), func(s *State) { s.Groups = NewGroups(65534) }), host: Host{Known: UpTo(40), Ambient: true, SetGroups: true, Nested: true}, req: Request{User: relay, KeepGroups: true}, err: refusal(UnmappedGroups)},
+		{name: "gid 0 is not kept, even with nobody named", now: with(user(0, 0), func(s *State) { s.Groups = NewGroups(0, 65532) }), req: Request{KeepGroups: true}, err: refusal(OtherGroups)},
+		{name: "too many groups", now: root(minimal), req: Request{User: &User{65532, 65532, manyGroups()}}, err: refusal(TooManyGroups)},
+		{name: "keep_caps_locked comes before the missing setuid", now: with(root(SetOf(netAdmin, CapSetGID)), func(s *State) { s.Securebits = KeepCapsLocked }), req: Request{Required: wants, User: relay}, err: reason(KeepCapsIsLocked)},
 		{name: "rootless, unmapped user", now: root(UpTo(40)), host: Host{Known: UpTo(40), Ambient: true, SetGroups: true, UIDs: IDMap{{0, 100}}, GIDs: IDMap{{0, 100}}}, req: Request{Required: wants, User: relay}, err: refusal(Unmapped)},
 		{name: "set-uid caplaunch", now: with(root(UpTo(40)), func(s *State) { s.UID.Real = 1000 }), req: Request{Required: wants, User: relay}, err: refusal(StartedSetID)},
 		{name: "set-gid caplaunch", now: with(user(0, UpTo(40)), func(s *State) { s.GID.Effective, s.GID.Saved = 4, 4 }), req: Request{User: relay}, err: refusal(StartedSetID)},
@@ -157,6 +163,15 @@ func TestStartingStates(t *testing.T) {
 			}
 		})
 	}
+}
+
+// manyGroups is one more than the kernel takes.
+func manyGroups() Groups {
+	var ids []uint32
+	for i := range uint32(MaxGroups) + 1 {
+		ids = append(ids, 100_000+i)
+	}
+	return NewGroups(ids...)
 }
 
 var seed = flag.Uint64("seed", 0, "seed of the random tests; 0 takes the time")

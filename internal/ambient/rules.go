@@ -166,7 +166,10 @@ type FileCaps struct {
 // For uid 0 without the securebit noroot, fP and fI count as full and, when the
 // effective id is 0, fE as set. Under no_new_privs set-id bits do not count and
 // P' gains nothing over P.
-func (s State) Execve(f File) (State, error) {
+func (s State) Execve(f File) (State, error) { return s.execve(f, false) }
+
+// execve is Execve; with oldIDs set as it was before Linux 6.16, see Host.
+func (s State) execve(f File, oldIDs bool) (State, error) {
 	n := s
 	if !s.NoNewPrivs {
 		if f.SetUID != nil {
@@ -195,11 +198,12 @@ func (s State) Execve(f File) (State, error) {
 			fullEffective = true
 		}
 	}
-	// Since Linux 6.16 a set-gid bit for a group that the process is in
-	// changes nothing in this sense; a plan always starts the exec with equal
-	// ids, where older kernels differ in no other way.
+	// A gid counts as changed only when the process was not in the group.
 	idChanged := n.UID.Effective != s.UID.Effective ||
 		n.GID.Effective != s.GID.Effective && !s.Groups.Has(n.GID.Effective)
+	if oldIDs {
+		idChanged = n.UID.Effective != s.UID.Real || n.GID.Effective != s.GID.Real
+	}
 	if gained := !s.Permitted.Contains(n.Permitted); (idChanged || gained) && s.NoNewPrivs {
 		n.UID.Effective, n.GID.Effective = n.UID.Real, n.GID.Real
 		n.Permitted &= s.Permitted

@@ -81,3 +81,6 @@ func (s *Sim) SetResUID(to IDs) error {
 
 // SetNoNewPrivs is PR_SET_NO_NEW_PRIVS, prctl(2).
 func (s *Sim) SetNoNewPrivs() error { return s.set(s.Now.SetNoNewPrivs()) }
+
+// Execve is execve(2) of a program that takes its credentials from f.
+func (s *Sim) Execve(f File) error { return s.set(s.Now.execve(f, s.On.OldExecIDs)) }

@@ -114,6 +114,13 @@ type Host struct {
 	Nested    bool  // not the initial user namespace
 	UIDs      IDMap // nil where it could not be read: then every id counts as mapped
 	GIDs      IDMap
+
+	// OldExecIDs: execve(2) compares the new effective ids with the real ones
+	// to tell whether they change, as Linux before 6.16 does, and not with the
+	// effective ones and the groups. No plan depends on it (its ids are all
+	// equal, and it refuses a set-gid file either way), so nobody has to find
+	// it out but the oracle.
+	OldExecIDs bool
 }
 
 // An IDMap lists the ids of a user namespace that are mapped, as in

@@ -36,7 +36,7 @@ func (t Target) Explain(err error) error {
 			e.Path = f.ELF.Interp
 		}
 	case unix.EPERM:
-		if f.Caps != nil && !t.InMemory() {
+		if f.Caps != nil && !t.Held() {
 			e.Reason, e.Path = CapsUncovered, f.Path
 		}
 	case unix.ETXTBSY:

@@ -8,18 +8,47 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Target is what Replace executes: a path, or a copy in memory.
+// A Target is what Replace executes: a path, or a file that is held open: the
+// one that was inspected, or its copy in memory.
 type Target struct {
 	program Program
-	fd      int      // of the copy, -1 for the path
-	prefix  []string // of a copied "#!" interpreter: what the kernel puts in the place of argv[0]
+	fd      int      // of the file, -1 for the path
+	prefix  []string // of a "#!" interpreter: what the kernel puts in the place of argv[0]
 }
 
 // Target is the program by its path.
 func (p Program) Target() Target { return Target{program: p, fd: -1} }
 
-// InMemory reports whether it is a copy.
-func (t Target) InMemory() bool { return t.fd >= 0 }
+// Held reports whether it is a file that is held open, and not a path.
+func (t Target) Held() bool { return t.fd >= 0 }
+
+// Strip makes sure that what was inspected is what is executed, without the
+// privilege of its file, wherever the path leads by then: it copies the file
+// that credentials come from if it has any, and holds it open if not. What Copy
+// says of errors, and of what the program notices, goes for both, but that
+// /proc/self/exe and $ORIGIN are as ever for a file that is held.
+func (p Program) Strip() (Target, error) {
+	if p.Privileged() {
+		return p.Copy()
+	}
+	f := p.source()
+	fail := func(r Reason, err error) (Target, error) {
+		e := &Error{Reason: r, Path: f.Path, Mode: f.stat.Mode, Owner: [2]uint32{f.stat.Uid, f.stat.Gid}}
+		e.Errno, _ = err.(unix.Errno)
+		return Target{}, e
+	}
+	fd, err := open(f.Path, unix.O_PATH) // who may execute it need not be able to read it
+	switch {
+	case err == unix.ENOENT:
+		return fail(Changed, nil)
+	case err != nil:
+		return fail(Refused, err)
+	case !f.is(fd):
+		unix.Close(fd)
+		return fail(Changed, nil)
+	}
+	return Target{program: p, fd: fd, prefix: p.prefix()}, nil
+}
 
 // Copy makes a sealed copy of the file that credentials come from in memory,
 // memfd_create(2), where it has no file capabilities and no set-id bits: for a

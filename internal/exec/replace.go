@@ -15,7 +15,7 @@ import (
 // returns only when that failed, with an errno for Explain; one of 0 says that
 // the kernel reported success and did nothing.
 func Replace(t Target, argv, env []string) error {
-	if !t.InMemory() {
+	if !t.Held() {
 		// Not a raw call: syscall.Exec gives back the RLIMIT_NOFILE that the Go
 		// runtime raised at its start.
 		return syscall.Exec(t.program.Path(), argv, env)

@@ -79,8 +79,9 @@ func (*LookupError) ExitStatus() int { return ambient.ExitFailure }
 // group and its memberships; "user:group" brings that group and no memberships.
 // Two numbers need no file: the entry is looked up all the same, for HOME, unless
 // plain is set, but one that cannot be had is no error. Podman makes a passwd that
-// its own user cannot read. The error is a *LookupError.
-func (f Files) Resolve(s Spec, plain bool) (ambient.User, Entry, error) {
+// its own user cannot read. With alone, the memberships do not matter, because other
+// groups take their place. The error is a *LookupError.
+func (f Files) Resolve(s Spec, plain, alone bool) (ambient.User, Entry, error) {
 	u := ambient.User{UID: s.User.ID}
 	var entry Entry
 	needed := !s.User.Numeric || s.Group == nil
@@ -95,6 +96,10 @@ func (f Files) Resolve(s Spec, plain bool) (ambient.User, Entry, error) {
 			}
 			return u, entry, err
 		}
+	}
+	if s.Group == nil && alone {
+		u.Groups = ambient.NewGroups(u.GID)
+		return u, entry, nil
 	}
 	if s.Group == nil {
 		gids, err := f.memberships(s.User, entry.Name)

@@ -95,7 +95,7 @@ func TestResolve(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		u, _, err := f.Resolve(s, false)
+		u, _, err := f.Resolve(s, false, false)
 		if err != nil || u != want {
 			t.Errorf("Resolve(%q) = %+v, %v, want %+v", spec, u, err, want)
 		}
@@ -124,7 +124,7 @@ func TestLookupsThatFail(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, _, err = c.f.Resolve(s, false)
+		_, _, err = c.f.Resolve(s, false, false)
 		var e *LookupError
 		if !errors.As(err, &e) || e.Why != c.want {
 			t.Errorf("Resolve(%q): %v, want lookup failure %d", c.spec, err, c.want)
@@ -144,14 +144,14 @@ func TestTwoNumbersNeedNoFile(t *testing.T) {
 	none := Files{"/nonexistent/passwd", "/nonexistent/group"}
 	s, _ := Parse("65532:65532")
 	for _, plain := range []bool{true, false} {
-		u, entry, err := none.Resolve(s, plain)
+		u, entry, err := none.Resolve(s, plain, false)
 		if err != nil || u.UID != 65532 || entry != (Entry{}) {
 			t.Errorf("%+v %+v %v", u, entry, err)
 		}
 	}
 	// A folder in the place of the file, or a malformed line, does not matter.
 	for _, f := range []Files{{t.TempDir(), t.TempDir()}, files(t, "x:x:65532:0x0:::\n", "")} {
-		if u, entry, err := f.Resolve(s, false); err != nil || u.UID != 65532 || u.GID != 65532 || entry != (Entry{}) {
+		if u, entry, err := f.Resolve(s, false, false); err != nil || u.UID != 65532 || u.GID != 65532 || entry != (Entry{}) {
 			t.Error(u, entry, err)
 		}
 	}
@@ -164,7 +164,7 @@ func TestLongFilesAreReadToTheEnd(t *testing.T) {
 	}
 	f := files(t, b.String(), "g:x:7:"+strings.Repeat("m,", 100_000)+"user199999\n")
 	s, _ := Parse("user199999")
-	u, _, err := f.Resolve(s, false)
+	u, _, err := f.Resolve(s, false, false)
 	if want := (ambient.User{UID: 200_999, GID: 200_999, Groups: ambient.NewGroups(200_999, 7)}); err != nil || u != want {
 		t.Errorf("%+v, %v", u, err)
 	}
@@ -221,7 +221,7 @@ func FuzzFiles(f *testing.F) {
 		if err != nil {
 			return
 		}
-		u, _, err := files(t, passwd, group).Resolve(s, false)
+		u, _, err := files(t, passwd, group).Resolve(s, false, false)
 		if err != nil {
 			var e *LookupError
 			if !errors.As(err, &e) {

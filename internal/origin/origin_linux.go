@@ -4,6 +4,7 @@ package origin
 
 import (
 	"os"
+	"os/signal"
 	"syscall"
 	"unsafe"
 )
@@ -18,6 +19,8 @@ var (
 // first entry of a name, so it never sees what was meant for the program. They are its defaults, but for
 // two. It may not preempt by signal: a SIGURG that comes while Restore blocks it would stay pending in
 // the program. And it prepares for one processor: on a host with 256 that saves most of the start.
+//
+//lint:ignore U1000 the entry, in assembly, reads them
 var settings = [settingsCount]string{
 	"GODEBUG=asyncpreemptoff=1\x00",
 	"GOGC=100\x00",
@@ -51,6 +54,8 @@ const (
 
 	sigDFL = 0
 	sigIGN = 1
+
+	sigPerThread = 33 // by which the runtime carries a system call to all threads
 
 	// What stands in a buffer before the kernel is asked is no answer that it ever gives: a handler at the
 	// last address, a mask with KILL and STOP, device -1. A read that was faked to succeed leaves it there.
@@ -115,6 +120,28 @@ func Received() (Process, error) {
 	}
 	now, _ := current()
 	return now, err
+}
+
+// init lets what was ignored be ignored while this program runs, as early as a package can: a signal that comes
+// now must not meet the runtime's handler, and a write to a closed pipe fails as it does in C. The signals of a
+// fault stay the runtime's, and so does 33.
+func init() {
+	if initialStack == nil {
+		return
+	}
+	p, err := received.process()
+	if err != nil {
+		return // whoever asks Received is told
+	}
+	var ignored []os.Signal
+	for n := 1; n <= 64; n++ {
+		if p.Ignored.Has(n) && n != sigPerThread {
+			ignored = append(ignored, syscall.Signal(n))
+		}
+	}
+	if ignored != nil { // without arguments it would be all of them
+		signal.Ignore(ignored...)
+	}
 }
 
 // Recorded reports whether Received is what the kernel handed over.

@@ -186,12 +186,24 @@ func get(op, a, b uintptr) (int, error) {
 	return int(r), nil
 }
 
+// mustRefuse judges the answer to a question that the kernel refuses with
+// EINVAL: success means that somebody else has answered it.
+func mustRefuse(_ int, err error) error {
+	switch err {
+	case unix.EINVAL:
+		return nil
+	case nil:
+		return ErrFaked
+	}
+	return err
+}
+
 // known asks for the bounding set's bits until the kernel knows no more, as
 // capabilities(7) suggests where there is no /proc.
 func known() (ambient.Set, error) {
 	const impossible = 1 << 16
-	if _, err := get(unix.PR_CAPBSET_READ, impossible, 0); err != unix.EINVAL {
-		return 0, &ReadError{"prctl PR_CAPBSET_READ", ErrFaked}
+	if err := mustRefuse(get(unix.PR_CAPBSET_READ, impossible, 0)); err != nil {
+		return 0, &ReadError{"prctl PR_CAPBSET_READ", err}
 	}
 	var s ambient.Set
 	for c := ambient.Cap(0); c <= ambient.MaxCap; c++ {
@@ -286,8 +298,8 @@ func readGroups(s *ambient.State) error {
 		return int(r), nil
 	}
 	// No groups is a plausible answer, so first a question that must fail.
-	if _, err := ask(-1, nil); err != unix.EINVAL {
-		return &ReadError{"getgroups", ErrFaked}
+	if err := mustRefuse(ask(-1, nil)); err != nil {
+		return &ReadError{"getgroups", err}
 	}
 	n, err := ask(0, nil)
 	if err != nil {
