@@ -17,7 +17,7 @@ import (
 // switch the files may be unreadable.
 //
 // The path can lead elsewhere at the exec: the look narrows that race, and only
-// Copy closes it. Handlers of binfmt_misc are not followed, they are not
+// Strip closes it. Handlers of binfmt_misc are not followed, they are not
 // visible in a container: their flag C, which qemu's handlers have, makes
 // credentials come from the file as predicted here; without it they come from
 // the handler's interpreter. Neither is a mount that belongs to another user or

@@ -25,8 +25,8 @@ func (t Target) Held() bool { return t.fd >= 0 }
 // Strip makes sure that what was inspected is what is executed, without the
 // privilege of its file, wherever the path leads by then: it copies the file
 // that credentials come from if it has any, and holds it open if not. What Copy
-// says of errors, and of what the program notices, goes for both, but that
-// /proc/self/exe and $ORIGIN are as ever for a file that is held.
+// says goes for both, but that /proc/self/exe, $ORIGIN and, since Linux 6.14,
+// the name are those of the file that is held.
 func (p Program) Strip() (Target, error) {
 	if p.Privileged() {
 		return p.Copy()

@@ -1,0 +1,149 @@
+package programs
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	cexec "github.com/caplaunch/caplaunch/internal/exec"
+	"github.com/caplaunch/caplaunch/test/integration/engine"
+)
+
+// needAMD64 skips where the foreign architectures of these tests are not foreign.
+func needAMD64(t testing.TB) {
+	t.Helper()
+	if runtime.GOARCH != "amd64" {
+		engine.Unusable(t, "written for amd64")
+	}
+}
+
+func TestA386ProgramGetsTheCapabilities(t *testing.T) {
+	needAMD64(t)
+	path := goBuild(t, "status-386", "386", "./testdata/status")
+	s := start{flags: []string{"--caps=net_admin", asUser}}
+	if m := wantPromise(t, s.run(t, path, "a b"), netAdmin); m["arch"] != "386" || m["arg1"] != "a b" {
+		t.Errorf("%v", m)
+	}
+	s.flags = append(s.flags, "--strip-file-caps")
+	capable := withCaps(t, path, "cap_net_raw=+ep")
+	if m := wantPromise(t, s.run(t, capable), netAdmin); m["arch"] != "386" || m["arg0"] != capable {
+		t.Errorf("%v", m)
+	}
+}
+
+func TestAnotherArchitectureIsNamed(t *testing.T) {
+	needAMD64(t)
+	if handled, _ := filepath.Glob("/proc/sys/fs/binfmt_misc/qemu-*"); len(handled) > 0 {
+		engine.Unusable(t, "this machine runs other architectures: %v", handled)
+	}
+	for arch, flags := range map[string][]string{"arm64": {asUser}, "s390x": {asUser, "--strip-file-caps"}} {
+		path, s := goBuild(t, "status-"+arch, arch, "./testdata/status"), start{flags: flags}
+		e := s.refused(t, 126, path).Exec
+		if e == nil || e.Reason != cexec.WrongArch || e.Arch != arch || e.Errno != unix.ENOEXEC || !strings.Contains(e.Error(), "built for "+arch) {
+			t.Errorf("%+v", e)
+		}
+	}
+}
+
+// handler is a line for binfmt_misc, which runs arm64 programs by an emulator.
+func handler(emulator, flags string) string {
+	return `:caplaunch-arm64:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00:` +
+		`\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:` + emulator + ":" + flags
+}
+
+// inUserNamespace runs commands and then argv in user and mount namespaces of their own, with all ids mapped. There
+// binfmt_misc can be mounted since Linux 6.7, and what is registered is gone with the namespace.
+func inUserNamespace(t testing.TB, commands string, argv ...string) engine.Result {
+	t.Helper()
+	cmd := exec.Command("sh", append([]string{"-ec", commands + "\nexec \"$@\"", "sh"}, argv...)...)
+	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 65536}}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS, UidMappings: ids, GidMappings: ids, GidMappingsEnableSetgroups: true}
+	return engine.Command(t, cmd)
+}
+
+func TestAnotherArchitectureRunsWhereBinfmtMiscDoesIt(t *testing.T) {
+	needAMD64(t)
+	engine.RequireRoot(t)
+	engine.Require(t, "qemu-aarch64-static")
+	qemu, err := exec.LookPath("qemu-aarch64-static")
+	check(t, err)
+	at := engine.TempDir(t)
+	register := func(emulator, flags string) string {
+		return fmt.Sprintf("mount -t binfmt_misc binfmt_misc %s\nprintf %%s '%s' >%[1]s/register", at, handler(emulator, flags))
+	}
+	if r := inUserNamespace(t, register(qemu, "OCF"), "true"); r.Code != 0 {
+		engine.Unusable(t, "no binfmt_misc in user namespaces (Linux 6.7): %v", r)
+	}
+	path := goBuild(t, "status-arm64", "arm64", "./testdata/status")
+	launch := []string{engine.Caplaunch(t), "--caps=net_admin", asUser, "--", path, "a b"}
+	// F opens the emulator once and for all, as Debian and docker register it; P keeps argv[0].
+	if m := wantPromise(t, inUserNamespace(t, register(qemu, "OCFP"), launch...), netAdmin); m["arch"] != "arm64" || m["arg1"] != "a b" {
+		t.Errorf("%v", m)
+	}
+	for _, path := range []string{path, withCaps(t, path, "cap_net_raw=+ep")} {
+		launch = []string{launch[0], launch[1], asUser, "--strip-file-caps", "--", path, "a b"}
+		if m := wantPromise(t, inUserNamespace(t, register(qemu, "OCFP"), launch...), netAdmin); m["arch"] != "arm64" || m["arg1"] != "a b" {
+			t.Errorf("by a descriptor: %v", m)
+		}
+	}
+
+	gone := filepath.Join(engine.TempDir(t), "qemu")
+	launch = []string{engine.Caplaunch(t), asUser, "--", path}
+	said := refused(t, inUserNamespace(t, register(gone, "OC"), launch...), 127)
+	r := inUserNamespace(t, register(gone, "OC"), tell(t), asUser, "--", path)
+	if e := parse(t, r).Exec; e == nil || e.Reason != cexec.MissingEmulator || e.Arch != "arm64" || e.Error() != said.Msg {
+		t.Errorf("%+v", e)
+	}
+	if left, _ := os.ReadDir(at); len(left) > 0 {
+		t.Errorf("binfmt_misc is still mounted: %v", left)
+	}
+}
+
+// The loader's name stands in the program, and the kernel's ENOENT names neither.
+func TestAMissingLoaderIsNamed(t *testing.T) {
+	needAMD64(t)
+	glibc, err := filepath.EvalSymlinks("/bin/true")
+	check(t, err)
+	musl := musl(t)
+	withMusl := map[string]engine.Src{"/true": engine.File(glibc), "/lib/ld-musl-x86_64.so.1": engine.File("/lib/ld-musl-x86_64.so.1"), "/musl": engine.File(musl)}
+	for name, c := range map[string]struct {
+		path, loader string
+		files        map[string]engine.Src
+	}{
+		"a glibc program on an empty root":   {"/true", "/lib64/ld-linux-x86-64.so.2", map[string]engine.Src{"/true": engine.File(glibc)}},
+		"a glibc program on a root of musl":  {"/true", "/lib64/ld-linux-x86-64.so.2", withMusl},
+		"a musl program on a root of others": {"/musl", "/lib/ld-musl-x86_64.so.1", map[string]engine.Src{"/musl": engine.File(musl), "/lib64/ld-linux-x86-64.so.2": engine.File(glibc)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := start{root: newRoot(t, c.files), flags: []string{asUser}}
+			e := s.refused(t, 127, c.path).Exec
+			if e == nil || e.Reason != cexec.MissingLoader || e.Culprit != c.loader || e.Path != c.path || !strings.Contains(e.Error(), c.loader) {
+				t.Errorf("%+v", e)
+			}
+		})
+	}
+	s := start{root: newRoot(t, withMusl), flags: []string{asUser}}
+	if r := s.run(t, "/musl"); r.Code != 42 {
+		t.Errorf("a musl program on a root of musl: %v", r)
+	}
+}
+
+// musl is a program that is linked against musl dynamically, and exits with 42.
+func musl(t testing.TB) string {
+	t.Helper()
+	engine.Require(t, "musl-gcc")
+	dir := engine.TempDir(t)
+	source, path := filepath.Join(dir, "musl.c"), filepath.Join(dir, "musl")
+	check(t, os.WriteFile(source, []byte("int main(void) { return 42; }\n"), 0o644))
+	if r := engine.Exec(t, "musl-gcc", "-o", path, source); r.Code != 0 {
+		t.Fatal(r)
+	}
+	return path
+}

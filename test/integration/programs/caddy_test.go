@@ -1,0 +1,244 @@
+package programs
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/caplaunch/caplaunch/test/integration/engine"
+)
+
+// caddy is a copy of Debian's, with the file capabilities that users give it.
+func caddy(t testing.TB) string {
+	t.Helper()
+	engine.Require(t, "caddy")
+	path, err := exec.LookPath("caddy")
+	check(t, err)
+	return withCaps(t, path, "cap_net_bind_service=+ep")
+}
+
+// withoutNetBind is a bounding set of setuid and setgid.
+var withoutNetBind = []string{"-b", "c0"}
+
+// wantVersion checks that "caddy version" ran.
+func wantVersion(t testing.TB, r engine.Result) {
+	t.Helper()
+	if r.Code != 0 || !isVersion.MatchString(strings.TrimSpace(r.Stdout)) {
+		t.Errorf("caddy version did not run: %v", r)
+	}
+}
+
+var isVersion = regexp.MustCompile(`^v?\d+(\.\d+)+$`)
+
+// A file that demands what is not in the bounding set: EPERM, although "version" needs nothing.
+func TestCaddyRunsUnderAnEmptiedBoundingSet(t *testing.T) {
+	path := caddy(t)
+	if r := engine.Start(t, withoutNetBind, path, "version"); r.Code != 127 || !strings.Contains(r.Stderr, "Operation not permitted") {
+		t.Errorf("alone it should fail as users know it: %v", r)
+	}
+	s := start{from: withoutNetBind, flags: []string{asUser}}
+	if e := s.refused(t, refusal, path, "version").File; e == nil || !e.Denied || e.Caps == nil || e.Caps.Permitted != netBind || e.Given != 0 {
+		t.Errorf("%+v", e)
+	}
+	s.flags = append(s.flags, "--strip-file-caps")
+	wantVersion(t, s.run(t, path, "version"))
+}
+
+func TestCaddyRunsUnderDockersDropAll(t *testing.T) {
+	d := engine.TheDocker(t)
+	base := tools(t, "caddy")
+	delete(base, "/bin/caddy") // its libraries stay; it comes by the Dockerfile, as with users
+	d.Load(t, engine.ScratchImage("caplaunch.test/caddy-base:1", base))
+	path, err := exec.LookPath("caddy")
+	check(t, err)
+	dir := engine.Tree(t, map[string]engine.Src{
+		"/caddy": engine.File(path), "/caplaunch": engine.File(engine.Caplaunch(t)),
+		"/Dockerfile": engine.Text("FROM caplaunch.test/caddy-base:1\nCOPY caddy /usr/bin/caddy\nRUN setcap cap_net_bind_service=+ep /usr/bin/caddy\nCOPY caplaunch /caplaunch\n"),
+	})
+	for _, buildkit := range []bool{false, true} {
+		t.Run(fmt.Sprintf("buildkit=%v", buildkit), func(t *testing.T) {
+			const image = "caplaunch.test/caddy:1"
+			d.MustBuild(t, dir, buildkit, image)
+			drop := []string{"--cap-drop=ALL", "--cap-add=SETUID", "--cap-add=SETGID"}
+			if r := d.Run(t, image, drop[:1], "caddy", "version"); r.Code == 0 || !strings.Contains(strings.ToLower(r.Stderr), "operation not permitted") {
+				t.Errorf("alone it should fail as users know it: %v", r)
+			}
+			refused(t, d.Run(t, image, drop, "/caplaunch", asUser, "--", "caddy", "version"), refusal)
+			strip := []string{"/caplaunch", asUser, "--strip-file-caps", "--", "caddy", "version"}
+			wantVersion(t, d.Run(t, image, drop, strip...))
+			wantVersion(t, d.Run(t, image, append(drop, "--read-only", "--security-opt=no-new-privileges"), strip...))
+		})
+	}
+}
+
+func TestCaddyRunsUnderSystemdsCapabilityBoundingSet(t *testing.T) {
+	s := engine.TheSystemd(t)
+	path, err := exec.LookPath("caddy")
+	check(t, err)
+	s.Cp(t, path, "/usr/bin/caddy", 0o755)
+	s.Cp(t, engine.Caplaunch(t), "/usr/bin/caplaunch", 0o755)
+	if r := s.Cmd(t, "setcap", "cap_net_bind_service=+ep", "/usr/bin/caddy"); r.Code != 0 {
+		t.Fatal(r)
+	}
+	bounded := []string{"CapabilityBoundingSet=CAP_SETUID CAP_SETGID"}
+	if r := s.RunUnit(t, bounded, "/usr/bin/caddy", "version"); r.Code != 203 {
+		t.Errorf("alone it should fail as users know it, with 203/EXEC: %v", r)
+	}
+	refused(t, s.RunUnit(t, bounded, "/usr/bin/caplaunch", asUser, "--", "caddy", "version"), refusal)
+	wantVersion(t, s.RunUnit(t, bounded, "/usr/bin/caplaunch", asUser, "--strip-file-caps", "--", "caddy", "version"))
+}
+
+// The port is privileged for real: in a new network namespace ip_unprivileged_port_start is 1024.
+func TestCaddyServesPort80(t *testing.T) {
+	respond := []string{"respond", "--listen=127.0.0.1:80", "hello from port 80"}
+	capable := caddy(t)
+	plain := copyOf(t, capable, 0o755)
+	home := own(t, engine.TempDir(t))
+	alone := engine.Exec(t, append([]string{"unshare", "--net", engine.Capstart(t), "-u", "65532", "-g", "65532", "-G", "none", "--", plain}, respond...)...)
+	if alone.Code == 0 || !strings.Contains(alone.Stderr, "permission denied") {
+		t.Errorf("without the capability it should not get the port: %v", alone)
+	}
+	for name, c := range map[string]start{
+		"plain":                   {flags: []string{"--caps=net_bind_service", asUser}},
+		"with file capabilities":  {flags: []string{"--caps=net_bind_service", asUser, "--strip-file-caps"}},
+		"with the smallest grant": {flags: []string{"--caps=net_bind_service", asUser, "--strip-file-caps"}, from: []string{"-b", "4c0"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := plain
+			if slices.Contains(c.flags, "--strip-file-caps") {
+				path = capable
+			}
+			c.wrap = []string{"unshare", "--net", "sh", "-c", `ip link set lo up && exec "$@"`, "sh"}
+			c.flags = append(c.flags, "--keep-env")
+			c.env = []string{"HOME=" + home, "XDG_DATA_HOME=" + home, "XDG_CONFIG_HOME=" + home}
+			cmd := c.command(t, engine.Caplaunch(t), append([]string{path}, respond...)...)
+			log, err := os.Create(filepath.Join(engine.TempDir(t), "log"))
+			check(t, err)
+			defer log.Close()
+			cmd.Stdout, cmd.Stderr = log, log
+			pid := background(t, cmd)
+			body, err := get(pid, "127.0.0.1:80")
+			if err != nil || body != "hello from port 80" {
+				said, _ := os.ReadFile(log.Name())
+				t.Errorf("%q, %v\n%s", body, err, said)
+			}
+			wantPromise(t, engine.Exec(t, engine.Probe(t), fmt.Sprint(pid)), netBind)
+		})
+	}
+}
+
+// get fetches / from the HTTP server at addr, from within the network namespace of pid, until it answers.
+func get(pid int, addr string) (string, error) {
+	type answer struct {
+		body string
+		err  error
+	}
+	c := make(chan answer)
+	go func() {
+		// Never unlocked: the thread ends with the goroutine, and nothing else gets to see the other network.
+		runtime.LockOSThread()
+		body, err := "", error(nil)
+		for range 600 {
+			time.Sleep(50 * time.Millisecond)
+			if body, err = getInside(pid, addr); err == nil {
+				break
+			}
+		}
+		c <- answer{body, err}
+	}()
+	a := <-c
+	return a.body, a.err
+}
+
+func getInside(pid int, addr string) (string, error) {
+	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
+	if err != nil {
+		return "", err
+	}
+	defer ns.Close()
+	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+		return "", err
+	}
+	conn, err := net.DialTimeout("tcp", addr, time.Second)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+	if _, err := io.WriteString(conn, "GET / HTTP/1.0\r\n\r\n"); err != nil {
+		return "", err
+	}
+	r, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return "", err
+	}
+	defer r.Body.Close()
+	body, err := io.ReadAll(r.Body)
+	return string(body), err
+}
+
+// The commands of the README's section are run to the letter, on a private copy of the system's caddy, and must say
+// what stands there.
+func TestReadmesCommandsDoWhatItShows(t *testing.T) {
+	engine.RequireRoot(t)
+	engine.Require(t, "caddy", "setcap", "setpriv")
+	readme, err := os.ReadFile(filepath.Join(engine.Root, "README.md"))
+	check(t, err)
+	_, section, ok := strings.Cut(string(readme), "### A binary that comes with file capabilities")
+	section, _, _ = strings.Cut(section, "\n## ")
+	_, block, found := strings.Cut(section, "```console\n")
+	block, _, _ = strings.Cut(block, "```")
+	if !ok || !found {
+		t.Fatal("the README has no such section with a console block")
+	}
+	path, err := exec.LookPath("caddy")
+	check(t, err)
+	version := strings.TrimSpace(engine.Exec(t, path, "version").Stdout)
+
+	// What the section takes for granted: caplaunch in PATH, and a sudo that asks for nothing.
+	bin := engine.TempDir(t)
+	check(t, os.Symlink(engine.Caplaunch(t), filepath.Join(bin, "caplaunch")))
+	check(t, os.WriteFile(filepath.Join(bin, "sudo"), []byte("#!/bin/sh\nexec \"$@\"\n"), 0o755))
+	caddy := copyOf(t, path, 0o755)
+
+	commands := 0
+	for step := range strings.SplitSeq("\n"+strings.TrimSpace(block), "\n$ ") {
+		lines := strings.Split(step, "\n")
+		for len(lines) > 1 && strings.HasSuffix(lines[0], "\\") {
+			lines = append([]string{lines[0] + "\n" + lines[1]}, lines[2:]...)
+		}
+		if lines[0] == "" {
+			continue
+		}
+		commands++
+		cmd := exec.Command("unshare", "--mount", "sh", "-ec", `mount --bind "$1" "$2"; eval "$3"`, "sh", caddy, path, lines[0])
+		cmd.Env = append(os.Environ(), "PATH="+bin+":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+		r := engine.Command(t, cmd)
+		want := strings.Join(lines[1:], "\n")
+		if isVersion.MatchString(want) {
+			want = version // of the caddy that is installed here
+		}
+		if got := strings.TrimSpace(r.Stdout + r.Stderr); got != want {
+			t.Errorf("$ %s\nsays      %q\nthe README %q", lines[0], got, want)
+		}
+	}
+	if commands < 3 {
+		t.Errorf("only %d commands found in the section", commands)
+	}
+	if r := engine.Exec(t, "getcap", path); strings.Contains(r.Stdout, "net_bind_service") {
+		t.Errorf("the system's own caddy was changed: %v", r)
+	}
+}

@@ -1,0 +1,133 @@
+package programs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	cexec "github.com/caplaunch/caplaunch/internal/exec"
+	"github.com/caplaunch/caplaunch/test/integration/engine"
+)
+
+// Everything that execve(2) answers with a bare errno has a reason and a hint.
+func TestAFailedExecSaysWhy(t *testing.T) {
+	engine.RequireRoot(t)
+	probe := engine.Probe(t)
+	s := start{flags: []string{asUser}}
+	locked := filepath.Join(engine.TempDir(t), "locked") // root may search it
+	check(t, os.Mkdir(locked, 0o700))
+	inside := filepath.Join(locked, "probe")
+	check(t, engine.CopyFile(inside, probe, 0o755))
+	mounted := engine.TempDir(t)
+	busy := copyOf(t, probe, 0o755)
+	elf := "\x7fELF\x02\x01\x01" + strings.Repeat("\x00", 100)
+
+	for name, c := range map[string]struct {
+		start
+		path    string
+		code    int
+		reason  cexec.Reason
+		culprit string
+		errno   unix.Errno
+	}{
+		"not found":                {s, "/no/such/program", 127, cexec.NotFound, "", unix.ENOENT},
+		"not in PATH":              {s, "no-such-program", 127, cexec.NotInPath, "", unix.ENOENT},
+		"a file for a directory":   {s, probe + "/x", 126, cexec.NotReached, probe, unix.ENOTDIR},
+		"a directory":              {s, mounted, 126, cexec.NotRegular, "", unix.EACCES},
+		"not executable":           {s, copyOf(t, probe, 0o644), 126, cexec.NotExecutable, "", unix.EACCES},
+		"executable for its owner": {s, copyOf(t, probe, 0o700), 126, cexec.NotExecutable, "", unix.EACCES},
+		"directory not searchable": {s, inside, 126, cexec.NotSearchable, locked, unix.EACCES},
+		"noexec mount": {
+			start{flags: s.flags, within: fmt.Sprintf("mount -t tmpfs -o noexec,mode=755 tmpfs %s; cp %s %[1]s/probe", mounted, probe)},
+			filepath.Join(mounted, "probe"), 126, cexec.NoExecMount, "", unix.EACCES,
+		},
+		"no #! line":      {s, write(t, "script", "exit 0\n"), 126, cexec.NoFormat, "", unix.ENOEXEC},
+		"empty":           {s, write(t, "empty", ""), 126, cexec.Empty, "", unix.ENOEXEC},
+		"half an ELF":     {s, write(t, "elf", elf), 126, cexec.MalformedELF, "", unix.ENOEXEC},
+		"text busy":       {s, busy, 126, cexec.TextBusy, "", unix.ETXTBSY},
+		"no memory":       {start{flags: s.flags, wrap: denied(t, probe, "ENOMEM")}, probe, 126, cexec.NoMemory, "", unix.ENOMEM},
+		"security module": {start{flags: s.flags, wrap: denied(t, probe, "EPERM")}, probe, 126, cexec.Refused, "", unix.EPERM},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c.path == busy {
+				f, err := os.OpenFile(busy, os.O_WRONLY, 0)
+				check(t, err)
+				defer f.Close()
+			}
+			if c.wrap != nil {
+				engine.Require(t, c.wrap[0])
+			}
+			e := c.refused(t, c.code, c.path).Exec
+			if e == nil || e.Reason != c.reason || e.Culprit != c.culprit || e.Errno != c.errno || e.Path != c.path {
+				t.Errorf("%+v", e)
+			}
+		})
+	}
+}
+
+// denied is a tracer that lets the exec of one path fail, for errors that no one can cause at will.
+func denied(t testing.TB, path, errno string) []string {
+	t.Helper()
+	return []string{"strace", "-f", "-qq", "-o", "/dev/null", "-P", path, "-e", "inject=execve:error=" + errno}
+}
+
+// RLIMIT_NPROC strikes at the first execve after the change of the uid, not at the change.
+func TestTooManyProcessesOfTheUserAreTold(t *testing.T) {
+	engine.Require(t, "prlimit")
+	const other = 54321 // nobody else's, who could have more processes or fewer
+	sleeper := exec.Command(engine.Probe(t), "pause")
+	sleeper.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: other, Gid: other}, Pdeathsig: unix.SIGKILL}
+	check(t, sleeper.Start())
+	defer sleeper.Wait()
+	defer sleeper.Process.Kill()
+	s := start{flags: []string{fmt.Sprintf("--user=%d:%[1]d", other)}, wrap: []string{"prlimit", "--nproc=0"}}
+	e := s.refused(t, 126, engine.Probe(t)).Exec
+	if e == nil || e.Reason != cexec.TooManyProcs || e.Errno != unix.EAGAIN || e.UID != other {
+		t.Errorf("%+v", e)
+	}
+}
+
+// The kernel puts "#!" lines in front of the arguments: what was just short enough for caplaunch is too long then.
+func TestTooLongArgumentsAreTold(t *testing.T) {
+	path := engine.Probe(t)
+	for range 4 {
+		path = write(t, "s", "#!"+path+" "+strings.Repeat("x", 180)+"\n")
+	}
+	var stack unix.Rlimit
+	check(t, unix.Getrlimit(unix.RLIMIT_STACK, &stack))
+	limit := int(min(stack.Cur/4, 6<<20))
+	const most = 100_000 // of one variable; the kernel takes 128 KiB
+	s := start{flags: []string{asUser}}
+	fill := func(n int) {
+		for s.env = nil; n > 0; n -= most {
+			s.env = append(s.env, fmt.Sprintf("FILL%d=%s", len(s.env), strings.Repeat("x", min(n, most))))
+		}
+	}
+	// The largest environment with which this start can be made.
+	low, high := 0, limit
+	for low+1 < high {
+		fill((low + high) / 2)
+		// What comes of the launch does not count here, only that it could be started.
+		var exit *exec.ExitError
+		switch err := s.command(t, engine.Caplaunch(t), path, "--log-format=json").Run(); {
+		case errors.Is(err, unix.E2BIG):
+			high = (low + high) / 2
+		case err == nil || errors.As(err, &exit):
+			low = (low + high) / 2
+		default:
+			t.Fatal(err)
+		}
+	}
+	fill(low)
+	e := s.refused(t, 126, path).Exec
+	if e == nil || e.Reason != cexec.TooLong || e.Errno != unix.E2BIG {
+		t.Errorf("%+v", e)
+	}
+}

@@ -1,0 +1,101 @@
+package programs
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	cexec "github.com/caplaunch/caplaunch/internal/exec"
+	"github.com/caplaunch/caplaunch/test/integration/engine"
+)
+
+// python is Debian's own interpreter. Another one in PATH may live where uid 65532 cannot go.
+const python = "/usr/bin/python3"
+
+// status is a script that prints its arguments and its /proc/self/status as the probe does.
+const status = `
+import sys
+for i, a in enumerate(sys.argv): print(f'arg{i}="{a}"')
+for line in open("/proc/self/status"):
+    key, value = line.split(":", 1)
+    print(key + "=" + " ".join(value.split()))
+`
+
+func needPython(t testing.TB) {
+	t.Helper()
+	if _, err := os.Stat(python); err != nil {
+		engine.Unusable(t, "%v", err)
+	}
+}
+
+func TestAScriptGetsTheCapabilities(t *testing.T) {
+	needPython(t)
+	s := start{flags: []string{"--caps=net_admin", asUser}, env: []string{"PATH=/usr/bin:/bin"}}
+	for _, line := range []string{"#!" + python, "#!/usr/bin/env python3", "#! " + python + " -B"} {
+		path := write(t, "script", line+status)
+		m := wantPromise(t, s.run(t, path, "a b", ""), netAdmin)
+		if m["arg0"] != path || m["arg1"] != "a b" || m["arg2"] != "" {
+			t.Errorf("%s: arguments: %v", line, m)
+		}
+	}
+}
+
+// The kernel takes credentials from the interpreter's file, not the script's.
+func TestAScriptIsJudgedByItsInterpreter(t *testing.T) {
+	needPython(t)
+	real, err := filepath.EvalSymlinks(python)
+	check(t, err)
+	interpreter := withCaps(t, real, "cap_net_admin=+ep")
+	path := write(t, "script", "#!"+interpreter+" -B"+status)
+	s := start{flags: []string{"--caps=net_admin", asUser}}
+	if e := s.refused(t, refusal, path); e.File == nil || e.File.Caps == nil || e.Msg[:len(interpreter)] != interpreter {
+		t.Errorf("%+v", e)
+	}
+	s.flags = append(s.flags, "--strip-file-caps")
+	if m := wantPromise(t, s.run(t, path, "a b"), netAdmin); m["arg0"] != path || m["arg1"] != "a b" {
+		t.Errorf("arguments: %v", m)
+	}
+
+	// A script whose own file has capabilities: they do not count, and need no copy.
+	plain := write(t, "script", "#!"+python+status)
+	setcap(t, "cap_net_raw=+ep", plain)
+	wantPromise(t, start{flags: s.flags[:2]}.run(t, plain), netAdmin)
+}
+
+// With a copy of the interpreter, argv is what binfmt_script makes of it without.
+func TestTheCopyOfAnInterpreterGetsTheKernelsArguments(t *testing.T) {
+	probe, capable := copyOf(t, engine.Probe(t), 0o755), withCaps(t, engine.Probe(t), "cap_net_raw=+ep")
+	script := func(interpreter, rest string) string { return write(t, "script", "#! "+interpreter+rest+"\n") }
+	for _, rest := range []string{"", " one argument  with blanks\t", "\t-x"} {
+		// The paths differ: they are taken out before the comparison.
+		arguments := func(interpreter string, flags ...string) string {
+			path := script(interpreter, rest)
+			m := wantPromise(t, start{flags: append([]string{"--caps=net_admin", asUser}, flags...)}.run(t, path, "a b", "", "c"), netAdmin)
+			var argv []string
+			for i := range len(m) {
+				if a, ok := m[fmt.Sprintf("arg%d", i)]; ok {
+					argv = append(argv, a)
+				}
+			}
+			return strings.NewReplacer(interpreter, "INTERPRETER", path, "SCRIPT").Replace(fmt.Sprintf("%q", argv))
+		}
+		want, got := arguments(probe), arguments(capable, "--strip-file-caps")
+		if got != want || !strings.Contains(got, "SCRIPT") {
+			t.Errorf("%q: %s, the kernel makes %s", rest, got, want)
+		}
+	}
+}
+
+// Both are ENOENT for the kernel, which names neither.
+func TestAMissingInterpreterIsNamed(t *testing.T) {
+	s := start{flags: []string{asUser}}
+	for line, want := range map[string]string{"#!/no/such/python": "/no/such/python", "#!/bin/sh\r": "/bin/sh\r"} {
+		path := write(t, "script", line+"\nexit 0\n")
+		e := s.refused(t, 127, path).Exec
+		if e == nil || e.Reason != cexec.MissingInterpreter || e.Culprit != want || e.Path != path || e.CRLF() != (want == "/bin/sh\r") {
+			t.Errorf("%q: %+v", line, e)
+		}
+	}
+}

@@ -1,0 +1,136 @@
+package programs
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	cexec "github.com/caplaunch/caplaunch/internal/exec"
+	"github.com/caplaunch/caplaunch/test/integration/engine"
+)
+
+// strip launches what has file capabilities that would break the promise.
+var strip = start{flags: []string{"--caps=net_admin", asUser, "--strip-file-caps"}}
+
+func capable(t testing.TB) string {
+	t.Helper()
+	return withCaps(t, engine.Probe(t), "cap_net_admin,cap_net_raw=+ep")
+}
+
+func TestStripNeedsNoProcAndNoWritableRoot(t *testing.T) {
+	root := newRoot(t, map[string]engine.Src{"/plain": engine.File(engine.Probe(t))})
+	setcap(t, "cap_net_admin,cap_net_raw=+ep", filepath.Join(root, "probe"))
+	s := strip
+	s.root = root
+	if m := wantPromise(t, s.run(t, "/plain"), netAdmin); m["proc"] != "0" {
+		t.Errorf("what needs no copy: %v", m)
+	}
+	if m := wantPromise(t, s.run(t, "/probe"), netAdmin); m["proc"] != "0" || m["arg0"] != "/probe" {
+		t.Errorf("%v", m)
+	}
+	s.within = fmt.Sprintf("mount --bind %s %[1]s; mount -o remount,bind,ro %[1]s", root)
+	if m := wantPromise(t, s.run(t, "/probe"), netAdmin); m["proc"] != "0" {
+		t.Errorf("%v", m)
+	}
+	script := map[string]engine.Src{"/script": {Content: "#!/probe x y\n", Mode: 0o755}}
+	s = start{root: newRoot(t, script), flags: strip.flags}
+	setcap(t, "cap_net_admin=+ep", filepath.Join(s.root, "probe"))
+	if m := wantPromise(t, s.run(t, "/script", "z"), netAdmin); m["arg0"] != "/probe" || m["arg1"] != "x y" || m["arg2"] != "/script" || m["arg3"] != "z" {
+		t.Errorf("a script: %v", m)
+	}
+}
+
+func TestStripLeavesLimitsAndDescriptorsAsTheyWere(t *testing.T) {
+	engine.Require(t, "prlimit")
+	s := strip
+	s.wrap = []string{"prlimit", "--nofile=1024:20000"}
+	path := capable(t)
+	if m := wantPromise(t, s.run(t, path, "all"), netAdmin); m["rlimit_nofile"] != "1024 20000" {
+		t.Errorf("RLIMIT_NOFILE is %s", m["rlimit_nofile"])
+	}
+	// All but the inodes of the pipes, which are made anew.
+	fds := func(s start, path string) string {
+		cmd := s.command(t, engine.Caplaunch(t), path, "fds")
+		cmd.ExtraFiles = []*os.File{os.Stderr}
+		return regexp.MustCompile(`(ino:|pipe:\[)\d+`).ReplaceAllString(engine.Command(t, cmd).Stdout, "$1")
+	}
+	if got, want := fds(s, path), fds(s, engine.Probe(t)); got != want || !strings.Contains(want, "fd3=") {
+		t.Errorf("with a copy:\n%s\nwithout:\n%s", got, want)
+	}
+}
+
+func TestStripKeepsArgv0AsItWasWritten(t *testing.T) {
+	path := capable(t)
+	s := strip
+	s.env = []string{"PATH=" + filepath.Dir(path)}
+	name := filepath.Base(path)
+	if m := wantPromise(t, s.run(t, name, "", "--"), netAdmin); m["arg0"] != name || m["arg1"] != "" || m["arg2"] != "--" || m["argc"] != "3" {
+		t.Errorf("%v", m)
+	}
+}
+
+// What has no privilege is not copied, only held open: /proc/self/exe stays what it is.
+func TestStripCopiesOnlyWhatHasPrivilege(t *testing.T) {
+	readlink, err := filepath.EvalSymlinks("/bin/readlink")
+	check(t, err)
+	for path, want := range map[string]string{readlink: readlink, withCaps(t, readlink, "cap_net_raw=+ep"): "/memfd:readlink (deleted)"} {
+		if r := strip.run(t, path, "/proc/self/exe"); r.Code != 0 || strings.TrimSpace(r.Stdout) != want {
+			t.Errorf("want %s: %v", want, r)
+		}
+	}
+}
+
+func TestAMissingXBitOrANoexecMountStillCount(t *testing.T) {
+	path := capable(t)
+	check(t, os.Chmod(path, 0o644))
+	if e := strip.refused(t, 126, path).Exec; e == nil || e.Reason != cexec.NotExecutable {
+		t.Errorf("%+v", e)
+	}
+	dir := engine.TempDir(t)
+	s := strip
+	s.within = fmt.Sprintf("mount -t tmpfs -o noexec,mode=755 tmpfs %s; cp %s %[1]s/probe; setcap cap_net_raw=+ep %[1]s/probe", dir, engine.Probe(t))
+	if e := s.refused(t, 126, filepath.Join(dir, "probe")).Exec; e == nil || e.Reason != cexec.NoExecMount {
+		t.Errorf("%+v", e)
+	}
+}
+
+// vm.memfd_noexec belongs to the PID namespace, and never goes down there.
+func TestMemfdNoexecIsTold(t *testing.T) {
+	if _, err := os.Stat("/proc/sys/vm/memfd_noexec"); err != nil {
+		engine.Unusable(t, "no vm.memfd_noexec (Linux 6.3): %v", err)
+	}
+	path, s := capable(t), strip
+	s.within = "echo 1 >/proc/sys/vm/memfd_noexec"
+	wantPromise(t, s.run(t, path), netAdmin)
+	s.within = "echo 2 >/proc/sys/vm/memfd_noexec"
+	if e := s.refused(t, refusal, path).Exec; e == nil || e.Reason != cexec.CopyForbidden || e.Errno != unix.EACCES {
+		t.Errorf("%+v", e)
+	}
+	wantPromise(t, s.run(t, engine.Probe(t)), netAdmin) // which needs no copy
+}
+
+// The copy is made in the kernel: of 300 MB nothing passes through caplaunch's own memory.
+func TestAHugeProgramIsCopiedInBoundedMemory(t *testing.T) {
+	needPython(t)
+	const size, most = 300 << 20, 48 << 10 // bytes and KiB
+	path := copyOf(t, engine.Probe(t), 0o755)
+	check(t, os.Truncate(path, size))
+	setcap(t, "cap_net_admin,cap_net_raw=+ep", path)
+	s := strip
+	// A small parent: what the kernel counts begins with the memory of the process that forks.
+	s.wrap = []string{python, "-c", "import resource, subprocess, sys\n" +
+		"code = subprocess.call(sys.argv[1:])\n" +
+		"print(f'maxrss={resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss}')\nsys.exit(code)"}
+	m := wantPromise(t, s.run(t, path), netAdmin)
+	rss, err := strconv.Atoi(m["maxrss"])
+	if err != nil || rss > most {
+		t.Errorf("copying %d MB took %s KiB of memory, want at most %d", size>>20, m["maxrss"], most)
+	}
+	t.Logf("%d MB copied, maximal RSS %s KiB", size>>20, m["maxrss"])
+}
