@@ -36,7 +36,7 @@ func (l *launch) hint(err error) string {
 		return l.lookupHint(lookup)
 	case errors.As(err, &file):
 		return l.fileHint(file)
-	case errors.As(err, &hinted):
+	case errors.As(err, &hinted) && hinted.Hint() != "":
 		return hinted.Hint()
 	}
 	return l.callHint()

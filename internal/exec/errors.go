@@ -227,8 +227,14 @@ func (e *Error) Hint() string {
 		return "setcap -r and chmod ug-s " + path + " and run without --strip-file-caps, or sysctl vm.memfd_noexec=1"
 	case CopyTooLarge:
 		return "raise the limit: ulimit -f unlimited"
-	case Refused:
-		if e.Errno == unix.EPERM || e.Errno == unix.EACCES {
+	}
+	switch e.Errno {
+	case unix.EMFILE, unix.ENFILE:
+		return "raise the limit: ulimit -n 1024 (docker --ulimit nofile=1024, systemd LimitNOFILE=1024)"
+	case unix.EIO, unix.EINTR:
+		return "look at the file system that " + path + " is on: dmesg"
+	case unix.EPERM, unix.EACCES:
+		if e.Reason == Refused {
 			return "neither its mode nor its mount explains it: look at the security module (SELinux, AppArmor: dmesg) and the seccomp profile"
 		}
 	}

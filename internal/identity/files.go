@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"strconv"
 	"strings"
 	"syscall"
@@ -274,18 +273,19 @@ var errTooLong = errors.New("a line is longer than 1 MiB")
 // scan calls each for the lines of a file, without white space around them,
 // until it returns false, and returns the number of the last one, from 1 on.
 func scan(path string, each func(line []byte) bool) (int, error) {
-	// Not to wait for whoever writes a FIFO, nor to read a device forever.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
+	f, err := open(path)
 	if err != nil {
 		return 0, err
 	}
 	defer f.Close()
-	if st, err := f.Stat(); err != nil {
+	st, err := f.Stat()
+	if err != nil {
 		return 0, err
 	} else if !st.Mode().IsRegular() {
 		return 0, fmt.Errorf("%s is not a regular file", path)
 	}
-	r := bufio.NewReaderSize(f, 16<<10)
+	whole := counter{r: f}
+	r := bufio.NewReaderSize(&whole, 16<<10)
 	for at := 1; ; at++ {
 		line, err := r.ReadSlice('\n')
 		if err == bufio.ErrBufferFull {
@@ -302,8 +302,27 @@ func scan(path string, each func(line []byte) bool) (int, error) {
 		if err != nil && err != io.EOF {
 			return at, err
 		}
-		if line = bytes.TrimSpace(line); len(line) > 0 && !each(line) || err == io.EOF {
+		if line = bytes.TrimSpace(line); len(line) > 0 && !each(line) {
+			return at, nil
+		}
+		if err == io.EOF {
+			// What ends too early would take groups from the user.
+			if size := st.Size(); size > 0 && whole.n != size {
+				return at, fmt.Errorf("%s has %d bytes, and %d were read", path, size, whole.n)
+			}
 			return at, nil
 		}
 	}
+}
+
+// A counter counts what is read.
+type counter struct {
+	r io.Reader
+	n int64
+}
+
+func (c *counter) Read(b []byte) (int, error) {
+	n, err := c.r.Read(b)
+	c.n += int64(n)
+	return n, err
 }

@@ -8,7 +8,7 @@ package linux
 
 import (
 	"errors"
-	"os"
+	"fmt"
 	"strconv"
 	"strings"
 	"syscall"
@@ -42,6 +42,24 @@ func (e *ReadError) Unwrap() error { return e.Err }
 
 // ExitStatus is 125.
 func (*ReadError) ExitStatus() int { return ambient.ExitFailure }
+
+// A LimitError is a resource limit that leaves no room for a launch.
+type LimitError struct {
+	Limit string
+	Value uint64
+}
+
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("%s is %d: no signal can be queued, by which every thread changes its credentials", e.Limit, e.Value)
+}
+
+// ExitStatus is 125.
+func (*LimitError) ExitStatus() int { return ambient.ExitFailure }
+
+// Hint says how to raise the limit.
+func (*LimitError) Hint() string {
+	return "ulimit -i unlimited (docker --ulimit sigpending=1024, systemd LimitSIGPENDING=1024)"
+}
 
 // all makes the call on every thread. What the arguments point to stays where
 // it is until then.
@@ -309,6 +327,11 @@ func readGroups(s *ambient.State) error {
 		return &ReadError{"getgroups", ErrFaked}
 	}
 	if n == 0 {
+		// The answer must not change when there is room for one: for any other
+		// number of groups this would be 1 or EINVAL.
+		if again, err := ask(1, make([]uint32, 1)); again != 0 || err != nil {
+			return &ReadError{"getgroups", ErrFaked}
+		}
 		return nil
 	}
 	ids := make([]uint32, n)
@@ -330,7 +353,14 @@ func readGroups(s *ambient.State) error {
 // there is a /proc. The error is a *ReadError.
 func (Kernel) Host() (ambient.Host, error) {
 	h := ambient.Host{SetGroups: true}
-	var err error
+	// The other threads are reached by a queued signal each. When it cannot be
+	// queued, the Go runtime waits for them forever.
+	const threads = 8
+	var limit unix.Rlimit
+	err := unix.Getrlimit(unix.RLIMIT_SIGPENDING, &limit)
+	if err == nil && limit.Cur < threads {
+		return h, &LimitError{"RLIMIT_SIGPENDING", limit.Cur}
+	}
 	if h.Known, err = known(); err != nil {
 		return h, err
 	}
@@ -339,7 +369,7 @@ func (Kernel) Host() (ambient.Host, error) {
 	}
 	h.UIDs, h.GIDs = readMap("/proc/self/uid_map"), readMap("/proc/self/gid_map")
 	h.Nested = nested(h.UIDs)
-	if b, err := os.ReadFile("/proc/self/setgroups"); err == nil && strings.TrimSpace(string(b)) == "deny" {
+	if b, err := readFile("/proc/self/setgroups"); err == nil && strings.TrimSpace(string(b)) == "deny" {
 		h.SetGroups = false
 	}
 	return h, nil
@@ -351,10 +381,33 @@ func nested(m ambient.IDMap) bool {
 	return m != nil && (len(m) != 1 || m[0] != ambient.IDRange{First: 0, Count: 1<<32 - 1})
 }
 
+// readFile is os.ReadFile without the runtime's poller, which wants two more
+// descriptors and ends the process when there are none.
+func readFile(path string) ([]byte, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	var all []byte
+	for buf := make([]byte, 4096); ; {
+		n, err := unix.Read(fd, buf)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return nil, err
+		case n <= 0:
+			return all, nil
+		default:
+			all = append(all, buf[:n]...)
+		}
+	}
+}
+
 // readMap reads a map of user_namespaces(7), or nil when that cannot be had: a
 // map that is not known refuses nothing, the kernel will.
 func readMap(path string) ambient.IDMap {
-	b, err := os.ReadFile(path)
+	b, err := readFile(path)
 	if err != nil {
 		return nil
 	}
