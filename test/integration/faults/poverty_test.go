@@ -1,0 +1,369 @@
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/caplaunch/caplaunch/test/integration/engine"
+)
+
+// A hardship is a place with too little of something.
+type hardship struct {
+	name  string
+	start []string  // words in front of caplaunch
+	argv  []string  // of caplaunch
+	keep  promise   // what the program finds, nil when it must not run
+	says  string    // a part of the error, or of the hint, when it does not
+	may   []outcome // what else is allowed
+}
+
+// poor is a user that nobody else is, so that its processes can be counted.
+const poor = 64321
+
+// launch is a command line of caplaunch that gives net_admin to the poor user.
+func launch(t testing.TB, more ...string) []string {
+	return slices.Concat([]string{engine.Caplaunch(t), "-c", "net_admin", "-u", fmt.Sprintf("%d:%d", poor, poor)}, more, []string{"--", probe(t), "all"})
+}
+
+// thePoor is what launch promises.
+func thePoor() promise { return credentials(poor, strconv.Itoa(poor), netAdmin) }
+
+// endure makes the launch and holds its end against the rule.
+func (h hardship) endure(t *testing.T) {
+	t.Helper()
+	h.judge(t, run(t, 30*time.Second, append(h.start[:len(h.start):len(h.start)], h.argv...)...))
+}
+
+func (h hardship) judge(t *testing.T, e end) {
+	t.Helper()
+	o, problem := h.keep.judge(e)
+	switch {
+	case o == broken:
+		t.Errorf("%s\n%.2000v", problem, e.Result)
+	case slices.Contains(h.may, o):
+	case h.keep != nil && o != kept, h.keep == nil && o != refused:
+		t.Errorf("%v\n%.2000v", o, e.Result)
+	}
+	if o == refused && !strings.Contains(e.Stderr, h.says) {
+		t.Errorf("%q is not told\n%.2000v", h.says, e.Result)
+	}
+	t.Logf("%v %.200s", o, e.said())
+}
+
+func endureAll(t *testing.T, list []hardship) {
+	for _, h := range list {
+		t.Run(h.name, func(t *testing.T) { h.endure(t) })
+	}
+}
+
+// limited is a start under resource limits, hard and soft.
+func limited(limits ...string) []string {
+	words := []string{"prlimit"}
+	for _, l := range limits {
+		name, n, _ := strings.Cut(l, "=")
+		words = append(words, fmt.Sprintf("--%s=%s:%s", name, n, n))
+	}
+	return words
+}
+
+// Resource limits: the promise with the limits as they were, or a refusal that names the limit.
+func TestLimitsAreKeptOrNamed(t *testing.T) {
+	engine.RequireRoot(t)
+	engine.Require(t, "prlimit", "gcc")
+	list := []hardship{
+		// The kernel looks at the other processes of the user at the change of ids, and says EAGAIN at the exec.
+		{name: "no process allowed to a user who has none", start: limited("nproc=0"), argv: launch(t), keep: thePoor().with("rlimit_nproc", "0 0")},
+		{name: "no process allowed to a user who has one", start: limited("nproc=0"), argv: launch(t), says: "RLIMIT_NPROC"},
+		{name: "one process allowed to a user who has one", start: limited("nproc=1"), argv: launch(t), keep: thePoor().with("rlimit_nproc", "1 1")},
+		{name: "no address space for the Go runtime", start: limited("as=100000000"), argv: launch(t), may: []outcome{aborted}},
+		{name: "address space just enough for the Go runtime", start: limited("as=1000000000"), argv: launch(t),
+			keep: thePoor().with("rlimit_as", "1000000000 1000000000"), may: []outcome{aborted}},
+		{name: "a small stack", start: limited("stack=65536"), argv: launch(t), keep: thePoor().with("rlimit_stack", "65536 65536")},
+		{name: "no file may be written", start: limited("fsize=0"), argv: launch(t), keep: thePoor().with("rlimit_fsize", "0 0")},
+		{name: "no file may be written, and a copy is needed", start: limited("fsize=0"), says: "RLIMIT_FSIZE",
+			argv: []string{engine.Caplaunch(t), "--strip-file-caps", "-u", "65532:65532", "--", privileged(t), "all"}},
+		{name: "no core, no locked memory, no queues, no priority", start: limited("core=0", "memlock=0", "msgqueue=0", "nice=0", "rtprio=0", "locks=0"),
+			argv: launch(t), keep: thePoor().with("rlimit_memlock", "0 0", "rlimit_msgqueue", "0 0")},
+		// The Go runtime reaches its other threads by a queued signal.
+		{name: "no signal may be queued", start: limited("sigpending=0"), argv: launch(t), keep: thePoor(), may: []outcome{refused}, says: "SIGPENDING"},
+	}
+	for n := 3; n <= 10; n++ {
+		list = append(list, hardship{name: fmt.Sprintf("%d descriptors", n), start: limited(fmt.Sprintf("nofile=%d", n)), argv: launch(t),
+			keep: thePoor().with("rlimit_nofile", fmt.Sprintf("%d %d", n, n)), may: []outcome{refused}, says: "too many open files"})
+	}
+	for _, h := range list {
+		t.Run(h.name, func(t *testing.T) {
+			if strings.HasSuffix(h.name, "a user who has one") {
+				other := exec.Command(capstart(t), "-u", strconv.Itoa(poor), "--", probe(t), "pause")
+				if err := other.Start(); err != nil {
+					t.Fatal(err)
+				}
+				defer func() {
+					_ = other.Process.Kill()
+					_ = other.Wait()
+				}()
+				status := fmt.Sprintf("/proc/%d/status", other.Process.Pid)
+				for text := ""; !strings.Contains(text, fmt.Sprintf("Uid:\t%d\t", poor)); {
+					b, err := os.ReadFile(status)
+					if err != nil {
+						t.Fatal(err)
+					}
+					text = string(b)
+				}
+			}
+			h.endure(t)
+		})
+	}
+}
+
+// A cgroup that allows fewer tasks than the Go runtime starts: its own message, and the program never runs.
+func TestTooFewTasksEndBeforeTheProgram(t *testing.T) {
+	engine.RequireRoot(t)
+	group := pidsCgroup(t)
+	for most := 1; most <= 10; most++ {
+		t.Run(fmt.Sprintf("pids.max %d", most), func(t *testing.T) {
+			if err := os.WriteFile(filepath.Join(group, "pids.max"), []byte(strconv.Itoa(most)), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			h := hardship{start: []string{"sh", "-ec", `echo $$ >"$1"; shift; exec "$@"`, "sh", filepath.Join(group, "cgroup.procs")}, argv: launch(t), keep: thePoor()}
+			if most < 8 {
+				h.may = []outcome{aborted}
+			}
+			h.endure(t)
+		})
+	}
+}
+
+// pidsCgroup is a new cgroup that limits tasks.
+func pidsCgroup(t *testing.T) string {
+	t.Helper()
+	var errs error
+	for _, root := range []string{"/sys/fs/cgroup/pids", "/sys/fs/cgroup"} {
+		group := filepath.Join(root, fmt.Sprintf("caplaunch-test-%d", os.Getpid()))
+		if err := os.Mkdir(group, 0o755); err != nil {
+			errs = errors.Join(errs, err)
+			continue
+		}
+		t.Cleanup(func() { _ = os.Remove(group) })
+		_, err := os.Stat(filepath.Join(group, "pids.max"))
+		if err == nil {
+			return group
+		}
+		errs = errors.Join(errs, err)
+	}
+	engine.Unusable(t, "no cgroup with pids.max can be made: %v", errs)
+	return ""
+}
+
+// Files that are not there, or not what they should be.
+func TestALaunchNeedsNoFileButTheProgram(t *testing.T) {
+	engine.RequireRoot(t)
+	engine.Require(t, "unshare")
+	bare := map[string]engine.Src{"/caplaunch": engine.File(engine.Caplaunch(t)), "/probe": engine.File(probe(t))}
+	inside := []string{"/caplaunch", "-c", "net_admin", "-u", fmt.Sprintf("%d:%d", poor, poor), "--", "/probe", "all"}
+	root := func(options ...string) []string {
+		return slices.Concat([]string{capstart(t), "-R", engine.Tree(t, bare)}, options, []string{"--"})
+	}
+	readOnly := engine.Tree(t, bare)
+	fifo := filepath.Join(engine.TempDir(t), "fifo")
+	if err := syscall.Mkfifo(fifo, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	over := func(what, passwd string) []string { return mounting("mount --bind " + passwd + " " + what) }
+	named := []string{engine.Caplaunch(t), "-u", "faults", "-c", "net_admin", "--", probe(t), "all"}
+	endureAll(t, []hardship{
+		{name: "a root with caplaunch and the program and nothing else", start: root(), argv: inside, keep: thePoor().with("proc", "0", "cwd", "/")},
+		{name: "a read-only root", start: append(mounting(fmt.Sprintf("mount --bind %[1]s %[1]s\nmount -o remount,bind,ro %[1]s", readOnly)), capstart(t), "-R", readOnly, "--"),
+			argv: inside, keep: thePoor()},
+		{name: "a full /tmp", start: mounting("mount -t tmpfs -o size=4k,mode=1777 none /var/tmp\ncat /dev/zero >/var/tmp/full 2>/dev/null || true\nmount --bind /var/tmp /dev/shm"),
+			argv: []string{engine.Caplaunch(t), "--strip-file-caps", "-c", "net_admin", "-u", fmt.Sprintf("%d:%d", poor, poor), "--", privileged(t), "all"}, keep: thePoor()},
+		{name: "no /proc", start: mounting("umount -l /proc"), argv: launch(t), keep: thePoor().with("proc", "0")},
+		{name: "no /dev", start: mounting("mount -t tmpfs none /dev"), argv: launch(t), keep: thePoor()},
+		{name: "no /dev, and a copy is needed", start: mounting("mount -t tmpfs none /dev\numount -l /proc"), keep: thePoor(),
+			argv: []string{engine.Caplaunch(t), "--strip-file-caps", "-c", "net_admin", "-u", fmt.Sprintf("%d:%d", poor, poor), "--", privileged(t), "all"}},
+		// The Go runtime puts /dev/null on what is closed, and gives up without one.
+		{name: "no /dev/null for a closed stdin", start: root("-C", "0"), argv: inside, may: []outcome{aborted}},
+		{name: "no /dev/null for a closed stderr", start: root("-C", "2"), argv: inside, may: []outcome{aborted}},
+
+		{name: "a passwd of 10 MB", start: accounts(t, large("%d:x:1:1::/:/bin/sh\n")+"faults:x:64321:64321::/:/bin/sh\n", "faults:x:64321:\n"), argv: named, keep: thePoor()},
+		{name: "a group of 10 MB", start: accounts(t, "faults:x:64321:64321::/:/bin/sh\n", large("%d:x:1:a,b,c,d\n")+"faults:x:64321:\n"), argv: named, keep: thePoor()},
+		{name: "a passwd of one line of 10 MB", start: accounts(t, strings.Repeat("x", 10<<20), ""), argv: named, says: "/etc/passwd"},
+		{name: "a passwd that is a FIFO, and a name", start: over("/etc/passwd", fifo), argv: named, says: "/etc/passwd is not a regular file"},
+		{name: "a passwd that is a FIFO, and a number", start: over("/etc/passwd", fifo), argv: launch(t), keep: thePoor(), may: []outcome{refused}},
+		{name: "a passwd that is /dev/zero, and a name", start: over("/etc/passwd", "/dev/zero"), argv: named, says: "/etc/passwd is not a regular file"},
+		{name: "a passwd that is /dev/zero, and a number", start: over("/etc/passwd", "/dev/zero"), argv: launch(t), keep: thePoor(), may: []outcome{refused}},
+		{name: "a group that is a FIFO, and a name", start: append(accounts(t, "faults:x:64321:64321::/:/bin/sh\n", ""), over("/etc/group", fifo)...), argv: named,
+			says: "/etc/group is not a regular file"},
+	})
+}
+
+// large is 10 MB of lines with a number each.
+func large(format string) string {
+	var b strings.Builder
+	for n := 0; b.Len() < 10<<20; n++ {
+		fmt.Fprintf(&b, format, 70000+n)
+	}
+	return b.String()
+}
+
+// Standard descriptors that are closed stay closed, and nothing of a launch or a refusal goes anywhere else.
+func TestClosedDescriptorsAreNoMatter(t *testing.T) {
+	engine.RequireRoot(t)
+	for closed := range 8 {
+		start := []string{capstart(t)}
+		name := "closed:"
+		for fd := range 3 {
+			if closed>>fd&1 == 1 {
+				start = append(start, "-C", strconv.Itoa(fd))
+				name += fmt.Sprintf(" %d", fd)
+			}
+		}
+		start = append(start, "--")
+		t.Run(name, func(t *testing.T) {
+			file := traceFile(t)
+			script := fmt.Sprintf("%[1]s fds >%[2]s; exec %[1]s all >>%[2]s", probe(t), file)
+			// report is what the probe says from behind a launcher.
+			report := func(launcher ...string) end {
+				e := run(t, 30*time.Second, slices.Concat(start, launcher, []string{"/bin/sh", "-c", script})...)
+				out, err := os.ReadFile(file)
+				if err != nil || e.Stdout != "" {
+					t.Errorf("%v %v", err, e.Result)
+				}
+				e.Stdout = string(out)
+				return e
+			}
+			want := thePoor()
+			for key, value := range engine.ParseProbe(report().Stdout) {
+				if strings.HasPrefix(key, "fd") {
+					want[key], _, _ = strings.Cut(value, " ") // the pipe is another one, and belongs to another user
+				}
+			}
+			e := report(engine.Caplaunch(t), "-c", "net_admin", "-u", fmt.Sprintf("%d:%d", poor, poor), "--")
+			var short strings.Builder
+			for line := range strings.Lines(e.Stdout) {
+				if strings.HasPrefix(line, "fd") {
+					line, _, _ = strings.Cut(strings.TrimSpace(line), " ")
+					line += "\n"
+				}
+				short.WriteString(line)
+			}
+			e.Stdout = short.String()
+			hardship{keep: want}.judge(t, e)
+
+			e = run(t, 30*time.Second, append(start, engine.Caplaunch(t), "-u", "65532:65532", "--", "/none")...)
+			if e.Code != 127 || e.Stdout != "" || (e.said() == "") != (closed>>2&1 == 1) {
+				t.Errorf("a refusal: %v", e.Result)
+			}
+		})
+	}
+}
+
+// Many or no words: of arguments, of the environment, of groups.
+func TestQuantitiesAreKeptOrRefused(t *testing.T) {
+	engine.RequireRoot(t)
+	engine.Require(t, "unshare")
+	from := func(groups string) []string { return []string{capstart(t), "-G", groups, "--"} }
+	var ids, members strings.Builder
+	for id := range 1 << 16 {
+		fmt.Fprintf(&ids, "%d ", id+1)
+		fmt.Fprintf(&members, "g%[1]d:x:%[1]d:faults\n", id+1)
+	}
+	most := strings.TrimSpace(ids.String())
+	// One argument holds 128 KiB at most.
+	var flags []string
+	for list := range slices.Chunk(strings.Fields(most), 10000) {
+		flags = append(flags, "--groups="+strings.Join(list, ","))
+	}
+	own := func(flags ...string) []string {
+		return slices.Concat([]string{engine.Caplaunch(t), "-c", "net_admin"}, flags, []string{"--", probe(t), "all"})
+	}
+	const entry = "faults:x:65536:65536::/:/bin/sh\n"
+	endureAll(t, []hardship{
+		{name: "no arguments at all, not even a name", start: []string{helper(t, "noargs")}, argv: []string{engine.Caplaunch(t)}, says: "--"},
+		{name: "65,536 groups received and kept", start: from("1-65536"), argv: own("-u", "65536:65536", "--keep-groups"), keep: credentials(65536, most, netAdmin)},
+		{name: "65,536 groups received and dropped", start: from("1-65536"), argv: launch(t), keep: thePoor()},
+		{name: "65,537 groups, with the primary one", start: from("1-65536"), argv: own("-u", "65537:65537", "--keep-groups"), says: "hint: caplaunch --groups="},
+		{name: "65,536 groups asked for", argv: own(append(flags, "-u", "65536:65536")...), keep: credentials(65536, most, netAdmin)},
+		{name: "65,537 groups asked for", argv: own(append(flags, "--groups=65537", "-u", "65536:65536")...), says: "more groups than the kernel takes"},
+		{name: "65,536 groups of a name", start: accounts(t, entry, members.String()), argv: own("-u", "faults"), keep: credentials(65536, most, netAdmin)},
+		{name: "65,537 groups of a name", start: accounts(t, entry, members.String()+"one:x:65537:faults\n"), argv: own("-u", "faults"), says: "more groups"},
+		{name: "a working directory that is deleted", argv: launch(t), keep: thePoor().with("cwd", ""),
+			start: []string{"sh", "-ec", `cd "$1"; rmdir "$1"; shift; exec "$@"`, "sh", engine.TempDir(t)}},
+		{name: "a working directory that is deleted, and a program in it", argv: []string{engine.Caplaunch(t), "-u", "65532:65532", "--", "./probe"}, says: "./probe",
+			start: []string{"sh", "-ec", `cd "$1"; rmdir "$1"; shift; exec "$@"`, "sh", engine.TempDir(t)}},
+		{name: "a working directory that the user may not enter", argv: launch(t), keep: thePoor(),
+			start: []string{"sh", "-ec", `cd "$1"; chmod 0 .; shift; exec "$@"`, "sh", engine.TempDir(t)}},
+		{name: "a working directory that the user may not enter, and a program in it", argv: []string{engine.Caplaunch(t), "-u", "65532:65532", "--", "./probe"}, says: "may not search",
+			start: []string{"sh", "-ec", `cd "$1"; cp "$2" probe; chmod 0 .; shift 2; exec "$@"`, "sh", engine.TempDir(t), probe(t)}},
+	})
+}
+
+// An environment of 100,000 entries reaches the program.
+func TestAHundredThousandVariablesReachTheProgram(t *testing.T) {
+	engine.RequireRoot(t)
+	const many = 100000
+	env := make([]string, many)
+	for i := range env {
+		env[i] = fmt.Sprintf("V%d=", i)
+	}
+	argv := launch(t)
+	argv[len(argv)-1] = "env"
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Env = env
+	e := finish(t, cmd)
+	hardship{keep: promise{"envc": strconv.Itoa(many + 1), "env99999": "V99999=", "env100000": "HOME=/"}}.judge(t, e)
+}
+
+// What the kernel takes from the caller of caplaunch it takes from caplaunch; and when a longer HOME makes it too
+// much, that is explained.
+func TestTheLongestCommandLineReachesTheProgram(t *testing.T) {
+	engine.RequireRoot(t)
+	engine.Require(t, "unshare")
+	words := slices.Repeat([]string{strings.Repeat("x", 100000)}, 19)
+	command := func(start []string, argv []string, last int) *exec.Cmd {
+		all := slices.Concat(start, argv, words, []string{strings.Repeat("y", last/2), strings.Repeat("y", last-last/2)})
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		t.Cleanup(cancel)
+		return exec.CommandContext(ctx, all[0], all[1:]...)
+	}
+	longest := func(start, argv []string) int {
+		low, high := 0, 2*(128<<10-1)
+		for low < high {
+			middle := (low + high + 1) / 2
+			cmd := command(start, argv, middle)
+			err := cmd.Start()
+			if err == nil {
+				low = middle
+				_ = cmd.Process.Kill()
+				_ = cmd.Wait()
+			} else if errors.Is(err, unix.E2BIG) {
+				high = middle - 1
+			} else {
+				t.Fatal(err)
+			}
+		}
+		if high == 2*(128<<10-1) {
+			t.Fatal("the limit was not reached: raise the number of words")
+		}
+		return low
+	}
+	argv := launch(t)
+	n := longest(nil, argv)
+	hardship{keep: thePoor().with("argc", strconv.Itoa(2+len(words)+2))}.judge(t, finish(t, command(nil, argv, n)))
+
+	home := accounts(t, "faults:x:64321:64321::/"+strings.Repeat("h", 4000)+":/bin/sh\n", "faults:x:64321:\n")
+	argv = []string{engine.Caplaunch(t), "-c", "net_admin", "-u", "faults", "--", probe(t), "all"}
+	hardship{says: "too long"}.judge(t, finish(t, command(home, argv, longest(home, argv))))
+}

@@ -1,0 +1,123 @@
+package faults
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/caplaunch/caplaunch/test/integration/engine"
+)
+
+// A scenario is a launch that works when nothing goes wrong.
+type scenario struct {
+	name   string
+	start  []string // words that make the starting state, in front of caplaunch
+	flags  []string
+	path   string // of the program, or the probe
+	uid    int
+	groups string
+	caps   string // permitted = inheritable = effective = ambient, in hex
+
+	promise promise // learned without a fault
+}
+
+const (
+	netAdmin = "1000"
+	both     = "3000" // net_admin and net_raw
+)
+
+// scenarios are the ways through the launch that make different calls, each tried once without a fault.
+func scenarios(t testing.TB) []*scenario {
+	t.Helper()
+	engine.RequireRoot(t)
+	from := func(options string) []string {
+		return append(append([]string{capstart(t)}, strings.Fields(options)...), "--")
+	}
+	words := strings.Fields
+	list := []*scenario{
+		{name: "root becomes a user with capabilities", flags: words("-c net_admin,net_raw -u 65532:65532"),
+			uid: 65532, groups: "65532", caps: both},
+		{name: "root stays root with less", start: from("-G 0"), flags: words("-c net_admin -u 0:0"), uid: 0, groups: "0", caps: netAdmin},
+		{name: "a user keeps some of its ambient capabilities", start: from("-u 65532 -g 65532 -G 5,65532 -p 3000 -i 3000 -a 3000"),
+			flags: words("-c net_admin --non-root=keep"), uid: 65532, groups: "5 65532", caps: netAdmin},
+		{name: "the bounding set is cut", start: from("-b 31c0"), flags: words("-c net_admin -u 65532:65532 --bounding=drop"),
+			uid: 65532, groups: "65532", caps: netAdmin},
+		{name: "a copy without file capabilities", flags: words("-c net_admin -u 65532:65532 --strip-file-caps"), path: privileged(t),
+			uid: 65532, groups: "65532", caps: netAdmin},
+		{name: "a name brings its groups", start: underAccounts(t), flags: words("-c net_admin -u faults"),
+			uid: 40001, groups: "40001 40002 40003", caps: netAdmin},
+		{name: "the groups received are kept", start: from("-G 0,5,6"), flags: words("-c net_admin -u 65532:65532 --keep-groups"),
+			uid: 65532, groups: "5 6 65532", caps: netAdmin},
+	}
+	for _, s := range list {
+		if s.path == "" {
+			s.path = probe(t)
+		}
+		s.promise = s.learn(t)
+	}
+	return list
+}
+
+// argv is the command line of caplaunch.
+func (s *scenario) argv(caplaunch string) []string {
+	return append(append([]string{caplaunch}, s.flags...), "--", s.path, "all")
+}
+
+// learn launches without a fault. What was promised is checked word by word, and what else the probe sees becomes
+// part of the promise: it must not change either.
+func (s *scenario) learn(t testing.TB) promise {
+	t.Helper()
+	e := run(t, engine.Timeout, append(s.start[:len(s.start):len(s.start)], s.argv(engine.Caplaunch(t))...)...)
+	got := promise(engine.ParseProbe(e.Stdout))
+	if e.Code != 0 || e.Stdout == "" {
+		t.Fatalf("%s: it does not even work without a fault: %v", s.name, e.Result)
+	}
+	if diff := credentials(s.uid, s.groups, s.caps).broken(e.Stdout); diff != "" {
+		t.Fatalf("%s: without a fault %s", s.name, diff)
+	}
+	return got
+}
+
+// privileged is a copy of the probe with net_raw=ep.
+func privileged(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(engine.TempDir(t), "probe")
+	if err := engine.CopyFile(path, probe(t), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	attr := make([]byte, 20)
+	binary.LittleEndian.PutUint32(attr, 0x02000001 /* revision 2, effective */)
+	binary.LittleEndian.PutUint32(attr[4:], 1<<unix.CAP_NET_RAW)
+	if err := unix.Setxattr(path, "security.capability", attr, 0); err != nil {
+		engine.Unusable(t, "file capabilities cannot be set: %v", err)
+	}
+	return path
+}
+
+// mounting is sh in a mount namespace of its own that runs script, and then what follows.
+func mounting(script string) []string {
+	return []string{"unshare", "--mount", "sh", "-ec", script + "\n" + `exec "$@"`, "sh"}
+}
+
+// underAccounts puts a passwd and a group with the user "faults" over those of the machine.
+func underAccounts(t testing.TB) []string {
+	t.Helper()
+	return accounts(t, "root:x:0:0:root:/root:/bin/sh\nfaults:x:40001:40001::/home/faults:/bin/sh\n",
+		"root:x:0:\nfaults:x:40001:\none:x:40002:faults\ntwo:x:40003:root,faults\n")
+}
+
+func accounts(t testing.TB, passwd, group string) []string {
+	t.Helper()
+	dir := engine.TempDir(t)
+	for name, text := range map[string]string{"passwd": passwd, "group": group} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return mounting(fmt.Sprintf("mount --bind %s/passwd /etc/passwd\nmount --bind %s/group /etc/group", dir, dir))
+}

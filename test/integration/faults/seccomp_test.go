@@ -1,0 +1,129 @@
+package faults
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/caplaunch/caplaunch/test/integration/engine"
+)
+
+// A denial is a system call that a seccomp filter answers for the kernel, always and on every thread.
+type denial struct {
+	name   string // as the error says it
+	filter string // number, and the arguments by which one operation is told from another
+	step   bool
+	start  bool // the Go runtime needs it at its own start
+}
+
+// denials are the calls that a launch makes by itself, each of which a container's seccomp profile may forbid.
+func denials() []denial {
+	prctl := func(name string, args ...int) denial {
+		d := denial{name: "prctl " + name, filter: strconv.Itoa(unix.SYS_PRCTL)}
+		for _, a := range args {
+			d.filter += "," + strconv.Itoa(a)
+		}
+		d.step = strings.Contains(steps, " "+d.name+" ")
+		return d
+	}
+	list := []denial{
+		prctl("PR_CAPBSET_READ", unix.PR_CAPBSET_READ),
+		prctl("PR_CAPBSET_DROP", unix.PR_CAPBSET_DROP),
+		prctl("PR_CAP_AMBIENT_RAISE", unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE),
+		prctl("PR_CAP_AMBIENT_IS_SET", unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_IS_SET),
+		prctl("PR_CAP_AMBIENT", unix.PR_CAP_AMBIENT),
+		prctl("PR_SET_KEEPCAPS", unix.PR_SET_KEEPCAPS),
+		prctl("PR_GET_SECUREBITS", unix.PR_GET_SECUREBITS),
+		prctl("PR_GET_NO_NEW_PRIVS", unix.PR_GET_NO_NEW_PRIVS),
+		prctl("PR_SET_NO_NEW_PRIVS", unix.PR_SET_NO_NEW_PRIVS),
+		prctl("PR_GET_PDEATHSIG", unix.PR_GET_PDEATHSIG),
+		prctl("PR_SET_PDEATHSIG", unix.PR_SET_PDEATHSIG),
+		prctl(""),
+	}
+	for name, nr := range map[string]int{
+		"capset": unix.SYS_CAPSET, "setgroups": unix.SYS_SETGROUPS, "setresgid": unix.SYS_SETRESGID, "setresuid": unix.SYS_SETRESUID,
+	} {
+		list = append(list, denial{name: name, filter: strconv.Itoa(nr), step: true})
+	}
+	for name, nr := range map[string]int{
+		"capget": unix.SYS_CAPGET, "getresuid": unix.SYS_GETRESUID, "getresgid": unix.SYS_GETRESGID, "getgroups": unix.SYS_GETGROUPS,
+		"memfd_create": unix.SYS_MEMFD_CREATE, "execveat": unix.SYS_EXECVEAT, "execve": unix.SYS_EXECVE, "sendfile": unix.SYS_SENDFILE,
+		"fchown": unix.SYS_FCHOWN, "fchmod": unix.SYS_FCHMOD, "ioctl": unix.SYS_IOCTL, "close": unix.SYS_CLOSE,
+		"openat": unix.SYS_OPENAT, "read": unix.SYS_READ, "pread64": unix.SYS_PREAD64, "readlinkat": unix.SYS_READLINKAT,
+		"faccessat2": unix.SYS_FACCESSAT2, "fstat": unix.SYS_FSTAT, "statfs": unix.SYS_STATFS, "fstatfs": unix.SYS_FSTATFS,
+		"getxattr": unix.SYS_GETXATTR, "fgetxattr": unix.SYS_FGETXATTR, "getcwd": unix.SYS_GETCWD, "getppid": unix.SYS_GETPPID,
+		"prlimit64": unix.SYS_PRLIMIT64, "geteuid": unix.SYS_GETEUID, "kill": unix.SYS_KILL,
+	} {
+		list = append(list, denial{name: name, filter: strconv.Itoa(nr)})
+	}
+	for name, nr := range map[string]int{
+		"fcntl": unix.SYS_FCNTL, "mmap": unix.SYS_MMAP, "munmap": unix.SYS_MUNMAP, "madvise": unix.SYS_MADVISE, "clone": unix.SYS_CLONE, "futex": unix.SYS_FUTEX,
+		"rt_sigaction": unix.SYS_RT_SIGACTION, "rt_sigprocmask": unix.SYS_RT_SIGPROCMASK, "sigaltstack": unix.SYS_SIGALTSTACK,
+		"tgkill": unix.SYS_TGKILL, "epoll_create1": unix.SYS_EPOLL_CREATE1, "epoll_ctl": unix.SYS_EPOLL_CTL, "epoll_pwait": unix.SYS_EPOLL_PWAIT,
+		"eventfd2": unix.SYS_EVENTFD2, "sched_getaffinity": unix.SYS_SCHED_GETAFFINITY, "sched_yield": unix.SYS_SCHED_YIELD,
+		"nanosleep": unix.SYS_NANOSLEEP, "getpid": unix.SYS_GETPID, "gettid": unix.SYS_GETTID, "getrandom": unix.SYS_GETRANDOM,
+	} {
+		list = append(list, denial{name: name, filter: strconv.Itoa(nr), start: true})
+	}
+	list = append(list, moreDenials...)
+	slices.SortFunc(list, func(a, b denial) int { return strings.Compare(a.name+a.filter, b.name+b.filter) })
+	return list
+}
+
+// answers are what the filter says: errors, and 0, the success that was none.
+var answers = []syscall.Errno{unix.EPERM, unix.EINVAL, unix.ENOSYS, unix.EIO, unix.EACCES, 0}
+
+// A seccomp filter answers for one call: the program finds the promise, or never runs.
+func TestNoCallThatASeccompFilterAnswersBreaksThePromise(t *testing.T) {
+	engine.RequireRoot(t)
+	engine.Require(t, "unshare")
+	caplaunch, deny := engine.Caplaunch(t), helper(t, "deny")
+	type filtered struct {
+		*scenario
+		denial
+		answer syscall.Errno
+	}
+	var list []filtered
+	for number, s := range scenarios(t) {
+		for _, d := range denials() {
+			if d.start && number > 0 {
+				continue
+			}
+			for _, answer := range answers {
+				list = append(list, filtered{s, d, answer})
+			}
+		}
+	}
+	random(t).Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	count := newTally()
+	limit := share
+	if *all {
+		limit = 0
+	}
+	inParallel(limit, list, func(f filtered) {
+		behind := append([]string{deny, strconv.Itoa(int(f.answer)), f.filter, "--"}, f.scenario.start...)
+		what := fmt.Sprintf("%s answers %d (%v)", f.denial.name, int(f.answer), f.answer)
+		argv := append(behind, f.argv(caplaunch)...)
+		e := run(t, patience, argv...)
+		if e.late && !f.denial.start {
+			e = run(t, 10*patience, argv...)
+		}
+		o, problem := f.promise.with("Seccomp", "2").judge(e) // the program inherits the filter
+		switch said := e.said(); {
+		case !f.denial.start && (o == hung || o == aborted):
+			o, problem = broken, "caplaunch's own call, and "+o.String()
+		case o == refused && f.step && f.answer != 0 && !strings.HasPrefix(said, f.denial.name+" "):
+			o, problem = broken, "the error does not name the step"
+		}
+		count.add(o, what)
+		if o == broken {
+			count.fail(problem, f.scenario.name+": "+what, e)
+		}
+	})
+	count.report(t, "seccomp")
+}

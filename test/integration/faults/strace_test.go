@@ -1,0 +1,300 @@
+package faults
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/caplaunch/caplaunch/test/integration/engine"
+)
+
+// Faults are injected into the main thread alone, which is the one that plans, verifies and execs: without -f strace
+// follows no other. That is enough to make all threads agree on a failure, because Go asks the other threads only after
+// the call has succeeded on the first. With -f each thread would count its own calls, and the n-th of one is another
+// call than the n-th of the main thread. A lie on the main thread alone is what Verify has to see through; a
+// lie to all of them is told by the filters of seccomp_test.go.
+
+// A call is a system call that a launch makes on its main thread.
+type call struct {
+	name string
+	n    int    // the how manieth of that name, from 1 on
+	op   string // the call, for prctl with its operation
+	line string // as strace shows it
+	own  bool   // caplaunch's, not the Go runtime's
+	step bool   // it changes credentials
+}
+
+// An injection is one fault in one launch.
+type injection struct {
+	*scenario
+	call
+	fault string // as strace takes it
+}
+
+func (i injection) String() string {
+	return fmt.Sprintf("%s: %s, call %d: %s", i.scenario.name, i.op, i.n, i.fault)
+}
+
+// fails reports whether the call reports an error, rather than a success that it has not had.
+func (i injection) fails() bool { return strings.HasPrefix(i.fault, "error=") }
+
+// errorsOf are errors that a call is known for, besides those that every call gets. Not among them is ENOENT of a file
+// that is only looked for: it is a lie that cannot be told from the truth.
+var errorsOf = map[string]string{
+	"execve":       "EACCES ENOENT ENOEXEC E2BIG EAGAIN ENOMEM ETXTBSY",
+	"execveat":     "EACCES ENOENT ENOEXEC E2BIG EAGAIN ENOMEM ETXTBSY",
+	"setresuid":    "EAGAIN",
+	"memfd_create": "EACCES EMFILE",
+	"openat":       "EACCES EMFILE EINTR",
+	"sendfile":     "ENOSPC EAGAIN EINTR",
+	// Where a signal, or a file system in user space, may interrupt.
+	"read": "EINTR", "pread64": "EINTR", "close": "EINTR", "newfstatat": "EINTR", "fstat": "EINTR", "statfs": "EINTR", "fstatfs": "EINTR",
+	"getxattr": "EINTR", "fgetxattr": "EINTR", "readlinkat": "EINTR", "fcntl": "EINTR", "ioctl": "EINTR", "futex": "EINTR",
+	"epoll_pwait": "EINTR", "getrandom": "EINTR", "clone": "EINTR", "clone3": "EINTR",
+}
+
+// liesOf are the values that a call returns when it succeeds, besides 0. Descriptor 100 is not open.
+var liesOf = map[string]string{
+	"prctl": "1", "getgroups": "1", "read": "1", "pread64": "1", "sendfile": "1 1000000000", "getxattr": "1", "fgetxattr": "1 20",
+	"fcntl": "1", "getppid": "1", "openat": "100", "memfd_create": "100", "capset": "1", "setgroups": "1", "setresgid": "1", "setresuid": "1",
+}
+
+// faults are the ways in which the call is made to fail.
+func (c call) faults() []string {
+	var list []string
+	for _, e := range strings.Fields("EPERM EINVAL ENOSYS EIO " + errorsOf[c.name]) {
+		list = append(list, "error="+e)
+	}
+	for _, v := range strings.Fields("0 " + liesOf[c.name]) {
+		list = append(list, "retval="+v)
+	}
+	return list
+}
+
+// runtimes are calls that caplaunch does not make: the Go runtime does, for memory, threads, signals and the clock.
+const runtimes = " mmap munmap mremap madvise mprotect brk arch_prctl clone clone3 futex tgkill getpid gettid sched_yield sched_getaffinity " +
+	"sigaltstack rt_sigreturn nanosleep clock_nanosleep clock_gettime getrandom epoll_create1 epoll_ctl epoll_pwait eventfd2 pipe2 rseq " +
+	"set_robust_list set_tid_address uname restart_syscall "
+
+// steps are the operations that change credentials.
+const steps = " capset setgroups setresgid setresuid prctl PR_CAP_AMBIENT_RAISE prctl PR_CAPBSET_DROP prctl PR_SET_KEEPCAPS prctl PR_SET_NO_NEW_PRIVS "
+
+// record is the calls between the execve of caplaunch and that of the program, which is the last of them.
+func (s *scenario) record(t *testing.T, caplaunch string) []call {
+	t.Helper()
+	trace := traceFile(t)
+	argv := append(s.start[:len(s.start):len(s.start)], "strace", "-o", trace, "-e", "signal=none")
+	if e := run(t, engine.Timeout, append(argv, s.argv(caplaunch)...)...); e.Code != 0 {
+		t.Fatalf("%s under strace: %v", s.name, e.Result)
+	}
+	text, err := os.ReadFile(trace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(string(text), "\n")[1:] // strace counts from behind its own execve
+	end := slices.IndexFunc(lines, becomesTheProgram)
+	if end < 0 {
+		t.Fatalf("%s: no execve of the program in\n%s", s.name, text)
+	}
+	lines = lines[:end+1]
+
+	// The order of a launch: the entry of package origin, the start of the runtime, and main, which begins with the
+	// probing of the bounding set and ends with the restoring of signals, after the last look at no_new_privs.
+	contains := func(text string) func(string) bool {
+		return func(l string) bool { return strings.Contains(l, text) }
+	}
+	entry := slices.IndexFunc(lines, func(l string) bool {
+		return !strings.HasPrefix(l, "rt_sig") && !strings.HasPrefix(l, "fstat(")
+	})
+	main := slices.IndexFunc(lines, contains("PR_CAPBSET_READ, 0x10000"))
+	restore := len(lines) - 1
+	for restore > 0 && !contains("PR_GET_NO_NEW_PRIVS")(lines[restore]) {
+		restore--
+	}
+	if main < 0 || restore == 0 {
+		t.Fatalf("%s: the launch cannot be told apart in\n%s", s.name, text)
+	}
+
+	var calls []call
+	seen := map[string]int{}
+	for i, line := range lines {
+		name, args, ok := strings.Cut(line, "(")
+		if !ok {
+			continue
+		}
+		seen[name]++
+		c := call{name: name, n: seen[name], op: name, line: line}
+		if words := strings.FieldsFunc(args, func(r rune) bool { return strings.ContainsRune(", )", r) }); name == "prctl" {
+			c.op = "prctl " + words[0]
+			if words[0] == "PR_CAP_AMBIENT" {
+				c.op = "prctl " + words[1]
+			}
+		}
+		c.own = i < entry || i >= main && !strings.Contains(runtimes, " "+name+" ") && c.op != "prctl PR_SET_VMA" &&
+			(name != "rt_sigprocmask" || i > restore)
+		c.step = strings.Contains(steps, " "+c.op+" ")
+		calls = append(calls, c)
+	}
+	return calls
+}
+
+func becomesTheProgram(line string) bool {
+	return strings.HasPrefix(line, "execve") && strings.HasSuffix(line, " = 0")
+}
+
+// traceFile is a file that strace may write to as any user.
+func traceFile(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(engine.TempDir(t), "trace")
+	f, err := os.Create(path)
+	if err == nil {
+		err = f.Chmod(0o666)
+		f.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// try makes the launch with the fault in it. The outcome is unreached when the call was not made before the program's
+// own start: how often the runtime makes some of them changes.
+func (i injection) try(t testing.TB, caplaunch string) (outcome, string, end) {
+	trace := traceFile(t)
+	defer os.Remove(trace)
+	argv := append(i.start[:len(i.start):len(i.start)], "strace", "-o", trace, "-e", "signal=none",
+		"-e", "trace="+i.call.name+",execve,execveat", "-e", fmt.Sprintf("inject=%s:%s:when=%d", i.call.name, i.fault, i.n))
+	argv = append(argv, i.argv(caplaunch)...)
+	e := run(t, patience, argv...)
+	if e.late && i.own {
+		e = run(t, 10*patience, argv...) // the machine may be busy
+	}
+	text, err := os.ReadFile(trace)
+	if err != nil {
+		t.Error(err)
+	}
+	lines := strings.Split(string(text), "\n")
+	at := slices.IndexFunc(lines, func(l string) bool { return strings.HasSuffix(l, "(INJECTED)") })
+	started := slices.IndexFunc(lines[1:], becomesTheProgram) + 1
+	if !e.late && (at < 0 || started > 0 && at > started) {
+		return unreached, "", e
+	}
+	o, problem := i.promise.judge(e)
+	switch {
+	case o == refused && i.step && !i.named(e.said()):
+		return broken, "the error does not name the step", e
+	case !i.own, o != aborted && o != hung:
+		return o, problem, e
+	case o == aborted && i.step && !i.fails() && strings.Contains(e.Stderr, "AllThreadsSyscall"):
+		return o, "", e // the threads were told different things
+	case o == aborted && strings.Contains(e.Stderr, "runtime.newosproc"):
+		return o, "", e // it started one thread more than before, so that the n-th call was its own
+	}
+	return broken, "caplaunch's own call, and " + o.String(), e
+}
+
+// named reports whether the error says which step failed. After a lie that is another one, or the verification.
+func (i injection) named(said string) bool {
+	if i.fails() {
+		return strings.HasPrefix(said, i.op+" ")
+	}
+	if strings.HasPrefix(said, "the kernel reports another state than planned: ") {
+		return true
+	}
+	for _, op := range []string{"capset ", "setgroups ", "setresgid ", "setresuid ", "prctl "} {
+		if strings.HasPrefix(said, op) {
+			return true
+		}
+	}
+	return false
+}
+
+// injections are all faults of all scenarios. What happens before main, and the restoring of signals, is the same
+// in each of them and made to fail in the first one only. Of the runtime's calls in main, the first ones of a kind stand
+// for the rest.
+func injections(t *testing.T, caplaunch string) []injection {
+	t.Helper()
+	const like = 3
+	var list []injection
+	for number, s := range scenarios(t) {
+		inMain := false
+		seen := map[string]int{}
+		for _, c := range s.record(t, caplaunch) {
+			inMain = inMain || strings.Contains(c.line, "PR_CAPBSET_READ, 0x10000")
+			if number > 0 && (!inMain || c.name == "rt_sigaction") {
+				continue
+			}
+			if !c.own {
+				if seen[c.op]++; inMain && seen[c.op] > like {
+					continue
+				}
+			}
+			for _, f := range c.faults() {
+				list = append(list, injection{s, c, f})
+			}
+		}
+	}
+	return list
+}
+
+// One system call of the launch fails, or reports success and does nothing: each of them, at each of its occurrences.
+func TestNoSystemCallThatFailsOrLiesBreaksThePromise(t *testing.T) {
+	engine.RequireRoot(t)
+	engine.Require(t, "strace", "unshare")
+	caplaunch := engine.Caplaunch(t)
+	list := injections(t, caplaunch)
+	r := random(t)
+	r.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	limit := share
+	if *all {
+		limit = 0
+	} else {
+		list = fairly(list)
+	}
+	count := newTally()
+	var done atomic.Int64
+	inParallel(limit, list, func(i injection) {
+		o, problem, e := i.try(t, caplaunch)
+		count.add(o, i.op+": "+i.fault)
+		if o == broken {
+			count.fail(problem, i.String()+"\n"+i.line, e)
+		}
+		if n := done.Add(1); n%1000 == 0 {
+			t.Logf("%d of %d", n, len(list))
+		}
+	})
+	t.Logf("%d of %d", done.Load(), len(list))
+	count.report(t, "strace")
+}
+
+// fairly puts one of each kind first, the credential steps before all others, then the second ones, and so on: a share of
+// a launch that makes 300 calls of rt_sigaction is not to leave its one setresuid out.
+func fairly(list []injection) []injection {
+	type ranked struct {
+		injection
+		rank int
+	}
+	seen := map[string]int{}
+	all := make([]ranked, len(list))
+	for at, i := range list {
+		kind := i.op + i.fault
+		if i.step {
+			kind += i.scenario.name
+		}
+		seen[kind]++
+		all[at] = ranked{i, seen[kind]}
+		if i.step && seen[kind] == 1 {
+			all[at].rank = 0
+		}
+	}
+	slices.SortStableFunc(all, func(a, b ranked) int { return cmp.Compare(a.rank, b.rank) })
+	for at, r := range all {
+		list[at] = r.injection
+	}
+	return list
+}
