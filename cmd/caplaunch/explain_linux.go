@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -226,6 +227,12 @@ func (a *app) notes(l *launch, refused error) []string {
 			if gid, ok := pingGroup(l, refused, n[0], n[1]); ok {
 				notes = append(notes, fmt.Sprintf("net_raw is not needed for ping here: ping_group_range allows gid %d", gid))
 			}
+		}
+	}
+	if after := l.plan.AfterExec; refused == nil && l.plan.Switched && !l.req.KeepGroups && l.req.Groups == nil {
+		dropped := slices.DeleteFunc(l.now.Groups.IDs(), func(gid uint32) bool { return gid == 0 || after.Groups.Has(gid) })
+		if len(dropped) > 0 {
+			notes = append(notes, fmt.Sprintf("the groups %v that it was started with, such as a fsGroup, are not kept: --keep-groups keeps them", ambient.NewGroups(dropped...)))
 		}
 	}
 	if l.host.Nested && asked != 0 {

@@ -55,6 +55,11 @@ func (l *launch) grant() grant.Grant {
 			g.Caps |= ambient.SetOf(ambient.CapSetUID)
 		}
 	}
+	if l.req.User == nil && l.now.UID.Effective == 0 {
+		// Root has to name somebody, and will then have to switch.
+		g.Root = true
+		g.Caps |= ambient.SetOf(ambient.CapSetUID, ambient.CapSetGID)
+	}
 	if l.req.DropBounding {
 		g.Caps |= ambient.SetOf(ambient.CapSetPCap)
 	}
@@ -224,11 +229,11 @@ func (l *launch) fileHint(e *ambient.FileError) string {
 func (l *launch) callHint() string {
 	switch l.place {
 	case grant.Docker, grant.Podman:
-		return fmt.Sprintf("%v run --security-opt=seccomp=unconfined, if a seccomp profile forbids it", l.place)
+		return fmt.Sprintf("%v run --security-opt=seccomp=unconfined (if a seccomp profile forbids it)", l.place)
 	case grant.Kubernetes:
-		return "securityContext: {seccompProfile: {type: Unconfined}}, if a seccomp profile forbids it"
+		return "securityContext: {seccompProfile: {type: Unconfined}} (if a seccomp profile forbids it)"
 	case grant.Systemd:
-		return "SystemCallFilter= (empty), if a filter of the unit forbids it"
+		return "SystemCallFilter= (empty, if a filter of the unit forbids it)"
 	}
 	return "a seccomp filter or a security module forbids it: start caplaunch without"
 }

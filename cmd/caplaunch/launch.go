@@ -131,7 +131,7 @@ func (l *launch) parse() (spec *identity.Spec, groups []identity.Name, err error
 		spec = &s
 	}
 	if f.Groups != nil && f.KeepGroups {
-		return nil, nil, usagef("leave one of them out", "--groups and --keep-groups contradict each other")
+		return nil, nil, usagef("caplaunch --keep-groups in place of --groups, or the other way round", "--groups and --keep-groups contradict each other")
 	}
 	if f.Groups != nil {
 		if groups, err = identity.ParseGroups(f.Groups...); err != nil {

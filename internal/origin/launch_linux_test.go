@@ -82,7 +82,7 @@ func build(t *testing.T, arch, ldflags string, flags ...string) string {
 	once, _ := builds.LoadOrStore(key, sync.OnceValues(func() (string, error) {
 		path := filepath.Join(binDir, fmt.Sprintf("launcher-%s-%x", arch, key))
 		args := slices.Concat([]string{"build", "-ldflags", ldflags, "-o", path}, flags, []string{"./testdata/launcher"})
-		cmd := exec.Command(filepath.Join(runtime.GOROOT(), "bin", "go"), args...)
+		cmd := exec.Command("go", args...)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return "", fmt.Errorf("go build: %w\n%s", err, out)

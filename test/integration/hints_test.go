@@ -19,12 +19,11 @@ import (
 
 // An attempt is a set-up that can be run, found wanting, changed as a hint says, and run again.
 type attempt struct {
-	place   string              // docker, podman, kubernetes, systemd, unshare or hand
-	args    []string            // flags of docker, podman, unshare or capstart; properties of a unit
-	sec     engine.Security     // of kubernetes
-	flags   []string            // of caplaunch
-	program []string            // "/probe" without
-	shell   func(string) string // where the hint's shell commands are done, if it is not here
+	place   string          // docker, podman, kubernetes, systemd, unshare or hand
+	args    []string        // flags of docker, podman, unshare or capstart; properties of a unit
+	sec     engine.Security // of kubernetes
+	flags   []string        // of caplaunch
+	program []string        // "/probe" without
 }
 
 // run runs it. The probe is /probe in every place.
@@ -84,8 +83,10 @@ func (a *attempt) apply(t *testing.T, hint string) {
 	if m := ourLine.FindStringSubmatch(hint); m != nil {
 		for _, f := range strings.Fields(m[1]) {
 			a.flags = set(a.flags, f, false)
-			if strings.Contains(hint, "in place of --caps") {
-				a.flags = slices.DeleteFunc(a.flags, func(f string) bool { return strings.HasPrefix(f, "--caps=") })
+			for _, gone := range []string{"--caps", "--keep-groups", "--groups"} {
+				if strings.Contains(hint, "in place of "+gone) {
+					a.flags = slices.DeleteFunc(a.flags, func(f string) bool { n, _, _ := strings.Cut(f, "="); return n == gone })
+				}
 			}
 		}
 		changed = true
@@ -200,6 +201,11 @@ func TestHintsWorkWhenPasted(t *testing.T) {
 		return []string{path}
 	}
 
+	denied := filepath.Join(dir, "seccomp.json")
+	if err := os.WriteFile(denied, []byte(`{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["prctl"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1, "args": [{"index": 0, "value": 47, "op": "SCMP_CMP_EQ"}, {"index": 1, "value": 2, "op": "SCMP_CMP_EQ"}]}]}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+
 	type row struct {
 		name string
 		attempt
@@ -251,6 +257,12 @@ func TestHintsWorkWhenPasted(t *testing.T) {
 		{"file capabilities outside the bounding set", attempt{place: "hand", args: with("-b", "10c0"), flags: admin, program: broken("uncovered", "setcap", "cap_net_raw=+ep")}, 125, netAdmin, "65532"},
 		{"set-uid", attempt{place: "hand", flags: append(with("--allow-new-privs"), admin...), program: broken("setuid", "chmod", "4755")}, 125, netAdmin, "65532"},
 		{"no x bit", attempt{place: "hand", flags: admin, program: broken("nox", "chmod", "644")}, 126, netAdmin, "65532"},
+		{"an unknown group", attempt{place: "hand", flags: with("--user=65532:nosuchgroup")}, 125, 0, "65532"},
+		{"an unknown group of a known user", attempt{place: "hand", flags: with("--user=nobody", "--groups=nosuchgroup")}, 125, 0, "65534"},
+		{"groups that contradict", attempt{place: "hand", flags: with("--user=65532:65532", "--groups=5", "--keep-groups")}, 125, 0, "65532"},
+		{"too many groups", attempt{place: "hand", args: with("-G", "1-65536"), flags: with("--user=70000:70000", "--keep-groups")}, 125, 0, "70000"},
+		{"root, nobody named, not granted", attempt{place: "docker", flags: with("--caps=net_admin")}, 77, netAdmin, "65532"},
+		{"a seccomp profile that denies ambient", attempt{place: "docker", args: with("--cap-add=NET_ADMIN", "--security-opt=seccomp="+denied), flags: admin}, 125, netAdmin, "65532"},
 		{"a CRLF script", attempt{place: "hand", flags: admin, program: script("crlf", "#!/bin/sh\r\nexec ")}, 127, netAdmin, "65532"},
 	}
 	for i, r := range rows {

@@ -24,9 +24,6 @@ const (
 	exitFailure    = 125
 )
 
-// smallest is the smallest grant: NET_ADMIN, SETUID, SETGID.
-const smallest = 0x10c0
-
 // files of an image with caplaunch and the probe, and no extended attribute.
 func imageFiles(t testing.TB) map[string]engine.Src {
 	return map[string]engine.Src{"/caplaunch": engine.File(engine.Caplaunch(t)), "/probe": engine.File(engine.Probe(t))}

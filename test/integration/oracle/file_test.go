@@ -1,0 +1,277 @@
+//go:build linux
+
+package oracle
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/caplaunch/caplaunch/internal/ambient"
+)
+
+// A spec is a program as the test makes it: its owner, mode and
+// security.capability, in the ids of the user namespace that made it.
+type spec struct {
+	Name     string
+	Mode     uint32
+	UID, GID uint32
+	Caps     *xattr
+}
+
+// An xattr is a security.capability of revision 2 or 3.
+type xattr struct {
+	Permitted, Inheritable ambient.Set
+	Effective              bool
+	Revision               int
+	RootID                 uint32 // of revision 3
+}
+
+func (x *xattr) encode() []byte {
+	magic := uint32(x.Revision) << 24
+	if x.Effective {
+		magic |= 1
+	}
+	b := binary.LittleEndian.AppendUint32(nil, magic)
+	for shift := 0; shift < 64; shift += 32 {
+		b = binary.LittleEndian.AppendUint32(b, uint32(x.Permitted>>shift))
+		b = binary.LittleEndian.AppendUint32(b, uint32(x.Inheritable>>shift))
+	}
+	if x.Revision == 3 {
+		b = binary.LittleEndian.AppendUint32(b, x.RootID)
+	}
+	return b
+}
+
+// The ids of files. Nobody is ever in noGroup, which owns the set-gid programs
+// without x for the group: they must not be refused for that.
+var fileIDs = []uint32{0, 1000, 2000}
+
+const noGroup = 4242
+
+// capKinds are the shapes of a security.capability; "-" is an attribute with
+// empty sets, "none" is no attribute.
+var capKinds = []string{"none", "-", "e", "p", "i", "ip", "ep", "ei", "eip"}
+
+var setIDKinds = []string{"", "suid", "sgid", "suid+sgid", "sgid-without-x"}
+
+// specs is every kind of program, with random sets. The ids are those that are
+// mapped here; rootIDs are the roots that attributes of revision 3 name.
+func specs(r *rand.Rand, ids idPool, rootIDs []uint32) []spec {
+	var all []spec
+	set := func(shape string, c byte) ambient.Set {
+		for i := range shape {
+			if shape[i] == c {
+				return aFileSet(r)
+			}
+		}
+		return 0
+	}
+	for _, shape := range capKinds {
+		revisions := []xattr{{Revision: 2}}
+		for _, id := range rootIDs {
+			revisions = append(revisions, xattr{Revision: 3, RootID: id})
+		}
+		if shape == "none" {
+			revisions = revisions[:1]
+		}
+		for _, rev := range revisions {
+			for _, setid := range setIDKinds {
+				for n := range 4 - rev.Revision { // revision 2 twice
+					f := spec{Mode: 0o755, UID: pick(r, ids.uids(fileIDs)), GID: pick(r, ids.gids(fileIDs))}
+					switch setid {
+					case "suid":
+						f.Mode = 0o4755
+					case "sgid":
+						f.Mode = 0o2755
+					case "suid+sgid":
+						f.Mode = 0o6755
+					case "sgid-without-x":
+						f.Mode = 0o2745
+						if g := ids.gids([]uint32{noGroup}); len(g) > 0 && g[0] == noGroup {
+							f.GID = noGroup
+						}
+					}
+					label := shape
+					if shape != "none" {
+						x := rev
+						x.Permitted, x.Inheritable, x.Effective = set(shape, 'p'), set(shape, 'i'), shape[0] == 'e'
+						f.Caps = &x
+						label += fmt.Sprintf("-v%d", rev.Revision)
+						if rev.Revision == 3 {
+							label += fmt.Sprintf("-root%d", rev.RootID)
+						}
+					}
+					f.Name = fmt.Sprintf("%s,%s,%d", label, setid, n)
+					all = append(all, f)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// aFileSet is a random set of a file's, often small: large ones are rarely to
+// be had.
+func aFileSet(r *rand.Rand) ambient.Set {
+	switch r.IntN(6) {
+	case 0:
+		return ambient.Set(r.Uint64()) // also bits that no kernel knows
+	case 1:
+		return ambient.UpTo(40)
+	case 2:
+		return favourites
+	}
+	return ambient.SetOf(ambient.Cap(r.IntN(41)), ambient.Cap(r.IntN(41)), pick(r, slices.Collect(favourites.All())))
+}
+
+// Ways to a program: itself, by a script, a script on the one mount with its
+// interpreter on the other, and a script of a script.
+const (
+	direct   = ""
+	script   = ".sh"      // #! the program on the normal mount
+	nosuidly = ".nosuid"  // #! the program on the nosuid mount
+	twice    = ".twice"   // #! the .sh on the normal mount
+	scripts3 = ".further" // #! the .twice: three scripts
+)
+
+var ways = []string{direct, script, nosuidly, twice, scripts3}
+
+// A folder holds the programs, on a mount of its own and again as nosuid.
+type folder struct {
+	Dir   string
+	Specs []spec
+}
+
+func (f folder) normal() string { return filepath.Join(f.Dir, "normal") }
+func (f folder) nosuid() string { return filepath.Join(f.Dir, "nosuid") }
+
+// make mounts a tmpfs at f.Dir and fills it. The process needs a mount
+// namespace of its own.
+func (f folder) make(program string) error {
+	image, err := os.ReadFile(program)
+	if err != nil {
+		return err
+	}
+	step := func(what string, err error) error {
+		if err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		return nil
+	}
+	unix.Umask(0)
+	err = errors.Join(
+		step("private mounts", unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")),
+		step("tmpfs", unix.Mount("oracle", f.Dir, "tmpfs", 0, "mode=755")),
+		os.Mkdir(f.normal(), 0o755), os.Mkdir(f.nosuid(), 0o755),
+		step("bind", unix.Mount(f.normal(), f.nosuid(), "", unix.MS_BIND, "")),
+		step("nosuid", unix.Mount("", f.nosuid(), "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_NOSUID, "")),
+	)
+	if err != nil {
+		return err
+	}
+	for i, s := range f.Specs {
+		path := filepath.Join(f.normal(), s.Name)
+		if err := create(path, image, s); err != nil {
+			return err
+		}
+		// What a script has itself never counts: each has all there is.
+		loud := f.Specs[(i+len(f.Specs)/2)%len(f.Specs)]
+		loud.Mode |= 0o6011
+		for _, line := range []struct{ way, interpreter string }{
+			{script, path}, {nosuidly, filepath.Join(f.nosuid(), s.Name)}, {twice, path + script}, {scripts3, path + twice},
+		} {
+			if err := create(path+line.way, []byte("#!"+line.interpreter+"\n"), loud); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func create(path string, content []byte, s spec) error {
+	if err := os.WriteFile(path, content, 0o700); err != nil {
+		return err
+	}
+	// In this order: chown clears the set-id bits and the attribute.
+	if err := os.Chown(path, int(s.UID), int(s.GID)); err != nil {
+		return err
+	}
+	if err := unix.Chmod(path, s.Mode); err != nil {
+		return err
+	}
+	if s.Caps == nil {
+		return nil
+	}
+	if err := unix.Setxattr(path, "security.capability", s.Caps.encode(), 0); err != nil {
+		return fmt.Errorf("%s: %+v: %w", path, *s.Caps, err)
+	}
+	return nil
+}
+
+// A target is what ends a sequence: a path, and what execve takes from it as
+// the test knows it.
+type target struct {
+	Path string
+	File ambient.File
+	Kind string
+}
+
+// targets is every program of f by every way, as it counts in the user
+// namespace of v.
+func (f folder) targets(v view) []target {
+	var all []target
+	for _, s := range f.Specs {
+		for _, way := range ways {
+			for _, mount := range []string{f.normal(), f.nosuid()} {
+				nosuid := way == nosuidly || way == direct && mount == f.nosuid()
+				t := target{Path: filepath.Join(mount, s.Name) + way}
+				t.Kind = s.Name
+				if nosuid {
+					t.Kind += ",nosuid"
+				} else {
+					t.File = v.file(s)
+				}
+				if way != direct {
+					t.Kind += ",#!"
+				}
+				all = append(all, t)
+			}
+		}
+	}
+	return all
+}
+
+// A view is how a user namespace sees files that it, or an ancestor, made.
+type view struct {
+	Known    ambient.Set
+	UID, GID func(uint32) (uint32, bool)   // the id here, of one there
+	Owns     func(rootID uint32) (ok bool) // is it the root of this namespace or of an ancestor?
+}
+
+// file is what execve(2) takes from a program, capabilities(7) and
+// user_namespaces(7).
+func (v view) file(s spec) ambient.File {
+	var f ambient.File
+	if c := s.Caps; c != nil && v.Owns(c.RootID) { // revision 2 has 0 there
+		f.Caps = &ambient.FileCaps{Permitted: c.Permitted & v.Known, Inheritable: c.Inheritable & v.Known, Effective: c.Effective}
+	}
+	uid, ok1 := v.UID(s.UID)
+	gid, ok2 := v.GID(s.GID)
+	if !ok1 || !ok2 {
+		return f
+	}
+	if s.Mode&unix.S_ISUID != 0 {
+		f.SetUID = &uid
+	}
+	if s.Mode&unix.S_ISGID != 0 && s.Mode&unix.S_IXGRP != 0 {
+		f.SetGID = &gid
+	}
+	return f
+}

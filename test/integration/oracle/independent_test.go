@@ -1,0 +1,348 @@
+//go:build linux
+
+package oracle
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+	"kernel.org/pub/linux/libs/security/libcap/cap"
+
+	"github.com/caplaunch/caplaunch/internal/ambient"
+	program "github.com/caplaunch/caplaunch/internal/exec"
+)
+
+// The field's own library and tools know nothing of this repository: what they
+// say of names, sets and files must be what it says.
+
+func require(t *testing.T, commands ...string) {
+	t.Helper()
+	for _, c := range commands {
+		if _, err := exec.LookPath(c); err != nil {
+			unusable(t, "%v", err)
+		}
+	}
+}
+
+func output(t *testing.T, command string, args ...string) string {
+	t.Helper()
+	var text bytes.Buffer
+	cmd := exec.Command(command, args...)
+	cmd.Stderr = &text
+	b, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s %v: %v: %s", command, args, err, text.String())
+	}
+	return strings.TrimSpace(string(b))
+}
+
+func TestNamesAndNumbersAreLibcaps(t *testing.T) {
+	if ambient.Named() != cap.NamedCount {
+		t.Errorf("%d names, libcap has %d", ambient.Named(), cap.NamedCount)
+	}
+	for n := range cap.Value(64) {
+		want := strings.TrimPrefix(n.String(), "cap_") // a number when it has no name
+		if got := ambient.Cap(n).String(); got != want {
+			t.Errorf("capability %d is %q, libcap says %q", n, got, want)
+		}
+		for _, name := range []string{n.String(), strings.ToUpper(n.String()), want} {
+			if got, err := ambient.ParseCap(name); err != nil || got != ambient.Cap(n) {
+				t.Errorf("%q is %d, %v, libcap says %d", name, got, err, n)
+			}
+		}
+	}
+}
+
+// libcapSet is s as libcap's effective, permitted and inheritable.
+func libcapSet(t *testing.T, p, i, e ambient.Set) *cap.Set {
+	t.Helper()
+	c := cap.NewSet()
+	for flag, s := range map[cap.Flag]ambient.Set{cap.Permitted: p, cap.Inheritable: i, cap.Effective: e} {
+		for bit := range s.All() {
+			if err := c.SetFlag(flag, true, cap.Value(bit)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return c
+}
+
+// someSets are empty, full, each capability alone, and random ones, within the
+// given.
+func someSets(t *testing.T, within ambient.Set, n int) []ambient.Set {
+	t.Logf("-seed=%d", theSeed())
+	r := rand.New(rand.NewPCG(theSeed(), 4))
+	all := []ambient.Set{0, within}
+	for c := range within.All() {
+		all = append(all, ambient.SetOf(c))
+	}
+	for range n {
+		all = append(all, within&ambient.Set(r.Uint64()), within&ambient.Set(r.Uint64()&r.Uint64()&r.Uint64()))
+	}
+	return all
+}
+
+func TestSetsReadAsLibcapReadsThem(t *testing.T) {
+	known := ambient.UpTo(ambient.Cap(cap.MaxBits() - 1)) // libcap takes no others
+	for _, s := range someSets(t, known, 500) {
+		text := "="
+		if s != 0 {
+			text = "cap_" + strings.Join(s.Names(), ",cap_") + "=p"
+		}
+		parsed, err := cap.FromText(text)
+		if err != nil {
+			t.Fatalf("libcap does not read %q: %v", text, err)
+		}
+		if diff, err := parsed.Cf(libcapSet(t, s, 0, 0)); err != nil || diff != 0 {
+			t.Errorf("libcap reads %q as %v: %v", text, parsed, err)
+		}
+		if got, err := ambient.ParseList(s.String()); err != nil || got.Set != s {
+			t.Errorf("%v is read back as %v, %v", s, got.Set, err)
+		}
+	}
+}
+
+func TestMasksDecodeAsCapshDecodesThem(t *testing.T) {
+	require(t, "capsh")
+	for _, s := range someSets(t, ^ambient.Set(0), 10) {
+		out := output(t, "capsh", "--decode="+s.Hex())
+		mask, list, _ := strings.Cut(out, "=")
+		if mask != "0x"+s.Hex() {
+			t.Errorf("capsh decodes another mask: %s", out)
+		}
+		if s == 0 && list == "" {
+			continue
+		}
+		if got, err := ambient.ParseList(list); err != nil || got.Set != s {
+			t.Errorf("capsh decodes %s as %s, which reads as %v: %v", s.Hex(), list, got.Set.Hex(), err)
+		}
+		if want := strings.ReplaceAll(list, "cap_", ""); s.String() != want {
+			t.Errorf("%s is %v, capsh says %s", s.Hex(), s, want)
+		}
+	}
+}
+
+// inMounts runs body as root with a tmpfs of its own, on which root writes file
+// capabilities without anybody noticing.
+func inMounts(t *testing.T, body func(t *testing.T, dir string)) {
+	if f := machine.in(t, func(t *testing.T, p place) figures {
+		dir := filepath.Join(os.Getenv(dirEnv), "inner", "own")
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		body(t, dir)
+		return figures{Sequences: 1}
+	}); f.Sequences != 1 {
+		t.Error("nothing was done")
+	}
+}
+
+func TestFileCapabilitiesAreEncodedAsLibcapWritesThem(t *testing.T) {
+	require(t, "setcap")
+	inMounts(t, func(t *testing.T, dir string) {
+		path := filepath.Join(dir, "file")
+		if err := os.WriteFile(path, nil, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		known := ambient.UpTo(ambient.Cap(cap.MaxBits() - 1))
+		sets := someSets(t, known, 100)
+		r := rand.New(rand.NewPCG(theSeed(), 5))
+		for _, p := range sets {
+			i, effective, root := pick(r, sets), one(r, 2), uint32(0)
+			if one(r, 8) {
+				root = 1 + r.Uint32N(100000)
+			}
+			want := program.VFSCaps{Revision: 2, Permitted: p, Inheritable: i, RootID: root}
+			e := ambient.Set(0)
+			if effective { // libcap's effective is within the others, one bit in the file
+				e = p | i
+				want.Effective = e != 0
+			}
+			c := libcapSet(t, p, i, e)
+			if root == 0 {
+				if err := c.SetFile(path); err != nil {
+					t.Fatalf("libcap does not write %v: %v", c, err)
+				}
+			} else { // the Go package (1.2.78) loses the root's id, the C tool writes it
+				want.Revision = 3
+				output(t, "setcap", "-n", fmt.Sprint(root), c.String(), path)
+			}
+			attr := make([]byte, 64)
+			n, err := unix.Getxattr(path, "security.capability", attr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := program.ParseFileCaps(attr[:n])
+			if err != nil || got != want {
+				t.Errorf("libcap writes %v as % x, read as %+v, %v, want %+v", c, attr[:n], got, err, want)
+			}
+			back, err := cap.GetFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff, err := back.Cf(c); err != nil || diff != 0 {
+				t.Errorf("libcap reads % x as %v, it was %v", attr[:n], back, c)
+			}
+			if owner, err := back.GetNSOwner(); err != nil || owner != int(got.RootID) {
+				t.Errorf("libcap reads % x as of root %d, %v, want %d", attr[:n], owner, err, got.RootID)
+			}
+			// The test's own writer is held to the same.
+			x := xattr{p, i, want.Effective, want.Revision, root}
+			if own := x.encode(); !bytes.Equal(own, attr[:n]) {
+				t.Errorf("libcap writes %v as % x, this test as % x", c, attr[:n], own)
+			}
+		}
+	})
+}
+
+func TestFileCapabilitiesReadAsGetcapReadsThem(t *testing.T) {
+	require(t, "getcap")
+	inMounts(t, func(t *testing.T, dir string) {
+		r := rand.New(rand.NewPCG(theSeed(), 6))
+		known := ambient.UpTo(ambient.Cap(cap.MaxBits() - 1))
+		var paths []string
+		written := map[string]xattr{}
+		for n, p := range someSets(t, known, 40) {
+			x := xattr{Permitted: p, Inheritable: aSet(r, known), Effective: one(r, 2), Revision: 2}
+			path := filepath.Join(dir, fmt.Sprint(n))
+			if err := os.WriteFile(path, nil, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := unix.Setxattr(path, "security.capability", x.encode(), 0); err != nil {
+				t.Fatal(err)
+			}
+			paths = append(paths, path)
+			written[path] = x
+		}
+		for line := range strings.Lines(output(t, "getcap", paths...)) {
+			path, text, _ := strings.Cut(strings.TrimSpace(line), " ")
+			x, ok := written[path]
+			if !ok {
+				t.Fatalf("getcap speaks of %q", line)
+			}
+			delete(written, path)
+			e := ambient.Set(0)
+			if x.Effective {
+				e = x.Permitted | x.Inheritable
+			}
+			said, err := cap.FromText(text)
+			if err != nil {
+				t.Fatalf("libcap does not read getcap's %q: %v", text, err)
+			}
+			if diff, err := said.Cf(libcapSet(t, x.Permitted, x.Inheritable, e)); err != nil || diff != 0 {
+				t.Errorf("getcap reads %q from %+v", text, x)
+			}
+		}
+		for path, x := range written {
+			if x.Permitted|x.Inheritable != 0 {
+				t.Errorf("getcap says nothing of %s, %+v", path, x)
+			}
+		}
+	})
+}
+
+func TestProcessesReadAsGetpcapsReadsThem(t *testing.T) {
+	require(t, "getpcaps", "capsh")
+	// Of this process, and of children with less.
+	for _, drop := range []string{"", "cap_net_admin", "cap_chown,cap_kill,cap_setuid", "all"} {
+		cmd := exec.Command("cat")
+		if drop != "" {
+			if os.Getuid() != 0 {
+				break
+			}
+			cmd = exec.Command("capsh", "--drop="+drop, "--", "-c", "echo; exec cat")
+		}
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if drop == "" {
+			in.Write([]byte("\n"))
+		}
+		if _, err := out.Read(make([]byte, 1)); err != nil { // it is there now
+			t.Error(err)
+		}
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		said := exec.Command("getpcaps", fmt.Sprint(cmd.Process.Pid))
+		b, err := said.CombinedOutput()
+		in.Close()
+		_ = cmd.Wait()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := ambient.ParseStatus(string(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, clauses, _ := strings.Cut(strings.TrimSpace(string(b)), ": ")
+		got, err := cap.FromText(clauses)
+		if err != nil {
+			t.Fatalf("libcap does not read getpcaps' %q: %v", clauses, err)
+		}
+		if diff, err := got.Cf(libcapSet(t, s.Permitted, s.Inheritable, s.Effective)); err != nil || diff != 0 {
+			t.Errorf("getpcaps says %s, read here as P=%v I=%v E=%v", b, s.Permitted, s.Inheritable, s.Effective)
+		}
+	}
+}
+
+// TestInspectionSaysWhatTheKernelTakes holds internal/exec to what the test
+// knows of its programs, which the sequences hold against the kernel.
+func TestInspectionSaysWhatTheKernelTakes(t *testing.T) {
+	for _, w := range []world{machine, manyIDs, oneID, noID0} {
+		t.Run(w.name, func(t *testing.T) {
+			f := w.in(t, func(t *testing.T, p place) figures {
+				f := figures{Execs: map[string]int{}}
+				for _, want := range p.gen.targets {
+					at, err := program.Inspect(want.Path, nil, p.gen.host)
+					if err != nil {
+						t.Errorf("%s: %v", want.Path, err)
+						continue
+					}
+					got, err := at.Credentials()
+					var e *program.Error
+					switch {
+					case errors.As(err, &e) && e.Reason == program.ForeignCaps && w.nested && strings.Contains(want.Kind, "-v3-root"):
+						f.Execs["foreign"]++
+					case err != nil:
+						t.Errorf("%s: %v", want.Path, err)
+					case !sameFile(got, want.File):
+						t.Errorf("%s: it says %q, want %q", want.Path, target{File: got}.credentials(), want.credentials())
+					default:
+						f.Sequences++
+					}
+				}
+				return f
+			})
+			if os.Getenv(insideEnv) == "" {
+				t.Logf("%d programs, and %d of which it cannot be told", f.Sequences, f.Execs["foreign"])
+				if f.Sequences < 1000 {
+					t.Errorf("only %d programs", f.Sequences)
+				}
+			}
+		})
+	}
+}
+
+func same[T comparable](a, b *T) bool { return a == b || a != nil && b != nil && *a == *b }
+
+func sameFile(a, b ambient.File) bool {
+	return same(a.Caps, b.Caps) && same(a.SetUID, b.SetUID) && same(a.SetGID, b.SetGID)
+}

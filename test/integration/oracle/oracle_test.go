@@ -1,0 +1,588 @@
+//go:build linux
+
+package oracle
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/caplaunch/caplaunch/internal/ambient"
+)
+
+var (
+	number = flag.Int("n", 6000, "how many random sequences, in all worlds together")
+	seed   = flag.Uint64("seed", 0, "seed of the random tests; 0 takes the time")
+	only   = flag.Int("seq", -1, "run only the sequence with this number, of each world")
+	raw    = flag.Bool("raw", false, "show a sequence that fails as it is, without looking for a shorter one")
+)
+
+// theSeed is -seed, or one taken once.
+var theSeed = sync.OnceValue(func() uint64 {
+	if *seed == 0 {
+		*seed = uint64(time.Now().UnixNano())
+	}
+	return *seed
+})
+
+// passedFlags are what a test hands on to itself.
+func passedFlags() []string {
+	return []string{fmt.Sprintf("-n=%d", *number), fmt.Sprintf("-seed=%d", theSeed()), fmt.Sprintf("-seq=%d", *only), fmt.Sprintf("-raw=%v", *raw)}
+}
+
+func TestMain(m *testing.M) {
+	switch {
+	case os.Getenv(vmEnv) == "init":
+		vmInit()
+	case os.Getenv(goChildEnv) != "":
+		goChild()
+	case os.Getenv(waitEnv) != "":
+		waitForIDs()
+	case os.Getenv(insideEnv) != "":
+		unix.CloseOnExec(3) // the report
+		unix.CloseOnExec(4)
+	}
+	flag.Parse()
+	code := m.Run()
+	if os.Getenv(insideEnv) == "" {
+		if total.Sequences > 0 {
+			fmt.Printf("oracle: seed %d\n%s%v\n", theSeed(), total.table(), total)
+		}
+	}
+	os.Exit(code)
+}
+
+// figures are what a test counted.
+type figures struct {
+	Sequences, Steps, Refused int
+	Rules                     map[string]int // refusals by rule
+	Execs                     map[string]int // by what is special about them
+	ExecsRefused              int
+	Seconds                   float64
+	Kernel                    string // its release, and which rule for ids it has
+	Unusable                  string // why nothing could be done
+}
+
+// total is the figures of all tests of this process.
+var total figures
+
+func (f *figures) add(g figures) {
+	f.Sequences += g.Sequences
+	f.Steps += g.Steps
+	f.Refused += g.Refused
+	f.ExecsRefused += g.ExecsRefused
+	f.Seconds += g.Seconds
+	if g.Kernel != "" {
+		f.Kernel = g.Kernel
+	}
+	if f.Rules == nil {
+		f.Rules, f.Execs = map[string]int{}, map[string]int{}
+	}
+	for k, n := range g.Rules {
+		f.Rules[k] += n
+	}
+	for k, n := range g.Execs {
+		f.Execs[k] += n
+	}
+}
+
+func (f figures) String() string {
+	return fmt.Sprintf("%s: %d sequences, %d steps (%d refused), %d execs (%d refused), %.1f s, no disagreement",
+		f.Kernel, f.Sequences, f.Steps, f.Refused, f.Sequences, f.ExecsRefused, f.Seconds)
+}
+
+// table is what the sequences met, by kind.
+func (f figures) table() string {
+	var b strings.Builder
+	for _, m := range []struct {
+		name string
+		of   map[string]int
+	}{{"refusals", f.Rules}, {"execs", f.Execs}} {
+		for _, k := range slices.Sorted(maps.Keys(m.of)) {
+			fmt.Fprintf(&b, "  %s: %7d %s\n", m.name, m.of[k], k)
+		}
+	}
+	return b.String()
+}
+
+// report hands the figures to the process outside.
+func (f figures) report(t *testing.T) {
+	b, err := json.Marshal(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.NewFile(3, "report").Write(b); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// count adds one sequence that came out as the Sim said.
+func (f *figures) count(q sequence, end ambient.State, refusedBy []ambient.Rule, execRefused bool) {
+	f.add(figures{Sequences: 1, Steps: len(q.Steps), Refused: len(refusedBy)})
+	for _, r := range refusedBy {
+		f.Rules[string(r)]++
+	}
+	if execRefused {
+		f.ExecsRefused++
+		f.Rules["execve: "+string(ambient.RuleFileCapsUncovered)]++
+	}
+	for label, is := range map[string]bool{
+		"as uid 0":            end.UID.Real == 0 || end.UID.Effective == 0,
+		"with no_new_privs":   end.NoNewPrivs,
+		"with SECBIT_NOROOT":  end.Securebits&ambient.NoRoot != 0,
+		"by #!":               strings.Contains(q.Exec.Kind, ",#!"),
+		"on a nosuid mount":   strings.Contains(q.Exec.Kind, ",nosuid"),
+		"programs of outside": strings.Contains(q.Exec.Kind, ",made outside"),
+		"without privilege":   q.Exec.File == ambient.File{},
+	} {
+		if is {
+			f.Execs[label]++
+		}
+	}
+	kind := strings.Split(q.Exec.Kind, ",")
+	f.Execs["file capabilities: "+kind[0]]++
+	if kind[1] != "" {
+		f.Execs["set-id: "+kind[1]]++
+	}
+}
+
+// A backend is a kernel's side: it makes sequences and returns the records of
+// each.
+type backend interface {
+	run([]sequence) ([][]record, error)
+	close()
+}
+
+// executorBackend is executor.c.
+type executorBackend struct {
+	cmd *exec.Cmd
+	in  io.WriteCloser
+	out *bufio.Reader
+	err bytes.Buffer
+}
+
+func startExecutor(path string) (*executorBackend, error) {
+	e := &executorBackend{cmd: exec.Command(path, "serve")}
+	e.cmd.Env = []string{}
+	e.cmd.Stderr = &e.err
+	var err error
+	if e.in, err = e.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := e.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	e.out = bufio.NewReaderSize(out, 1<<16)
+	return e, e.cmd.Start()
+}
+
+func (e *executorBackend) close() {
+	e.in.Close()
+	_ = e.cmd.Wait()
+}
+
+func (e *executorBackend) run(batch []sequence) ([][]record, error) {
+	var b []byte
+	for _, q := range batch {
+		b = appendRequest(b, q)
+	}
+	// Written from aside: the answers come while the requests still go.
+	wrote := make(chan error, 1)
+	go func() {
+		_, err := e.in.Write(b)
+		wrote <- err
+	}()
+	var all [][]record
+	for range batch {
+		records, err := readAnswer(e.out)
+		if err != nil {
+			e.in.Close()
+			return nil, errors.Join(fmt.Errorf("executor: %w: %s", err, e.err.String()), <-wrote)
+		}
+		all = append(all, records)
+	}
+	return all, <-wrote
+}
+
+// A disagreement is where the Sim and the kernel differ.
+type disagreement struct {
+	step int // len(Steps) for the exec
+	text string
+}
+
+// broken is an error of the test itself: it proves nothing about the model.
+type broken struct{ text string }
+
+func (b *broken) Error() string { return b.text }
+
+// errno is what the kernel answers where the Sim refuses by a rule.
+func errno(err error) (unix.Errno, ambient.Rule) {
+	var denied *ambient.DeniedError
+	if !errors.As(err, &denied) {
+		return 0, ""
+	}
+	switch denied.Rule {
+	case ambient.RuleUnmapped, ambient.RuleUnknownCap, ambient.RuleNoAmbient, ambient.RuleTooManyGroups:
+		return unix.EINVAL, denied.Rule
+	}
+	return unix.EPERM, denied.Rule
+}
+
+// compare holds the records against what the Sim says.
+func compare(q sequence, host ambient.Host, records []record, f *figures) (*disagreement, error) {
+	if len(records) == 0 || records[0].Kind != started {
+		return nil, &broken{fmt.Sprintf("the starting state could not be taken up: %+v", records)}
+	}
+	if got := records[0].State; got != q.Start {
+		return nil, &broken{fmt.Sprintf("another starting state: %v", ambient.Diff(q.Start, got))}
+	}
+	sim := &ambient.Sim{Now: q.Start, On: host}
+	var rules []ambient.Rule
+	records = records[1:]
+	for i, step := range q.Steps {
+		if len(records) == 0 || records[0].Kind != stepped {
+			return nil, &broken{fmt.Sprintf("step %d has no record: %+v", i, records)}
+		}
+		was := sim.Now
+		err := step.Do(sim)
+		want, rule := errno(err)
+		if rule != "" {
+			rules = append(rules, rule)
+		}
+		if d := differ(was, sim.Now, want, err, records[0]); d != "" {
+			return &disagreement{i, fmt.Sprintf("step %d, %v: %s", i, step, d)}, nil
+		}
+		records = records[1:]
+	}
+	if len(records) != 2 || records[0].Kind != refused && records[0].Kind != became || records[1].Kind != ended || records[1].Errno != 0 {
+		return nil, &broken{fmt.Sprintf("the exec has no record: %+v", records)}
+	}
+	was := sim.Now
+	err := sim.Execve(q.Exec.File)
+	want, _ := errno(err)
+	if d := differ(was, sim.Now, want, err, records[0]); d != "" {
+		return &disagreement{len(q.Steps), "execve: " + d}, nil
+	}
+	if f != nil {
+		f.count(q, was, rules, err != nil)
+	}
+	return nil, nil
+}
+
+// differ says how the kernel's outcome differs from the Sim's, if it does.
+func differ(was, sim ambient.State, want unix.Errno, err error, got record) string {
+	switch {
+	case want != unix.Errno(got.Errno):
+		return fmt.Sprintf("the Sim says %v (%d), the kernel %v (%d); before: %+v", err, want, unix.Errno(got.Errno), got.Errno, was)
+	case got.State != sim:
+		return fmt.Sprintf("the kernel has %s, before: %+v", strings.Join(ambient.Diff(sim, got.State), ", "), was)
+	}
+	return ""
+}
+
+// shrink drops steps, and what is special about the start, as long as the
+// sequence still fails.
+func shrink(q sequence, host ambient.Host, b backend) (sequence, *disagreement) {
+	fails := func(q sequence) *disagreement {
+		all, err := b.run([]sequence{q})
+		if err != nil {
+			return nil
+		}
+		d, _ := compare(q, host, all[0], nil)
+		return d
+	}
+	last := fails(q)
+	if last == nil {
+		return q, nil
+	}
+	try := func(c sequence) bool {
+		d := fails(c)
+		if d != nil {
+			q, last = c, d
+		}
+		return d != nil
+	}
+	for round, changed := 0, true; changed && round < 4; round++ {
+		changed = false
+		for i := len(q.Steps) - 1; i >= 0; i-- {
+			c := q
+			c.Steps = slices.Delete(slices.Clone(q.Steps), i, i+1)
+			changed = try(c) || changed
+		}
+		for _, simpler := range []func(*ambient.State){
+			func(s *ambient.State) { s.Groups = "" },
+			func(s *ambient.State) { s.NoNewPrivs = false },
+			func(s *ambient.State) { s.Securebits = 0 },
+			func(s *ambient.State) { s.UID = ambient.Same(s.UID.Effective) },
+			func(s *ambient.State) { s.GID = ambient.Same(s.GID.Effective) },
+			func(s *ambient.State) { s.Ambient = 0 },
+			func(s *ambient.State) { s.Inheritable &= s.Ambient },
+			func(s *ambient.State) { s.Effective = 0 },
+			func(s *ambient.State) { s.Permitted &= s.Effective | s.Ambient },
+			func(s *ambient.State) { s.Bounding = ambient.UpTo(40) },
+		} {
+			c := q
+			simpler(&c.Start)
+			changed = c.Start != q.Start && try(c) || changed
+		}
+		for _, set := range []func(*ambient.State) *ambient.Set{
+			func(s *ambient.State) *ambient.Set { return &s.Effective },
+			func(s *ambient.State) *ambient.Set { return &s.Ambient },
+			func(s *ambient.State) *ambient.Set { return &s.Inheritable },
+			func(s *ambient.State) *ambient.Set { return &s.Permitted },
+		} {
+			all := *set(&q.Start)
+			for bit := range all.All() {
+				c := q
+				*set(&c.Start) &^= ambient.SetOf(bit)
+				if s := c.Start; s.Permitted.Contains(s.Effective|s.Ambient) && s.Inheritable.Contains(s.Ambient) {
+					changed = try(c) || changed
+				}
+			}
+		}
+	}
+	return q, last
+}
+
+// agree runs n random sequences on as many backends as there are processors.
+func agree(t *testing.T, p place, n int, start func() (backend, error)) figures {
+	t.Helper()
+	begin := time.Now()
+	if err := p.learn(start); err != nil {
+		t.Fatal(err)
+	}
+	const batch = 64
+	first, last := 0, n
+	if *only >= 0 {
+		first, last = *only, *only+1
+	}
+	var (
+		mu     sync.Mutex
+		next   = first
+		sum    figures
+		wg     sync.WaitGroup
+		failed bool
+	)
+	fail := func(format string, args ...any) {
+		mu.Lock()
+		defer mu.Unlock()
+		if !failed {
+			t.Errorf(format, args...)
+		}
+		failed = true
+	}
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			b, err := start()
+			if err != nil {
+				fail("%v", err)
+				return
+			}
+			defer b.close()
+			var mine figures
+			for {
+				mu.Lock()
+				from, to := next, min(next+batch, last)
+				next = to
+				stop := failed
+				mu.Unlock()
+				if from == to || stop {
+					break
+				}
+				var all []sequence
+				for i := from; i < to; i++ {
+					all = append(all, p.gen.sequence(rand.New(rand.NewPCG(theSeed(), 1<<32+uint64(i)))))
+				}
+				if *only >= 0 {
+					t.Logf("sequence %d:\n%v", *only, all[0])
+				}
+				answers, err := b.run(all)
+				if err != nil {
+					fail("sequences %d to %d: %v", from, to, err)
+					return
+				}
+				for i, q := range all {
+					d, err := compare(q, p.gen.host, answers[i], &mine)
+					if err != nil {
+						fail("-seed=%d -seq=%d: %v\n%v", theSeed(), from+i, err, q)
+						return
+					}
+					if d != nil {
+						text := d.text
+						if !*raw {
+							if small, d := shrink(q, p.gen.host, b); d != nil {
+								q, text = small, d.text
+							}
+						}
+						fail("the model disagrees with the kernel, -seed=%d -seq=%d: %s\n%v", theSeed(), from+i, text, q)
+						return
+					}
+				}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			sum.add(mine)
+		})
+	}
+	wg.Wait()
+	sum.Seconds, sum.Kernel = time.Since(begin).Seconds(), release()
+	if p.gen.host.OldExecIDs {
+		sum.Kernel += ", execve by the real ids"
+	}
+	return sum
+}
+
+// learn finds out what differs between kernels, from the kernel itself.
+func (p *place) learn(start func() (backend, error)) error {
+	b, err := start()
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	ask := func(q sequence) ([]record, error) {
+		all, err := b.run([]sequence{q})
+		if err != nil {
+			return nil, err
+		}
+		return all[0], nil
+	}
+	plain := sequence{Start: p.gen.limit, Exec: p.gen.plain[0]}
+	plain.Start.Ambient = 0
+
+	// The securebits for scripts came with Linux 6.14.
+	q := plain
+	q.Start.Securebits = 1 << 8
+	r, err := ask(q)
+	if err != nil {
+		return err
+	}
+	if r[0].Kind == started {
+		p.gen.bits |= 0xf00
+	}
+	// Does an exec with unequal ids clear ambient?
+	if ids := mapped(p.gen.host.UIDs, []uint32{1000, 65532}); len(ids) == 2 {
+		q := plain
+		q.Start.UID = ambient.IDs{Real: ids[0], Effective: ids[1], Saved: ids[1]}
+		q.Start.Inheritable = ambient.SetOf(12)
+		q.Start.Ambient = q.Start.Inheritable
+		r, err := ask(q)
+		if err != nil {
+			return err
+		}
+		if len(r) != 3 || r[1].Kind != became {
+			return &broken{fmt.Sprintf("no answer about the rule for ids: %+v", r)}
+		}
+		p.gen.host.OldExecIDs = r[1].State.Ambient == 0
+	}
+	return nil
+}
+
+// release is the kernel's, as uname(1) has it.
+func release() string {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return err.Error()
+	}
+	return "Linux " + unix.ByteSliceToString(u.Release[:])
+}
+
+// share is a part of -n.
+func share(percent int) int { return max(*number*percent/100, 1) }
+
+// inWorld runs n sequences of executor.c in w.
+func inWorld(t *testing.T, w world, percent int) {
+	f := w.in(t, func(t *testing.T, p place) figures {
+		return agree(t, p, share(percent), func() (backend, error) { return startExecutor(p.executor) })
+	})
+	if os.Getenv(insideEnv) == "" {
+		f.enough(t, w)
+		t.Logf("-seed=%d, %s: %v", theSeed(), w.name, f)
+		total.add(f)
+	}
+}
+
+// enough holds the figures against what must have been met at least once, lest
+// the random sequences prove nothing.
+func (f figures) enough(t *testing.T, w world) {
+	t.Helper()
+	if *only >= 0 || f.Sequences < 1000 {
+		return
+	}
+	rules := []ambient.Rule{ambient.RuleInheritableNew, ambient.RuleInheritableBound, ambient.RulePermittedGrows,
+		ambient.RuleEffective, ambient.RuleAmbientSecurebit, ambient.RuleAmbientWithin, ambient.RuleNeedsSetPCap,
+		ambient.RuleKeepCapsLocked, ambient.RuleUnknownCap}
+	if w.noGroups {
+		rules = append(rules, ambient.RuleSetGroupsDenied)
+	} else {
+		rules = append(rules, ambient.RuleNeedsSetGID, ambient.RuleNeedsSetUID)
+	}
+	if w.nested {
+		rules = append(rules, ambient.RuleUnmapped)
+	}
+	for _, r := range rules {
+		if f.Rules[string(r)] == 0 {
+			t.Errorf("%s: no call was refused because %s", w.name, r)
+		}
+	}
+	if f.ExecsRefused == 0 {
+		t.Errorf("%s: no execve was refused", w.name)
+	}
+	execs := []string{"with no_new_privs", "with SECBIT_NOROOT", "by #!", "on a nosuid mount", "without privilege", "set-id: suid", "set-id: sgid", "set-id: suid+sgid", "set-id: sgid-without-x"}
+	for _, k := range capKinds {
+		if k != "none" {
+			k += "-v2"
+		}
+		execs = append(execs, "file capabilities: "+k)
+	}
+	for _, k := range execs {
+		if f.Execs[k] == 0 {
+			t.Errorf("%s: no exec %s", w.name, k)
+		}
+	}
+}
+
+// executor compiles executor.c, unless there is one already.
+func executor(t *testing.T, dir string) string {
+	if path := os.Getenv(executorEnv); path != "" {
+		return path
+	}
+	compiler, err := exec.LookPath("musl-gcc") // starts in half the time
+	if err != nil {
+		if compiler, err = exec.LookPath("gcc"); err != nil {
+			unusable(t, "no C compiler: %v", err)
+		}
+	}
+	path := filepath.Join(dir, "executor")
+	cmd := exec.Command(compiler, "-static", "-Os", "-Wall", "-Wextra", "-Werror", "-o", path, filepath.Join("testdata", "executor.c"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		unusable(t, "executor.c cannot be compiled: %v\n%s", err, out)
+	}
+	if err := os.Chmod(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// The shares of -n: executor.c is the fast one. The rest is in gokernel_test.go.
+func TestModelAgreesWithKernelAsRoot(t *testing.T)              { inWorld(t, machine, 60) }
+func TestModelAgreesWithKernelInAUserNamespace(t *testing.T)    { inWorld(t, manyIDs, 20) }
+func TestModelAgreesWithKernelWhereOneIDIsMapped(t *testing.T)  { inWorld(t, oneID, 10) }
+func TestModelAgreesWithKernelWhereNoRootIsMapped(t *testing.T) { inWorld(t, noID0, 5) }

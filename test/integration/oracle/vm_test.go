@@ -1,0 +1,210 @@
+//go:build linux
+
+package oracle
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Another kernel than the machine's: Debian's for clouds, in a virtual machine
+// without hardware support. This test binary is its first process.
+
+// vmEnv is 1 where the virtual machine is wanted, and "init" inside of it.
+const vmEnv = "CAPLAUNCH_ORACLE_VM"
+
+// vmDone ends what the virtual machine prints.
+var vmDone = regexp.MustCompile(`(?m)^oracle-vm: exit (\d+)\r?$`)
+
+// TestModelAgreesWithDebiansKernel runs the oracle under the kernel of Debian
+// 12, which has the older rule for ids at execve.
+func TestModelAgreesWithDebiansKernel(t *testing.T) {
+	if os.Getenv(vmEnv) != "1" {
+		t.Skipf("needs %s=1: it takes a minute", vmEnv) // no failure in CI, which has a job of its own for it
+	}
+	require(t, "qemu-system-x86_64", "apt-get", "dpkg-deb", "go")
+	vmlinuz, err := debianKernel(cacheDir(t))
+	if err != nil {
+		unusable(t, "no kernel: %v", err)
+	}
+	dir := t.TempDir()
+	program := filepath.Join(dir, "oracle.test")
+	build := exec.Command("go", "test", "-c", "-o", program, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	initramfs := filepath.Join(dir, "initramfs")
+	if err := writeInitramfs(initramfs, map[string]string{"init": program, "executor": executor(t, dir)}); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	ctx, stop := context.WithTimeout(t.Context(), 20*time.Minute)
+	defer stop()
+	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", "-machine", "q35,accel=tcg", "-cpu", "max", "-smp", "2", "-m", "1024",
+		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio", "-kernel", vmlinuz, "-initrd", initramfs,
+		"-append", fmt.Sprintf("console=ttyS0 quiet panic=-1 %s=init -- -n=%d -seed=%d", vmEnv, *number, theSeed()))
+	b, err := cmd.CombinedOutput()
+	out := strings.ReplaceAll(string(b), "\r", "")
+	end := vmDone.FindStringSubmatch(out)
+	if err != nil || end == nil || end[1] != "0" {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	_, figures, ok := strings.Cut(out, "\noracle: ")
+	if !ok || !strings.Contains(figures, "no disagreement") {
+		t.Fatalf("no figures\n%s", out)
+	}
+	if running := release(); strings.Contains(figures, running+":") {
+		t.Errorf("it is the machine's own kernel, %s", running)
+	}
+	figures, _, _ = strings.Cut(figures, "\noracle-vm:")
+	t.Logf("in %.0f s with the boot: %s", time.Since(begin).Seconds(), figures)
+}
+
+// vmInit is the first process of the virtual machine. It never returns.
+func vmInit() {
+	code := 125
+	err := errors.Join(
+		unix.Mount("proc", "/proc", "proc", 0, ""),
+		unix.Mount("dev", "/dev", "devtmpfs", 0, ""),
+		unix.Mount("tmp", "/tmp", "tmpfs", 0, "mode=1777"),
+	)
+	if err == nil {
+		cmd := exec.Command("/proc/self/exe", append([]string{"-test.v", "-test.timeout=0", "-test.run=^(TestModelAgreesWith(Kernel|LinuxKernel)|TestMoreGroups|TestInspection)"}, os.Args[1:]...)...)
+		cmd.Env = []string{"PATH=/", "TMPDIR=/tmp", "CAPLAUNCH_TEST_REQUIRE=1", executorEnv + "=/executor"}
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		err = cmd.Run()
+		if cmd.ProcessState != nil {
+			code = cmd.ProcessState.ExitCode()
+		}
+	}
+	if err != nil {
+		fmt.Println(err)
+	}
+	fmt.Printf("oracle-vm: exit %d\n", code)
+	unix.Sync()
+	time.Sleep(time.Second) // for the serial line
+	panic(unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF))
+}
+
+// cacheDir is engine.CacheDir, see unusable.
+func cacheDir(t *testing.T) string {
+	dir := os.Getenv("CAPLAUNCH_TEST_CACHE")
+	if dir == "" {
+		dir = filepath.Join("..", "..", "..", ".cache")
+	}
+	dir, err := filepath.Abs(filepath.Join(dir, "vm"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// debianKernel is the path of the kernel's image, taken out of Debian's package
+// once. Nothing is installed.
+func debianKernel(dir string) (string, error) {
+	run := func(name string, args ...string) (string, error) {
+		cmd := exec.Command(name, args...)
+		cmd.Dir = dir
+		b, err := cmd.CombinedOutput()
+		if err != nil {
+			err = fmt.Errorf("%s %v: %w: %s", name, args, err, b)
+		}
+		return string(b), err
+	}
+	find := func() string {
+		images, _ := filepath.Glob(filepath.Join(dir, "boot", "vmlinuz-*-cloud-amd64"))
+		if len(images) == 0 {
+			return ""
+		}
+		return images[len(images)-1]
+	}
+	if image := find(); image != "" {
+		return image, nil
+	}
+	out, err := run("apt-cache", "depends", "--important", "linux-image-cloud-amd64")
+	if err != nil {
+		return "", err
+	}
+	name := regexp.MustCompile(`linux-image-[0-9]\S*-cloud-amd64`).FindString(out)
+	if name == "" {
+		return "", fmt.Errorf("apt knows no linux-image-cloud-amd64: %s", out)
+	}
+	if _, err := run("apt-get", "-o", "APT::Sandbox::User=root", "download", name); err != nil {
+		return "", err
+	}
+	debs, err := filepath.Glob(filepath.Join(dir, name+"_*.deb"))
+	if err != nil || len(debs) == 0 {
+		return "", fmt.Errorf("%s was not downloaded", name)
+	}
+	defer os.Remove(debs[0])
+	// Only the image: the modules would be 100 MB.
+	tar := exec.Command("sh", "-c", `dpkg-deb --fsys-tarfile "$1" | tar -x ./boot --wildcards './boot/vmlinuz-*'`, "sh", debs[0])
+	tar.Dir = dir
+	if b, err := tar.CombinedOutput(); err != nil && find() == "" {
+		return "", fmt.Errorf("%w: %s", err, b)
+	}
+	if image := find(); image != "" {
+		return image, nil
+	}
+	return "", fmt.Errorf("there is no image in %s", name)
+}
+
+// writeInitramfs writes programs at / and the few folders that init needs, in
+// the format that the kernel's Documentation/driver-api/early-userspace/
+// buffer-format.rst describes.
+func writeInitramfs(path string, programs map[string]string) error {
+	var b bytes.Buffer
+	ino := 0
+	add := func(name string, mode uint32, content []byte, major, minor int) {
+		ino++
+		pad := func() {
+			for b.Len()%4 != 0 {
+				b.WriteByte(0)
+			}
+		}
+		b.WriteString("070701")
+		for _, n := range []int{ino, int(mode), 0, 0, 1, 0, len(content), 0, 0, major, minor, len(name) + 1, 0} {
+			fmt.Fprintf(&b, "%08x", n)
+		}
+		b.WriteString(name + "\x00")
+		pad()
+		b.Write(content)
+		pad()
+	}
+	for _, dir := range []string{"dev", "proc", "tmp"} {
+		add(dir, unix.S_IFDIR|0o755, nil, 0, 0)
+	}
+	add("dev/console", unix.S_IFCHR|0o600, nil, 5, 1)
+	for name, source := range programs {
+		content, err := os.ReadFile(source)
+		if err != nil {
+			return err
+		}
+		add(name, unix.S_IFREG|0o755, content, 0, 0)
+	}
+	add("TRAILER!!!", 0, nil, 0, 0)
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	z, _ := gzip.NewWriterLevel(f, gzip.BestSpeed)
+	_, err = io.Copy(z, &b)
+	return errors.Join(err, z.Close(), f.Close())
+}

@@ -1,0 +1,394 @@
+//go:build linux
+
+package oracle
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/caplaunch/caplaunch/internal/ambient"
+	"github.com/caplaunch/caplaunch/internal/ambient/linux"
+)
+
+// The environment of the processes that the tests become. Each test runs its
+// own binary again, with its own name, inside the namespaces that it needs.
+const (
+	insideEnv   = "CAPLAUNCH_ORACLE_INSIDE" // how far in: "mounts" or "world"
+	waitEnv     = "CAPLAUNCH_ORACLE_WAIT"   // for a byte on descriptor 4, and run again
+	executorEnv = "CAPLAUNCH_ORACLE_EXECUTOR"
+	dirEnv      = "CAPLAUNCH_ORACLE_DIR"   // an empty folder that everybody may enter
+	goChildEnv  = "CAPLAUNCH_ORACLE_CHILD" // be the Go side of one sequence
+)
+
+// A world is where sequences run: on the machine, or in a user namespace with
+// some ids mapped.
+type world struct {
+	name     string
+	nested   bool
+	maps     []syscall.SysProcIDMap // of uids, as root; HostID 0 is the caller, and without root every HostID is
+	gids     []syscall.SysProcIDMap // of gids, where they differ
+	ambient  bool                   // no id 0 is mapped: the powers come as ambient ones
+	subids   bool                   // without root, it takes newuidmap
+	noGroups bool                   // setgroups is denied
+}
+
+const hostBase = 700000 // where root maps ids to; nobody's on any machine
+
+var (
+	machine = world{name: "machine"}
+	manyIDs = world{name: "user namespace, many ids", nested: true, subids: true,
+		// Not 65534, which is what stat(2) shows for an id that is not mapped.
+		maps: []syscall.SysProcIDMap{{ContainerID: 0, HostID: hostBase, Size: 1500}, {ContainerID: 65532, HostID: hostBase + 5000, Size: 2}},
+		gids: []syscall.SysProcIDMap{{ContainerID: 0, HostID: hostBase, Size: 5000}}}
+	oneID = world{name: "user namespace, one id", nested: true, noGroups: true, maps: []syscall.SysProcIDMap{{Size: 1}}}
+	noID0 = world{name: "user namespace, no id 0", nested: true, ambient: true, noGroups: true,
+		maps: []syscall.SysProcIDMap{{ContainerID: 1000, HostID: hostBase + 1000, Size: 1}}}
+)
+
+// A place is a world from the inside.
+type place struct {
+	gen      generator
+	executor string
+}
+
+// unusable ends the test as engine.Unusable does. That package is not imported
+// here: the clients of container engines in it would weigh on the start of
+// every child and on the build of every mutant.
+func unusable(t testing.TB, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("CAPLAUNCH_TEST_REQUIRE") == "1" {
+		t.Fatalf("required by CAPLAUNCH_TEST_REQUIRE=1: "+format, args...)
+	}
+	t.Skipf(format, args...)
+}
+
+// in runs body inside w and returns the figures that it reports.
+func (w world) in(t *testing.T, body func(*testing.T, place) figures) figures {
+	t.Helper()
+	switch inside := os.Getenv(insideEnv); {
+	case inside == "":
+		if os.Getuid() != 0 && !w.nested {
+			unusable(t, "needs root")
+		}
+		return w.enter(t)
+	case inside == "mounts" && w.nested:
+		if err := outside(everyID).make(os.Getenv(executorEnv)); err != nil {
+			t.Fatal(err)
+		}
+		f := w.respawn(t, "world")
+		f.report(t)
+		return f
+	}
+	p, err := prepare()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := body(t, p)
+	f.report(t)
+	return f
+}
+
+// enter is in, seen from outside.
+func (w world) enter(t *testing.T) figures {
+	dir, err := os.MkdirTemp("", "oracle")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	for _, sub := range []string{dir, filepath.Join(dir, "outer"), filepath.Join(dir, "inner")} {
+		if err := errors.Join(os.MkdirAll(sub, 0o755), os.Chmod(sub, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv(dirEnv, dir)
+	t.Setenv(executorEnv, executor(t, dir))
+	if os.Getuid() == 0 {
+		return w.respawn(t, "mounts")
+	}
+	return w.respawn(t, "world")
+}
+
+// respawn runs this test again, further inside.
+func (w world) respawn(t *testing.T, inside string) figures {
+	t.Helper()
+	cmd := exec.Command("/proc/self/exe", append([]string{"-test.run=^" + strings.ReplaceAll(t.Name(), "/", "$/^") + "$",
+		"-test.v=true", "-test.count=1", "-test.timeout=0"}, passedFlags()...)...)
+	cmd.Env = append(os.Environ(), insideEnv+"="+inside)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	byTool := inside == "world" && w.subids && os.Getuid() != 0
+	if inside == "world" {
+		w.inUserNamespace(cmd.SysProcAttr, byTool)
+	}
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	report, reportEnd, err1 := os.Pipe()
+	wait, waitEnd, err2 := os.Pipe()
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	defer report.Close()
+	defer waitEnd.Close()
+	cmd.ExtraFiles = []*os.File{reportEnd, wait}
+	if byTool {
+		cmd.Env = append(cmd.Env, waitEnv+"=1")
+	}
+	runtime.LockOSThread() // the death signal is the thread's
+	defer runtime.UnlockOSThread()
+	err := cmd.Start()
+	reportEnd.Close()
+	wait.Close()
+	if err != nil {
+		w.giveUp(t, err)
+	}
+	if byTool {
+		if err := w.mapSubIDs(cmd.Process.Pid); err != nil {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+			w.giveUp(t, err)
+		}
+		_, _ = waitEnd.Write([]byte{1})
+	}
+	b, _ := io.ReadAll(report)
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("%s: %v\n%s", w.name, err, out.String())
+	}
+	var f figures
+	if err := json.Unmarshal(b, &f); err != nil {
+		t.Fatalf("%s: no figures: %v\n%s", w.name, err, out.String())
+	}
+	if f.Unusable != "" {
+		w.giveUp(t, errors.New(f.Unusable))
+	}
+	if *only >= 0 {
+		t.Log(out.String())
+	}
+	return f
+}
+
+// giveUp says that the world cannot be entered, from within to the outermost
+// process, where the test ends as unusable.
+func (w world) giveUp(t *testing.T, err error) {
+	t.Helper()
+	if os.Getenv(insideEnv) != "" {
+		figures{Unusable: err.Error()}.report(t)
+		t.SkipNow()
+	}
+	unusable(t, "%s: %v", w.name, err)
+}
+
+// inUserNamespace lets a process begin in the world's user namespace; its ids
+// are mapped later, byTool.
+func (w world) inUserNamespace(attr *syscall.SysProcAttr, byTool bool) {
+	attr.Cloneflags |= syscall.CLONE_NEWUSER
+	if byTool {
+		return
+	}
+	attr.GidMappingsEnableSetgroups = !w.noGroups
+	attr.UidMappings, attr.GidMappings = w.ids(os.Getuid(), os.Getgid())
+	if first := attr.UidMappings[0]; first.HostID != os.Getuid() { // be one that is mapped
+		id := uint32(first.ContainerID)
+		attr.Credential = &syscall.Credential{Uid: id, Gid: id, NoSetGroups: w.noGroups}
+	}
+	if w.ambient {
+		for c := range uintptr(ambient.Named()) {
+			if n, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, c, 0, 0, 0); err == nil && n >= 0 {
+				attr.AmbientCaps = append(attr.AmbientCaps, c)
+			}
+		}
+	}
+}
+
+// ids are the maps of the world for a caller.
+func (w world) ids(uid, gid int) (uids, gids []syscall.SysProcIDMap) {
+	own := func(maps []syscall.SysProcIDMap, id int) []syscall.SysProcIDMap {
+		maps = slices.Clone(maps)
+		for i := range maps {
+			if maps[i].HostID == 0 || uid != 0 {
+				maps[i].HostID = id
+			}
+		}
+		return maps
+	}
+	return own(w.maps, uid), own(w.gidMaps(), gid)
+}
+
+func (w world) gidMaps() []syscall.SysProcIDMap {
+	if w.gids != nil {
+		return w.gids
+	}
+	return w.maps
+}
+
+// mapSubIDs gives the namespace of a process the subordinate ids of this user.
+func (w world) mapSubIDs(pid int) error {
+	me, err := user.Current()
+	if err != nil {
+		return err
+	}
+	for _, x := range []struct {
+		tool, file, id string
+		maps           []syscall.SysProcIDMap
+	}{{"newuidmap", "/etc/subuid", me.Uid, w.maps}, {"newgidmap", "/etc/subgid", me.Gid, w.gidMaps()}} {
+		b, err := os.ReadFile(x.file)
+		if err != nil {
+			return err
+		}
+		first := 0
+		for line := range strings.Lines(string(b)) {
+			w := strings.Split(strings.TrimSpace(line), ":")
+			if len(w) == 3 && (w[0] == me.Username || w[0] == me.Uid) {
+				fmt.Sscan(w[1], &first)
+			}
+		}
+		if first == 0 {
+			return fmt.Errorf("no line for %s in %s", me.Username, x.file)
+		}
+		// Id 0 is this user, who is root at the next exec.
+		args := []string{fmt.Sprint(pid), "0", x.id, "1"}
+		for _, m := range x.maps {
+			there := first + m.HostID - hostBase
+			if m.ContainerID == 0 {
+				m.ContainerID, there, m.Size = 1, there+1, m.Size-1
+			}
+			args = append(args, fmt.Sprint(m.ContainerID), fmt.Sprint(there), fmt.Sprint(m.Size))
+		}
+		if out, err := exec.Command(x.tool, args...).CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w: %s", x.tool, err, out)
+		}
+	}
+	return nil
+}
+
+// waitForIDs is the other side of mapSubIDs. An exec of the namespace's root
+// then brings its powers back, which the first one lost for want of an id.
+func waitForIDs() {
+	var b [1]byte
+	if _, err := os.NewFile(4, "mapped").Read(b[:]); err != nil {
+		panic(err)
+	}
+	unix.CloseOnExec(4)
+	os.Unsetenv(waitEnv)
+	panic(syscall.Exec("/proc/self/exe", os.Args, os.Environ()))
+}
+
+// outside is the programs that the machine's root makes before a user namespace
+// is entered. The seed alone decides what they are, so that those inside know.
+func outside(ids idPool) folder {
+	r := rand.New(rand.NewPCG(theSeed(), 1))
+	f := folder{filepath.Join(os.Getenv(dirEnv), "outer"), specs(r, ids, []uint32{0, hostBase, hostBase + 5})}
+	for i := range f.Specs { // half of them with owners who are mapped in manyIDs
+		if s := &f.Specs[i]; i%2 == 0 {
+			s.UID, s.GID = s.UID+hostBase, s.GID+hostBase
+		}
+	}
+	return f
+}
+
+// everyID is the machine's own.
+var everyID = idPool{ambient.IDMap{{First: 0, Count: 1<<32 - 1}}, ambient.IDMap{{First: 0, Count: 1<<32 - 1}}}
+
+// prepare makes the programs and finds out what is possible here.
+func prepare() (place, error) {
+	p := place{executor: os.Getenv(executorEnv)}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	host, err := linux.Kernel{}.Host()
+	if err != nil {
+		return p, err
+	}
+	now, err := linux.Kernel{}.State()
+	if err != nil {
+		return p, err
+	}
+	if !now.Permitted.Contains(favourites) || now.Permitted != now.Bounding || host.UIDs == nil || host.GIDs == nil {
+		return p, fmt.Errorf("not enough to start with: %+v on %+v", now, host)
+	}
+	p.gen = generator{host: host, limit: now, bits: 0xff}
+
+	// Files of one's own: revision 2 belongs to the root of the file system's
+	// user namespace, which is this one.
+	rootIDs := []uint32{0}
+	if ids := mapped(host.UIDs, []uint32{5, 1000}); ids[0] != 0 {
+		rootIDs = append(rootIDs, ids[0])
+	}
+	if !host.UIDs.Has(0) {
+		rootIDs = rootIDs[1:]
+	}
+	same := func(id uint32) (uint32, bool) { return id, true }
+	own := folder{filepath.Join(os.Getenv(dirEnv), "inner"), specs(rand.New(rand.NewPCG(theSeed(), 2)), idPool{host.UIDs, host.GIDs}, rootIDs)}
+	if err := own.make(p.executor); err != nil {
+		return p, err
+	}
+	p.gen.targets = own.targets(view{Known: host.Known, UID: same, GID: same,
+		Owns: func(rootID uint32) bool { return rootID == 0 && host.UIDs.Has(0) }})
+
+	if out := outside(everyID); host.Nested && exists(out.normal()) {
+		uid, err1 := translate("/proc/self/uid_map")
+		gid, err2 := translate("/proc/self/gid_map")
+		if err := errors.Join(err1, err2); err != nil {
+			return p, err
+		}
+		seen := out.targets(view{Known: host.Known, UID: uid, GID: gid, Owns: func(rootID uint32) bool {
+			id, ok := uid(rootID)
+			return rootID == 0 || ok && id == 0
+		}})
+		for i := range seen {
+			seen[i].Kind += ",made outside"
+		}
+		p.gen.targets = append(p.gen.targets, seen...)
+	}
+	for _, t := range p.gen.targets {
+		if t.File == (ambient.File{}) {
+			p.gen.plain = append(p.gen.plain, t)
+		} else if t.File.Caps == nil {
+			p.gen.setID = append(p.gen.setID, t)
+		}
+	}
+	return p, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// translate reads a map of user_namespaces(7): from an id outside to the one
+// here.
+func translate(path string) (func(uint32) (uint32, bool), error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	type entry struct{ here, there, count uint32 }
+	var all []entry
+	for line := range strings.Lines(string(b)) {
+		var e entry
+		if _, err := fmt.Sscan(line, &e.here, &e.there, &e.count); err != nil {
+			return nil, err
+		}
+		all = append(all, e)
+	}
+	return func(id uint32) (uint32, bool) {
+		for _, e := range all {
+			if id >= e.there && id-e.there < e.count {
+				return e.here + id - e.there, true
+			}
+		}
+		return 0, false
+	}, nil
+}

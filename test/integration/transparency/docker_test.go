@@ -1,0 +1,227 @@
+package transparency
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/caplaunch/caplaunch/test/integration/engine"
+)
+
+// debian is a Debian with caplaunch in it.
+func debian(t testing.TB) (*engine.Docker, string) {
+	t.Helper()
+	d := engine.TheDocker(t)
+	img := engine.Debian(t)
+	img.Name = "caplaunch.test/debian:1"
+	img.Files = map[string]engine.Src{"/caplaunch": engine.File(engine.Caplaunch(t)), "/claunch": engine.File(program(t, "claunch")), "/mirror": engine.File(program(t, "mirror"))}
+	return d, d.Load(t, img)
+}
+
+// inShell is a shell script behind caplaunch, as an image's command.
+func inShell(script string, flags ...string) []string {
+	return slices.Concat([]string{"/caplaunch", "--user=65532:65532"}, flags, []string{"--", "sh", "-c", script})
+}
+
+// What images do that log to files: the standard streams opened by name, after the switch.
+const opens = `echo out >/dev/stdout && echo err >/dev/stderr && echo proc >/proc/self/fd/1 && echo both >>/dev/fd/2 && id -u`
+
+var grants = map[string][]string{
+	"with CHOWN":    nil, // one of Docker's default
+	"without CHOWN": {"--cap-drop=ALL", "--cap-add=SETUID", "--cap-add=SETGID"},
+}
+
+func TestStandardStreamsCanBeOpenedInDocker(t *testing.T) {
+	t.Parallel()
+	d, img := debian(t)
+	lines := func(s string) []string {
+		l := strings.Fields(s)
+		slices.Sort(l)
+		return l
+	}
+	for grant, grantArgs := range grants {
+		for name, args := range map[string][]string{
+			"neither -i nor -t": nil, "-t": {"-t"}, "-i": {"-i"}, "--init": {"--init"}, "-i --init": {"-i", "--init"}, "--log-driver json-file": {"--log-driver=json-file"},
+			"--log-driver none": {"--log-driver=none"}, "--read-only": {"--read-only", "--security-opt=no-new-privileges"},
+		} {
+			t.Run(name+" "+grant, func(t *testing.T) {
+				t.Parallel()
+				r := d.Run(t, img, slices.Concat(args, grantArgs), inShell(opens)...)
+				out, err := []string{"65532", "out", "proc"}, []string{"both", "err"}
+				if name == "-t" { // one stream
+					out, err = append(slices.Clone(out), err...), nil
+					slices.Sort(out)
+				}
+				if r.Code != 0 || !slices.Equal(lines(r.Stdout), out) || !slices.Equal(lines(r.Stderr), err) {
+					t.Errorf("%v", r)
+				}
+			})
+		}
+		// What is logged by a container in the background.
+		id := strings.TrimSpace(d.Cmd(t, slices.Concat([]string{"run", "-d", "--network=none", "--log-driver=json-file"}, grantArgs, []string{img}, inShell(opens))...).Stdout)
+		if code := d.Cmd(t, "wait", id).Stdout; code != "0\n" {
+			t.Errorf("%s: exit status %s", grant, code)
+		}
+		if r := d.Cmd(t, "logs", id); !slices.Equal(lines(r.Stdout), []string{"65532", "out", "proc"}) || !slices.Equal(lines(r.Stderr), []string{"both", "err"}) {
+			t.Errorf("%s: %v", grant, r)
+		}
+		d.Cmd(t, "rm", "-f", id)
+		// And stdin.
+		cmd := d.Command(slices.Concat([]string{"run", "--rm", "-i", "--network=none"}, grantArgs, []string{img}, inShell("cat /dev/stdin"))...)
+		cmd.Stdin = strings.NewReader("in")
+		if r := engine.Command(t, cmd); r.Stdout != "in" {
+			t.Errorf("%s: stdin: %v", grant, r)
+		}
+	}
+}
+
+// The test of the test: without a hand-over the same fails.
+func TestStandardStreamsCannotBeOpenedWithStdioKeep(t *testing.T) {
+	t.Parallel()
+	d, img := debian(t)
+	for _, args := range [][]string{nil, {"-t"}} {
+		if r := d.Run(t, img, args, inShell(opens, "--stdio=keep")...); r.Code == 0 || strings.Contains(r.Stdout, "out\n") || !strings.Contains(r.Stdout+r.Stderr, "ermission denied") {
+			t.Errorf("%v: %v", args, r)
+		}
+	}
+	// With an init as PID 1 the terminal may be somebody else's too: documented.
+	if r := d.Run(t, img, []string{"-t", "--init"}, inShell(opens)...); r.Code == 0 || !strings.Contains(r.Stdout, "ermission denied") {
+		t.Errorf("-t --init: %v", r)
+	}
+}
+
+// The whole of what a program finds as PID 1 of a container, with the engine's seccomp filter.
+func TestContainerProgramFindsWhatItFindsBehindC(t *testing.T) {
+	t.Parallel()
+	d, img := debian(t)
+	grant := []string{"--cap-drop=ALL", "--cap-add=SETUID", "--cap-add=SETGID", "--cap-add=NET_ADMIN"}
+	for name, args := range map[string][]string{"plain": nil, "with limits": {"--ulimit=nofile=500:600", "--ulimit=nproc=100", "--pids-limit=20", "--oom-score-adj=50", "--security-opt=no-new-privileges", "-e=GOMAXPROCS=x"}, "under an init": {"--init"}, "with a terminal": {"-t"}} {
+		find := func(l launcher) string {
+			dir := engine.TempDir(t)
+			if err := os.Chmod(dir, 0o777); err != nil {
+				t.Fatal(err)
+			}
+			r := d.Run(t, img, slices.Concat(args, grant, []string{"--hostname=h", "-v", dir + ":/out"}), append(l, "/mirror", "/out/mirror")...)
+			report := read(dir + "/mirror")
+			if r.Code != 0 || report == "" {
+				t.Errorf("%s: %v: %v", name, l, r)
+			}
+			if name == "under an init" {
+				report = digits(report, "pid") // whatever is free
+			} else {
+				has(t, report, "pid 1\n")
+			}
+			// Each container has namespaces, pipes and a cgroup of its own.
+			return digits(container.ReplaceAllString(report, "…"), "namespace", "keyring_session", "autogroup")
+		}
+		want := find(launcher{"/claunch", user, user, netAdmin})
+		has(t, want, "seccomp 2\n", "status CapAmb 0000000000001000\n")
+		equal(t, name, want, find(append(launcher{"/caplaunch"}, ask()...)), nil)
+	}
+}
+
+var container = regexp.MustCompile(`file [0-9a-f]+:\d+|[0-9a-f]{64}`)
+
+// signalled says what signals it gets, and ends with 42 on INT and TERM.
+const signalled = `trap 'echo got WINCH $(stty size </dev/tty 2>&1)' WINCH
+trap 'echo got INT; exit 42' INT
+trap 'echo got TERM; exit 42' TERM
+echo ready
+while :; do sleep 0.05; done`
+
+func TestDockerStopReachesTheProgram(t *testing.T) {
+	t.Parallel()
+	d, img := debian(t)
+	for name, args := range map[string][]string{"PID 1": nil, "under an init": {"--init"}, "with a terminal": {"-t"}} {
+		t.Run(name, func(t *testing.T) {
+			id := strings.TrimSpace(d.Cmd(t, slices.Concat([]string{"run", "-d", "--network=none"}, args, []string{img}, inShell(signalled))...).Stdout)
+			defer d.Cmd(t, "rm", "-f", id)
+			log := func() string { return strings.ReplaceAll(d.Cmd(t, "logs", id).Stdout, "\r", "") }
+			await(log, "ready\n")
+			d.Cmd(t, "stop", "--time=30", id)
+			if got := log(); got != "ready\ngot TERM\n" {
+				t.Errorf("log: %q", got)
+			}
+			if code := d.Cmd(t, "inspect", "-f", "{{.State.ExitCode}}", id).Stdout; code != "42\n" {
+				t.Errorf("exit status %s", code)
+			}
+		})
+	}
+}
+
+// A terminal as a user has it: docker run -it with the client on a terminal of ours.
+func TestKeysAndResizeReachTheProgram(t *testing.T) {
+	t.Parallel()
+	d, img := debian(t)
+	for name, args := range map[string][]string{"PID 1": nil, "under an init": {"--init"}} {
+		t.Run(name, func(t *testing.T) {
+			master, tty := openTerminal(t)
+			cmd := d.Command(slices.Concat([]string{"run", "--rm", "-it", "--network=none"}, args, []string{img}, inShell(signalled))...)
+			cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			screen := &screen{}
+			go screen.read(master)
+			shows := func(word string) {
+				t.Helper()
+				if await(func() string { return fmt.Sprint(strings.Contains(screen.String(), word)) }, "true") != "true" {
+					t.Errorf("no %q on the screen: %q", word, screen)
+				}
+			}
+			shows("ready")
+			// Again and again, because docker's client may not listen yet. A size that is the same tells nobody.
+			for col := uint16(100); col < 200 && !strings.Contains(screen.String(), "got WINCH 44 1"); col++ {
+				if err := unix.IoctlSetWinsize(int(master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 44, Col: col}); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(100 * time.Millisecond)
+			}
+			shows("got WINCH 44 1")
+			if _, err := master.WriteString("\x03"); err != nil {
+				t.Fatal(err)
+			}
+			shows("got INT")
+			err := cmd.Wait()
+			if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != 42 {
+				t.Errorf("docker run ended with %v: %q", err, screen)
+			}
+		})
+	}
+}
+
+// A screen keeps what came to a terminal.
+type screen struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *screen) read(master *os.File) {
+	buf := make([]byte, 4096)
+	for {
+		n, err := master.Read(buf)
+		s.mu.Lock()
+		s.b.Write(buf[:n])
+		s.mu.Unlock()
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (s *screen) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}

@@ -1,0 +1,287 @@
+package transparency
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caplaunch/caplaunch/test/integration/engine"
+)
+
+// boot gives a systemd in which /usr/local/bin has caplaunch, the example's relay and testdata/service.c.
+func boot(t testing.TB) *engine.Systemd {
+	t.Helper()
+	s := engine.TheSystemd(t)
+	relay := once(t, "relay", func() (string, error) {
+		path := filepath.Join(engine.PublicDir(), "relay")
+		cmd := exec.Command("go", "build", "-trimpath", "-o", path, "./examples/relay")
+		cmd.Dir, cmd.Env = engine.Root, append(os.Environ(), "CGO_ENABLED=0")
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			err = fmt.Errorf("go build: %w\n%s", err, out)
+		}
+		return path, err
+	})
+	binaries := map[string]string{"caplaunch": engine.Caplaunch(t), "relay": relay, "service": program(t, "service"), "mirror": program(t, "mirror"), "claunch": program(t, "claunch")}
+	install.Do(func() {
+		for name, path := range binaries {
+			s.Cp(t, path, "/usr/local/bin/"+name, 0o755)
+		}
+	})
+	return s
+}
+
+var install sync.Once
+
+const service = "/usr/local/bin/service"
+
+// How the service is started: by systemd alone, from root, and as the user that it becomes.
+var (
+	root    = launcher{"/usr/local/bin/caplaunch", "--caps=net_admin", "--user=65532:65532", "--"}
+	asUser  = []string{"User=nonroot", "AmbientCapabilities=CAP_NET_ADMIN"}
+	bounded = []string{"CapabilityBoundingSet=CAP_NET_ADMIN CAP_SETUID CAP_SETGID"}
+)
+
+// forms are the three, as properties and words in front of the program.
+var forms = map[string]struct {
+	properties []string
+	launcher   launcher
+}{
+	"without caplaunch": {append(asUser, "NoNewPrivileges=yes"), nil},
+	"from root":         {bounded, root},
+	"as the user":       {asUser, root},
+}
+
+// unit is the text of a service file.
+func unit(properties []string, argv ...string) string {
+	return "[Service]\n" + strings.Join(properties, "\n") + "\nExecStart=" + strings.Join(argv, " ") + "\n"
+}
+
+// newName is a name for units that was not used before: the journal keeps what it heard.
+func newName() string { return fmt.Sprintf("transparency%d", names.Add(1)) }
+
+var names atomic.Int64
+
+func TestServiceThatWritesToAClosedPipeSurvives(t *testing.T) {
+	t.Parallel()
+	s := boot(t)
+	for name, f := range forms {
+		for ignore, want := range map[string]engine.Result{"yes": {Stdout: "EPIPE\n"}, "no": {Code: 128 + 13}} {
+			r := s.RunUnit(t, append([]string{"IgnoreSIGPIPE=" + ignore}, f.properties...), append(f.launcher, service, "pipe")...)
+			if r != want {
+				t.Errorf("%s, IgnoreSIGPIPE=%s: %v", name, ignore, r)
+			}
+		}
+	}
+}
+
+// The whole of what a service finds, in a real one: the mirror started by systemd.
+func TestServiceFindsWhatItFindsWithoutCaplaunch(t *testing.T) {
+	t.Parallel()
+	s := boot(t)
+	common := []string{"LimitNOFILE=2000:3000", "Nice=4", "OOMScoreAdjust=77", "UMask=0027", "CPUSchedulingPolicy=batch", "IOSchedulingClass=idle",
+		"TimerSlackNSec=123us", "WorkingDirectory=/usr/local", "Environment=GOMEMLIMIT=x A=1", "KeyringMode=private", "StandardOutput=null", "StandardInput=null", "StandardError=null"}
+	find := func(properties []string, l launcher) string {
+		out := "/tmp/mirror.out"
+		name := newName() + ".service"
+		argv := append(slices.Clone(l), "/usr/local/bin/mirror", out)
+		s.WriteUnit(t, name, unit(slices.Concat([]string{"Type=oneshot"}, common, properties), argv...))
+		s.Start(t, name)
+		data, err := os.ReadFile(s.Path(out))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = os.Remove(s.Path(out))
+		report := otherUnits.ReplaceAllString(string(data), "$1 …")
+		return digits(report, "autogroup", "keyring_session", "namespace ipc")
+	}
+	// An id without an entry in passwd, so that there is nothing to look up.
+	fromRoot := find(bounded, launcher{"/usr/local/bin/claunch", "64000", "64000", netAdmin})
+	equal(t, "from root", fromRoot, find(bounded, launcher{"/usr/local/bin/caplaunch", "--caps=net_admin", "--user=64000:64000", "--"}), nil)
+	has(t, fromRoot, "ignored 0000000000001000\n", "rlimit nofile 2000 3000\n", "nice 4\n", "timerslack 123000\n", "sid self\n", "env \"GOMEMLIMIT=x\"\n")
+	alone := find(append(asUser, "NoNewPrivileges=yes"), nil)
+	equal(t, "as the user", alone, find(asUser, root), nil)
+	has(t, alone, "status CapAmb 0000000000001000\n", "status NoNewPrivs 1\n")
+}
+
+// otherUnits is what each unit has of its own.
+var otherUnits = regexp.MustCompile(`(?m)^(pid|cgroup|env "INVOCATION_ID|env "SYSTEMD_EXEC_PID|env "JOURNAL_STREAM).*$`)
+
+func TestSocketActivation(t *testing.T) {
+	t.Parallel()
+	s := boot(t)
+	for name, f := range forms {
+		n := newName()
+		s.WriteUnit(t, n+".socket", "[Socket]\nListenStream=/run/"+n+".a\nFileDescriptorName=a\n")
+		s.WriteUnit(t, n+"b.socket", "[Socket]\nListenStream=/run/"+n+".b\nFileDescriptorName=b\nService="+n+".service\n")
+		s.WriteUnit(t, n+".service", unit(append([]string{"Sockets=" + n + ".socket " + n + "b.socket"}, f.properties...), append(f.launcher, service, "listen")...))
+		s.Start(t, n+".socket")
+		s.Start(t, n+"b.socket")
+		var ends [2]net.Conn
+		for i, end := range []string{".a", ".b"} {
+			c, err := net.Dial("unix", s.Path("/run/"+n+end))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+			ends[i] = c
+		}
+		const want = "sockets 2 names a:b pid self uid 65532 gid 65532 ambient 1000 no_new_privs 1\n"
+		for _, c := range ends {
+			b, err := io.ReadAll(c)
+			if got := string(b); got != want && got != strings.Replace(want, "a:b", "b:a", 1) {
+				t.Errorf("%s: %q, %v\n%s", name, got, err, s.Journal(t, n+".service"))
+			}
+		}
+	}
+}
+
+func TestNotifyAndWatchdog(t *testing.T) {
+	t.Parallel()
+	s := boot(t)
+	for name, f := range forms {
+		n := newName() + ".service"
+		s.WriteUnit(t, n, unit(append([]string{"Type=notify", "NotifyAccess=main", "WatchdogSec=1", "WatchdogSignal=SIGKILL", "TimeoutStartSec=20"}, f.properties...), append(f.launcher, service, "notify", "15")...))
+		start := time.Now()
+		s.Start(t, n) // ends with READY=1, or fails
+		if got := s.Show(t, n, "StatusText"); got != "ready indeed" {
+			t.Errorf("%s: status %q", name, got)
+		}
+		if got := await(func() string { return s.Show(t, n, "Result") }, "watchdog"); got != "watchdog" || time.Since(start) < 1500*time.Millisecond {
+			t.Errorf("%s: %q after %v\n%s", name, got, time.Since(start), s.Journal(t, n))
+		}
+		if log := s.Journal(t, n); !strings.Contains(log, "watchdog self\n") {
+			t.Errorf("%s: WATCHDOG_PID is another: %s", name, log)
+		}
+	}
+}
+
+func TestRestartOnFailure(t *testing.T) {
+	t.Parallel()
+	s := boot(t)
+	for name, f := range forms {
+		n := newName()
+		s.WriteUnit(t, n+".service", unit(append([]string{"Restart=on-failure", "RestartSec=50ms"}, f.properties...), append(f.launcher, service, "once", "/tmp/"+n)...))
+		s.Start(t, n+".service")
+		again := func() string { return fmt.Sprint(strings.Contains(s.Journal(t, n+".service"), "second\n")) }
+		if await(again, "true") != "true" || s.Show(t, n+".service", "NRestarts") != "1" {
+			t.Errorf("%s: %s", name, s.Journal(t, n+".service"))
+		}
+	}
+}
+
+func TestKillSignalReachesTheProgram(t *testing.T) {
+	t.Parallel()
+	s := boot(t)
+	for name, f := range forms {
+		n := newName() + ".service"
+		s.WriteUnit(t, n, unit(append([]string{"KillSignal=SIGUSR2"}, f.properties...), append(f.launcher, service, "signal", "12")...))
+		s.Start(t, n)
+		log := func(line string) func() string {
+			return func() string { return fmt.Sprint(strings.Contains(s.Journal(t, n), line)) }
+		}
+		await(log("ready\n"), "true")
+		s.Systemctl(t, "stop", n)
+		if await(log("got 12\n"), "true") != "true" || s.Show(t, n, "Result") != "success" {
+			t.Errorf("%s: %s: %s", name, s.Show(t, n, "Result"), s.Journal(t, n))
+		}
+	}
+}
+
+// Credentials belong to the user that systemd starts: root's cannot be read after the switch.
+func TestCredentials(t *testing.T) {
+	t.Parallel()
+	s := boot(t)
+	s.WriteFile(t, "/root/secret", "hidden", 0o600)
+	for name, want := range map[string]string{"without caplaunch": "hidden\n", "as the user": "hidden\n", "from root": "EACCES\n"} {
+		f := forms[name]
+		for _, how := range []string{"LoadCredential=x:/root/secret", "SetCredential=x:hidden"} {
+			if r := s.RunUnit(t, append([]string{how}, f.properties...), append(f.launcher, service, "credential", "x")...); r.Stdout != want {
+				t.Errorf("%s, %s: want %q: %v", name, how, want, r)
+			}
+		}
+	}
+}
+
+func TestDynamicUser(t *testing.T) {
+	t.Parallel()
+	s := boot(t)
+	properties := []string{"DynamicUser=yes", "AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW"}
+	r := s.RunUnit(t, properties, "/usr/local/bin/caplaunch", "--caps=net_admin", "--", service, "who")
+	var uid, gid int
+	if n, _ := fmt.Sscanf(r.Stdout, "uid %d gid %d ambient 1000 no_new_privs 1\n", &uid, &gid); r.Code != 0 || n != 2 || uid < 61184 || uid > 65519 || uid != gid {
+		t.Errorf("not a dynamic user with NET_ADMIN alone: %v", r)
+	}
+	// Which user it will be is not known beforehand, so that no other can be asked for.
+	if r := s.RunUnit(t, properties, append(root, service, "who")...); r.Code != 125 || r.Stdout != "" {
+		t.Errorf("another user than it has: %v", r)
+	}
+	r = s.RunUnit(t, []string{"User=nonroot", "AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW"}, append(root, service, "who")...)
+	if want := (engine.Result{Stdout: "uid 65532 gid 65532 ambient 1000 no_new_privs 1\n"}); r != want {
+		t.Errorf("User= and AmbientCapabilities=: %v", r)
+	}
+}
+
+// The files in examples/systemd are installed as they are, and do what their comments say.
+func TestTheExampleUnitWorks(t *testing.T) {
+	t.Parallel()
+	s := boot(t)
+	example := func(name string) string {
+		data, err := os.ReadFile(filepath.Join(engine.Root, "examples", "systemd", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
+	}
+	says := func(word string) {
+		t.Helper()
+		log := func() string { return fmt.Sprint(strings.Contains(s.Journal(t, "relay.service"), word)) }
+		if await(log, "true") != "true" || s.Show(t, "relay.service", "ActiveState") != "active" {
+			t.Errorf("%s: no %q in %s", s.Show(t, "relay.service", "ActiveState"), word, s.Journal(t, "relay.service"))
+		}
+	}
+	const dropIn = "relay.service.d/as-user.conf"
+	s.WriteUnit(t, "relay.service", example("relay.service"))
+	s.Start(t, "relay.service")
+	says("relay: 127.0.0.1:51820 -> 127.0.0.1:51821, mark 51820, uid 65532\n")
+	// Restart=on-failure, with the program as the main process.
+	s.Systemctl(t, "kill", "--signal=KILL", "relay.service")
+	if got := await(func() string { return s.Show(t, "relay.service", "NRestarts") }, "1"); got != "1" {
+		t.Errorf("restarted %s times", got)
+	}
+	s.Systemctl(t, "stop", "relay.service")
+
+	s.WriteUnit(t, dropIn, example(dropIn))
+	s.Start(t, "relay.service")
+	says("mark 51820, uid 6")
+	if got := s.Show(t, "relay.service", "DynamicUser"); got != "yes" {
+		t.Errorf("the drop-in is not in effect: DynamicUser=%s", got)
+	}
+	s.Systemctl(t, "stop", "relay.service")
+
+	// A grant that is not the one needed fails the service for good, with what to write in the journal.
+	for grant, want := range map[string]string{
+		"CAP_NET_ADMIN CAP_SETUID CAP_SETGID CAP_NET_RAW": "78 net_raw",
+		"CAP_SETUID CAP_SETGID":                           "77 net_admin",
+	} {
+		n := newName() + ".service"
+		s.WriteUnit(t, n, strings.Replace(example("relay.service"), "CapabilityBoundingSet=CAP_NET_ADMIN CAP_SETUID CAP_SETGID", "CapabilityBoundingSet="+grant, 1))
+		s.Start(t, n)
+		await(func() string { return s.Show(t, n, "ActiveState") }, "failed")
+		status, word, _ := strings.Cut(want, " ")
+		if got := s.Show(t, n, "ExecMainStatus"); got != status || s.Show(t, n, "NRestarts") != "0" || !strings.Contains(strings.ToLower(s.Journal(t, n)), word) {
+			t.Errorf("%s: status %s, want %s: %s", grant, got, want, s.Journal(t, n))
+		}
+	}
+}

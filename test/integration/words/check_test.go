@@ -1,0 +1,194 @@
+package words
+
+import (
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/caplaunch/caplaunch/test/integration/engine"
+)
+
+// An outcome is check --json.
+type outcome struct {
+	OK          bool
+	Allow, Sets []string
+	Stray       []struct {
+		Name   string
+		Number int
+		Sets   []string
+	}
+	Hint string
+}
+
+// A service that asks caplaunch first does not start with a capability that
+// nobody meant it to have, and its log says all that it takes to mend it.
+func TestCheckKeepsAServiceFromStartingWithTooMuch(t *testing.T) {
+	d := engine.TheDocker(t)
+	img := d.Load(t, image(t))
+	const allow = "chown,setuid,setgid"
+	good := []string{"--cap-drop=ALL", "--cap-add=CHOWN", "--cap-add=SETUID", "--cap-add=SETGID", "--env=SERVICE_ALLOW=" + allow}
+	stray := append(slices.Clone(good), "--cap-add=SYS_ADMIN")
+	for name, argv := range map[string][]string{
+		"in its code":       {"/service"},
+		"in its entrypoint": {"/bin/sh", "-c", `/caplaunch check --allow="$SERVICE_ALLOW" && echo serving`},
+	} {
+		if r := d.Run(t, img, good, argv...); r.Code != 0 || r.Stdout != "serving\n" || r.Stderr != "" {
+			t.Errorf("%s: %v", name, r)
+		}
+		r := d.Run(t, img, stray, argv...)
+		if r.Code != 78 || r.Stdout != "" {
+			t.Errorf("%s: %v", name, r)
+		}
+		const want = "caplaunch: error: more was granted than allowed: sys_admin (21) in permitted,effective; the allowlist is chown,setgid,setuid\n" +
+			"caplaunch: hint: docker run --cap-drop=SYS_ADMIN (and no --cap-add or --privileged that brings it back)\n"
+		if r.Stderr != want {
+			t.Errorf("%s: %q\nwant %q", name, r.Stderr, want)
+		}
+	}
+}
+
+// check looks at the sets that it is told to, of itself or of another process.
+func TestCheckComparesTheSetsAskedFor(t *testing.T) {
+	engine.RequireRoot(t)
+	check := func(options, words string) (engine.Result, outcome) {
+		t.Helper()
+		var o outcome
+		r := start(t, options, append([]string{"check", "--json", "--log-format=json"}, strings.Fields(words)...)...)
+		if r.Stdout != "" {
+			decode(t, r.Stdout, &o)
+			if o.OK != (r.Code == 0) || o.OK != (len(o.Stray) == 0) || o.OK != (o.Hint == "") || o.OK != (r.Stderr == "") {
+				t.Errorf("%s: %v", words, r)
+			}
+		}
+		return r, o
+	}
+	for _, c := range []struct {
+		options, words string
+		stray          string
+		sets           string
+	}{
+		{"-b 0", "--allow=none", "", ""}, {"-b 10c0", "--allow=setuid,SETGID --allow=cap_net_admin", "", ""}, {"-b 10c0", "--allow=all", "", ""},
+		{"-b 10c0", "--allow=6,7", "net_admin", "permitted,effective"}, {"-b 11c0 -i 1000", "--allow=6,7,8", "net_admin", "permitted,effective,inheritable"},
+		{"-u 65532 -b 1000", "--allow=none", "", ""}, {"-u 65532 -b 1000", "--allow=none --sets=bounding", "net_admin", "bounding"},
+		{"-u 65532 -b 3000 -p 1000 -i 1000 -a 1000", "--allow=net_raw --sets=ambient,Bounding", "net_admin", "ambient,bounding"},
+		{"-u 65532 -b 3000 -p 1000 -i 1000 -a 1000", "--allow=none --sets=effective", "net_admin", "effective"},
+	} {
+		r, o := check(c.options, c.words)
+		if c.stray == "" {
+			if r.Code != 0 || !o.OK {
+				t.Errorf("%+v: %v", c, r)
+			}
+			continue
+		}
+		if r.Code != 78 || len(o.Stray) != 1 || o.Stray[0].Name != c.stray || o.Stray[0].Number != 12 || strings.Join(o.Stray[0].Sets, ",") != c.sets {
+			t.Errorf("%+v: %v", c, r)
+			continue
+		}
+		if l := failure(t, r); l.Code != 78 || !slices.Equal(l.Capability, []string{c.stray}) || strings.Join(l.Sets, ",") != c.sets || l.Hint != o.Hint || !strings.Contains(l.Msg, "net_admin (12)") {
+			t.Errorf("%+v: %+v", c, l)
+		}
+	}
+	for _, words := range []string{"", "--allow=", "--allow=net_amdin", "--allow=none,chown", "--allow=none --sets=all", "--allow=none --sets=",
+		"--allow=none --pid=0", "--allow=none --pid=-1", "--allow=none --pid=x", "--allow=none --pid=", "--allow=none --pid=4194305", "--allow=none --pid=99999999999999999999", "--allow=none extra", "--allow=none --bogus"} {
+		r, _ := check("", words)
+		if l := failure(t, r); r.Code != 125 || r.Stdout != "" || l.Code != 125 || l.Hint == "" {
+			t.Errorf("%q: %v", words, r)
+		}
+	}
+	if r := caplaunch(t, "check", "--allow=none", "--", "true"); r.Code != 125 {
+		t.Errorf("with a program: %v", r)
+	}
+}
+
+// check --pid looks at the process named, whoever it belongs to and whoever asks.
+func TestCheckOfAnotherProcess(t *testing.T) {
+	engine.RequireRoot(t)
+	sleeper := func(options string) string {
+		cmd := engine.StartCommand(t, strings.Fields(options), engine.Probe(t), "pause")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+		for { // until capstart has become the probe
+			exe, _ := os.Readlink("/proc/" + strconv.Itoa(cmd.Process.Pid) + "/exe")
+			if strings.Contains(exe, "probe") {
+				return strconv.Itoa(cmd.Process.Pid)
+			}
+		}
+	}
+	own, other := sleeper("-b 1000"), sleeper("-u 1000 -g 1000 -b 3000 -p 2000 -i 2000 -a 2000")
+	for _, asker := range []string{"", "-u 65532 -g 65532 -b 0"} {
+		if r := start(t, asker, "check", "--allow=net_admin", "--pid="+own); r.Code != 0 {
+			t.Error(r)
+		}
+		if r := start(t, asker, "check", "--allow=net_admin", "--pid", other); r.Code != 78 || !strings.Contains(r.Stderr, "net_raw (13) in permitted,effective,inheritable,ambient") {
+			t.Error(r)
+		}
+	}
+	gone := exec.Command("true")
+	if err := gone.Run(); err != nil {
+		t.Fatal(err)
+	}
+	pid := strconv.Itoa(gone.Process.Pid)
+	if r := caplaunch(t, "check", "--allow=none", "--pid="+pid); r.Code != 125 || !strings.Contains(r.Stderr, "process "+pid+" cannot be read: no such file or directory") {
+		t.Error(r)
+	}
+
+	// show, of the same ones.
+	var s state
+	decode(t, caplaunch(t, "show", "--json", other).Stdout, &s)
+	if s.UID != (ids{1000, 1000, 1000}) || !slices.Equal(s.Ambient, []string{"net_raw"}) || !slices.Equal(s.Bounding, []string{"net_admin", "net_raw"}) || s.Securebits != nil {
+		t.Errorf("%+v", s)
+	}
+	if r := caplaunch(t, "show", other); r.Code != 0 || !strings.Contains(r.Stdout, "uid 1000  gid 1000  no_new_privs off  groups ") || !strings.Contains(r.Stdout, "securebits unknown") {
+		t.Error(r)
+	}
+	for _, bad := range []string{"0", "x", pid, "1 2"} {
+		if r := caplaunch(t, append([]string{"show"}, strings.Fields(bad)...)...); r.Code != 125 || r.Stdout != "" || !strings.Contains(r.Stderr, "caplaunch: hint: ") {
+			t.Errorf("%s: %v", bad, r)
+		}
+	}
+}
+
+// show tells what is there, also in an image with nothing in it but caplaunch,
+// and without /proc.
+func TestShowTellsTheState(t *testing.T) {
+	engine.RequireRoot(t)
+	bare := engine.Tree(t, map[string]engine.Src{"/caplaunch": engine.File(engine.Caplaunch(t)), "/probe": engine.File(engine.Probe(t))})
+	for _, options := range starts {
+		if strings.Contains(options, ",") && strings.Contains(options, "-u 0,") {
+			continue // the probe would find other ids: execve makes the saved one the effective
+		}
+		in := append([]string{"-R", bare}, strings.Fields(options)...)
+		var got state
+		decode(t, engine.Start(t, in, "/caplaunch", "show", "--json").Stdout, &got)
+		probe := engine.Start(t, in, "/probe")
+		if want := found(t, probe.Stdout); !equal(got, want) {
+			t.Errorf("from %q:\n%+v, want\n%+v", options, got, want)
+		}
+		text := engine.Start(t, in, "/caplaunch", "show")
+		wantWidth(t, options, text.Stdout)
+		for _, c := range got.Bounding {
+			if !strings.Contains(text.Stdout, c) {
+				t.Errorf("from %q: no %s in\n%s", options, c, text.Stdout)
+			}
+		}
+	}
+	d := engine.TheDocker(t)
+	r := d.Run(t, d.Load(t, image(t)), []string{"--user=65532:65532", "--cap-drop=ALL", "--cap-add=NET_ADMIN", "--security-opt=no-new-privileges"}, "/caplaunch", "show")
+	const want = "uid 65532  gid 65532  no_new_privs on  groups 65532\nsecurebits none\n  .  .  .  .  B  net_admin\nP permitted  I inheritable  E effective  A ambient  B bounding\n"
+	if got := strings.Replace(r.Stdout, "groups none", "groups 65532", 1); r.Code != 0 || got != want {
+		t.Errorf("%q\nwant %q", r.Stdout, want)
+	}
+}
+
+func equal(a, b state) bool {
+	return a.UID == b.UID && a.GID == b.GID && slices.Equal(a.Groups, b.Groups) && a.NoNewPrivs == b.NoNewPrivs && slices.Equal(a.Securebits, b.Securebits) &&
+		slices.Equal(a.Permitted, b.Permitted) && slices.Equal(a.Inheritable, b.Inheritable) && slices.Equal(a.Effective, b.Effective) &&
+		slices.Equal(a.Ambient, b.Ambient) && slices.Equal(a.Bounding, b.Bounding)
+}

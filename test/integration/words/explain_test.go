@@ -1,0 +1,442 @@
+package words
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/caplaunch/caplaunch/test/integration/engine"
+)
+
+// A state is a state in JSON: see docs/json.md.
+type state struct {
+	UID         ids      `json:"uid"`
+	GID         ids      `json:"gid"`
+	Groups      []uint32 `json:"groups"`
+	NoNewPrivs  bool     `json:"no_new_privs"`
+	Securebits  []string `json:"securebits"`
+	Permitted   []string `json:"permitted"`
+	Effective   []string `json:"effective"`
+	Inheritable []string `json:"inheritable"`
+	Ambient     []string `json:"ambient"`
+	Bounding    []string `json:"bounding"`
+}
+
+type ids struct{ Real, Effective, Saved uint32 }
+
+// An explanation is explain --json.
+type explanation struct {
+	Place   string
+	Start   state
+	Program string
+	Steps   []string
+	After   *state
+	Given   []string
+	Skipped []struct{ Capability, Reason string }
+	Notes   []string
+	Verdict struct {
+		OK        bool
+		Code      int
+		Msg, Hint string
+	}
+	Grant string
+}
+
+// names of the capabilities in a mask, as the kernel's own header orders them.
+func names(mask uint64) []string {
+	all := strings.Fields("chown dac_override dac_read_search fowner fsetid kill setgid setuid setpcap linux_immutable " +
+		"net_bind_service net_broadcast net_admin net_raw ipc_lock ipc_owner sys_module sys_rawio sys_chroot sys_ptrace " +
+		"sys_pacct sys_admin sys_boot sys_nice sys_resource sys_time sys_tty_config mknod lease audit_write audit_control " +
+		"setfcap mac_override mac_admin syslog wake_alarm block_suspend audit_read perfmon bpf checkpoint_restore")
+	list := []string{}
+	for i := range 64 {
+		switch {
+		case mask>>i&1 == 0:
+		case i < len(all):
+			list = append(list, all[i])
+		default:
+			list = append(list, strconv.Itoa(i))
+		}
+	}
+	return list
+}
+
+// found is the state that probe printed.
+func found(t testing.TB, out string) state {
+	t.Helper()
+	m := engine.ParseProbe(out)
+	var s state
+	for key, to := range map[string]*[]string{"CapPrm": &s.Permitted, "CapEff": &s.Effective, "CapInh": &s.Inheritable, "CapAmb": &s.Ambient, "CapBnd": &s.Bounding} {
+		mask, err := strconv.ParseUint(m[key], 16, 64)
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", key, err, out)
+		}
+		*to = names(mask)
+	}
+	for key, to := range map[string]*ids{"Uid": &s.UID, "Gid": &s.GID} {
+		if _, err := fmt.Sscan(m[key], &to.Real, &to.Effective, &to.Saved); err != nil {
+			t.Fatalf("%s: %v\n%s", key, err, out)
+		}
+	}
+	s.Groups = []uint32{}
+	for w := range strings.FieldsSeq(m["Groups"]) {
+		n, _ := strconv.ParseUint(w, 10, 32)
+		s.Groups = append(s.Groups, uint32(n))
+	}
+	slices.Sort(s.Groups)
+	s.Groups = slices.Compact(s.Groups)
+	s.NoNewPrivs = m["NoNewPrivs"] == "1"
+	s.Securebits = []string{}
+	bits, _ := strconv.ParseUint(m["securebits"], 16, 32)
+	for i, n := range []string{"noroot", "noroot_locked", "no_setuid_fixup", "no_setuid_fixup_locked", "keep_caps", "keep_caps_locked", "no_cap_ambient_raise", "no_cap_ambient_raise_locked"} {
+		if bits>>i&1 == 1 {
+			s.Securebits = append(s.Securebits, n)
+		}
+	}
+	return s
+}
+
+// starts are states to start from, as capstart's options.
+var starts = []string{
+	"", "-b a80435fb", "-b 10c0", "-b c0", "-b 1080", "-b 1040", "-b 1000", "-b 0", "-b 11c0", "-b a80435fb -i a80435fb",
+	"-p 10c0 -n", "-p 10c0 -e 0 -n", "-G 0,5-30", "-G 4294967200-4294967230", "-s 1", "-s 4", "-s 20", "-s 40", "-s ff",
+	"-u 65532 -g 65532 -G none", "-u 65532 -g 65532 -G none -b a80435fb", "-u 65532 -g 65532 -G 65532 -b 3000 -p 3000 -i 3000 -a 3000",
+	"-u 65532 -g 65532 -G 2000 -p 1000 -i 1000 -a 1000", "-u 65532 -g 0 -G none", "-u 1000 -g 1000 -G 1000 -b 0", "-u 1000680000 -g 0 -G 0 -b 0",
+	"-u 1000 -g 1000 -G none -p 10c0 -i 10c0 -a 10c0", "-u 0 -g 65532 -G none", "-u 0,65532,0", "-u 0 -g 0,65532,65532",
+}
+
+// requests are flags of caplaunch.
+var requests = []string{
+	"-u 65532:65532 -c net_admin", "-u 65532:65532 -c net_admin,net_raw -o chown,45", "-c net_admin", "-u 0:0 -c net_admin", "-u 65532:65532 -o all",
+	"-u 65532:65532 -c net_admin --bounding=drop", "-u 0:0 -c net_admin --allow-new-privs --bounding=drop", "-u 0:0 -c net_admin --allow-new-privs",
+	"-u 65532:65532 -c all", "-u 65532:65532 --keep-groups -o net_admin --non-root=keep", "-u 65532:65532 -c net_admin --strict",
+	"-u 65532:65532 --groups=7,8,9 -c net_admin --allow-new-privs", "-u 65532:65532 --allow=net_admin,setuid,setgid --sets=permitted,bounding", "-u nosuchuser -c net_admin",
+}
+
+// What explain says is what run does: its exit status, the words of its refusal,
+// the state that the program really finds; from many starting states. And it fits
+// a terminal.
+func TestExplainSaysWhatRunDoes(t *testing.T) {
+	engine.RequireRoot(t)
+	engine.Require(t, "setcap")
+	dir := engine.TempDir(t)
+	program := func(name string, change ...string) string {
+		path := filepath.Join(dir, name)
+		if err := engine.CopyFile(path, engine.Probe(t), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if r := engine.Exec(t, append(change, path)...); r.Code != 0 {
+			t.Fatal(r)
+		}
+		return path
+	}
+	ran, refused := 0, 0
+	compare := func(options, request, program string) {
+		t.Helper()
+		what := fmt.Sprintf("from %q: %s -- %s", options, request, program)
+		words := append(strings.Fields(request), "--", program)
+		if options == "" || request == requests[1] || request == requests[5] {
+			text := start(t, options, append([]string{"explain"}, words...)...)
+			wantWidth(t, what, text.Stdout)
+			if run := start(t, options, words...); text.Code != run.Code || text.Stderr != "" {
+				t.Errorf("%s: %v\nrun: %v", what, text, run)
+			}
+		}
+		explained := start(t, options, append([]string{"explain", "--json"}, words...)...)
+		run := start(t, options, append([]string{"--log-format=json"}, words...)...)
+		if explained.Code != run.Code || explained.Stderr != "" {
+			t.Errorf("%s: explain %d, run %d: %s", what, explained.Code, run.Code, explained.Stderr)
+			return
+		}
+		var x explanation
+		decode(t, explained.Stdout, &x)
+		if x.Verdict.Code != run.Code || x.Verdict.OK != (run.Code == 0) || x.Grant == "" {
+			t.Errorf("%s: verdict %+v", what, x.Verdict)
+		}
+		if run.Code == 0 {
+			ran++
+			if want, got := found(t, run.Stdout), *x.After; fmt.Sprint(got) != fmt.Sprint(want) || !slices.Equal(x.Given, want.Permitted) {
+				t.Errorf("%s: the program finds\n%+v, foretold was\n%+v", what, want, got)
+			}
+			if said := lines(t, run); len(said) != len(x.Skipped) {
+				t.Errorf("%s: run says %v, skipped are %v", what, said, x.Skipped)
+			} else {
+				for i, s := range x.Skipped {
+					if said[i].Msg != s.Capability+" skipped: "+s.Reason {
+						t.Errorf("%s: %q and %q", what, said[i].Msg, s)
+					}
+				}
+			}
+			return
+		}
+		refused++
+		if said := failure(t, run); said.Msg != x.Verdict.Msg || said.Hint != x.Verdict.Hint || x.Verdict.Hint == "" || x.After != nil || len(x.Steps)+len(x.Given) != 0 {
+			t.Errorf("%s: run says\n%+v, explain\n%+v", what, said, x)
+		}
+	}
+	for _, options := range starts {
+		for _, request := range requests {
+			compare(options, request, engine.Probe(t))
+		}
+	}
+	programs := []string{program("caps", "setcap", "cap_net_raw=+ep"), program("empty", "setcap", "="), program("inheritable", "setcap", "cap_net_admin=+ei"),
+		program("suid", "chmod", "4755"), program("sgid", "chmod", "2755"), program("nox", "chmod", "644"), "/nonexistent", "no-such-program", dir}
+	for _, options := range []string{"", "-b 10c0", "-u 65532 -g 65532 -G 65532 -p 1000 -i 1000 -a 1000"} {
+		for _, program := range programs {
+			for _, request := range []string{requests[0], requests[0] + " --strip-file-caps"} {
+				compare(options, request, program)
+			}
+		}
+	}
+	t.Logf("%d ran, %d were refused", ran, refused)
+	if ran < 100 || refused < 100 {
+		t.Error("that is too few")
+	}
+}
+
+// reads are the system calls of a program that changes nothing: of the Go runtime
+// at home, and those that only ask. What they change is the process's own memory
+// and threads.
+var reads = regexp.MustCompile(`^\d+ +(?:` + strings.Join([]string{
+	`(mmap|munmap|mprotect|madvise|mincore|brk|futex|sigaltstack|rt_sigaction|rt_sigprocmask|rt_sigreturn|gettid|getpid|getppid|getuid|geteuid|getgid|getegid|getresuid|getresgid|getgroups|capget|sched_getaffinity|sched_yield|nanosleep|clock_gettime|clock_nanosleep|arch_prctl|set_tid_address|set_robust_list|rseq|getrandom|uname|exit|exit_group|read|pread64|close|fstat|stat|lstat|newfstatat|statx|statfs|fstatfs|access|faccessat|faccessat2|readlink|readlinkat|getxattr|lgetxattr|fgetxattr|getdents64|lseek|getcwd|epoll_create1|epoll_pwait|eventfd2|restart_syscall)\(`,
+	`clone\([^)]*CLONE_THREAD`, `clone3\([^)]*CLONE_THREAD`,
+	`open(at)?\((AT_FDCWD, )?"[^"]*", (O_RDONLY|O_PATH)(\|O_(RDONLY|CLOEXEC|LARGEFILE|NOCTTY|NONBLOCK|NOFOLLOW|DIRECTORY|PATH))*(\)| <unfinished)`,
+	`prctl\((PR_CAPBSET_READ|PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET|PR_GET_\w+|PR_SET_VMA)\b`,
+	`getrlimit\(`, `prlimit64\(0, RLIMIT_\w+, NULL`, `(prlimit64\(0, |setrlimit\()RLIMIT_NOFILE`, // package os raises the soft limit
+	`tgkill\(\d+, \d+, SIGURG\)`, // the scheduler, to itself
+	`fcntl\(\d+, F_(GETFL|GETFD)`, `fcntl\(\d+, F_SETFL`, `epoll_ctl\(`,
+	`ioctl\([12], TCGETS`, `write\([12],`,
+	`(\+\+\+|---|<\.\.\.) `, // an exit, a signal, the rest of a call
+}, "|") + ")")
+
+// explain and what else only looks make no call that could change anything, and
+// start nothing.
+func TestExplainChangesNothing(t *testing.T) {
+	engine.RequireRoot(t)
+	engine.Require(t, "strace", "setcap")
+	dir := engine.TempDir(t)
+	caps := filepath.Join(dir, "caps")
+	if err := engine.CopyFile(caps, engine.Probe(t), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if r := engine.Exec(t, "setcap", "cap_net_raw=+ep", caps); r.Code != 0 {
+		t.Fatal(r)
+	}
+	for _, call := range []string{`capset(`, `prctl(PR_SET_KEEPCAPS, 1`, `prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE`, `setresuid(`, `memfd_create(`, `fchown(1, `,
+		`openat(AT_FDCWD, "x", O_RDONLY|O_CREAT`, `openat(AT_FDCWD, "x", O_RDWR)`, `kill(1, SIGKILL)`, `write(3, `, `clone(child_stack=NULL, flags=CLONE_VM|SIGCHLD)`, `prlimit64(0, RLIMIT_CORE, {`} {
+		if reads.MatchString("1 " + call) {
+			t.Errorf("%s passes for a call that changes nothing", call)
+		}
+	}
+	before := listing(t, dir)
+	probe := engine.Probe(t)
+	for _, words := range []string{
+		"explain -c net_admin -u 65532:65532 -- " + probe, "explain --json -c net_admin -u 65532:65532 --bounding=drop -v -- " + probe,
+		"explain -c net_admin -u 65532:65532 --strip-file-caps -- " + caps, "explain -c net_admin -u 65532:65532 -- " + caps,
+		"explain -c net_raw,net_bind_service -u nobody --ignore-signals=PIPE -- " + probe, "explain -c 45 -u 65532:65532 -- " + probe,
+		"explain -c net_admin -- " + probe, "explain -u 4294967296 -- " + probe, "explain -u 65532:65532 -- /nonexistent", "explain -u 65532:65532 --strict -- " + probe,
+		"explain --for=kubernetes -c net_admin -u nobody", "check --allow=none", "check --allow=all --pid=1", "show", "show --json 1",
+	} {
+		trace := filepath.Join(t.TempDir(), "trace")
+		r := engine.Exec(t, slices.Concat([]string{"strace", "-f", "-qq", "-s", "256", "-o", trace, engine.Caplaunch(t)}, strings.Fields(words))...)
+		if r.Code != 0 && r.Code != 77 && r.Code != 78 && r.Code != 125 && r.Code != 127 {
+			t.Errorf("%s: %v", words, r)
+		}
+		data, err := os.ReadFile(trace)
+		if err != nil {
+			t.Fatal(err)
+		}
+		execs := 0
+		for call := range strings.Lines(string(data)) {
+			if regexp.MustCompile(`^\d+ +execve\(`).MatchString(call) {
+				execs++
+			} else if !reads.MatchString(call) {
+				t.Errorf("%s: %s", words, call)
+			}
+		}
+		if execs != 1 || len(data) < 1000 {
+			t.Errorf("%s: %d execve in %d bytes", words, execs, len(data))
+		}
+	}
+	if after := listing(t, dir); after != before {
+		t.Errorf("before:\n%safter:\n%s", before, after)
+	}
+}
+
+// listing is what is in a folder, with times and modes.
+func listing(t testing.TB, dir string) string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	for _, e := range entries {
+		fi, err := e.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintln(&b, e.Name(), fi.Mode(), fi.Size(), fi.ModTime().Format(time.RFC3339Nano))
+	}
+	return b.String()
+}
+
+// Colour is for a terminal that is not told to be plain, and changes nothing but
+// the colour.
+func TestColourOnlyOnATerminal(t *testing.T) {
+	engine.RequireRoot(t)
+	words := behind(t, "explain", "-c", "net_admin", "-u", "65532:65532")
+	plain := caplaunch(t, words...)
+	if plain.Code != 0 || strings.Contains(plain.Stdout, "\x1b") {
+		t.Errorf("not a terminal: %v", plain)
+	}
+	for env, want := range map[string]bool{"TERM=xterm": true, "TERM=xterm NO_COLOR=": true, "TERM=xterm NO_COLOR=1": false, "TERM=dumb": false} {
+		cmd := exec.Command(engine.Caplaunch(t), words...)
+		cmd.Env = append(slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "NO_COLOR=") }), strings.Fields(env)...)
+		out := onTerminal(t, cmd)
+		if strings.Contains(out, "\x1b[") != want {
+			t.Errorf("%s: %q", env, out)
+		}
+		bare := strings.ReplaceAll(regexp.MustCompile("\x1b\\[[0-9;]*m").ReplaceAllString(out, ""), "\r", "")
+		if bare != plain.Stdout {
+			t.Errorf("%s: %q\nwant %q", env, bare, plain.Stdout)
+		}
+	}
+}
+
+// onTerminal runs cmd with its stdout on a new terminal, and gives what appears
+// there.
+func onTerminal(t testing.TB, cmd *exec.Cmd) string {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		engine.Unusable(t, "no terminal: %v", err)
+	}
+	defer master.Close()
+	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err == nil {
+		err = unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	slave, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		engine.Unusable(t, "no terminal: %v", err)
+	}
+	cmd.Stdout = slave
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	slave.Close()
+	out := make(chan string)
+	go func() {
+		var b strings.Builder
+		buf := make([]byte, 4096)
+		for {
+			n, err := master.Read(buf) // EIO at the end
+			b.Write(buf[:n])
+			if err != nil {
+				out <- b.String()
+				return
+			}
+		}
+	}()
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	return <-out
+}
+
+// explain says when a capability is not needed where it runs, and what a user
+// namespace limits.
+func TestNotesSayWhatIsNotNeeded(t *testing.T) {
+	engine.RequireRoot(t)
+	notes := func(r engine.Result) string {
+		t.Helper()
+		var x explanation
+		decode(t, r.Stdout, &x)
+		return strings.Join(x.Notes, "\n")
+	}
+	words := behind(t, "explain", "--json", "-c", "net_bind_service,net_raw", "-u", "65532:65532")
+	with := func(ports, pings string, words ...string) string {
+		sh := fmt.Sprintf("echo %s >/proc/sys/net/ipv4/ip_unprivileged_port_start; echo %s >/proc/sys/net/ipv4/ping_group_range; exec \"$@\"", ports, pings)
+		return notes(engine.Exec(t, slices.Concat([]string{"unshare", "-n", "--", "sh", "-c", sh, "sh", engine.Caplaunch(t)}, words)...))
+	}
+	const bind, ping = "net_bind_service is not needed here", "net_raw is not needed for ping here"
+	for _, c := range []struct {
+		ports, pings string
+		want         []string
+	}{
+		{"0", "'0 2147483647'", []string{bind, ping}}, {"1024", "'1 0'", nil}, {"80", "'65532 65532'", []string{ping}}, {"0", "'65533 70000'", []string{bind}},
+	} {
+		got := with(c.ports, c.pings, words...)
+		for _, n := range []string{bind, ping} {
+			if strings.Contains(got, n) != slices.Contains(c.want, n) {
+				t.Errorf("ports from %s, groups %s: %q", c.ports, c.pings, got)
+			}
+		}
+	}
+	// A supplementary group will do, the one of a refused launch is not known.
+	if got := with("0", "'7 7'", behind(t, "explain", "--json", "-c", "net_raw", "-u", "65532:65532", "--groups=7")...); !strings.Contains(got, ping+": ping_group_range allows gid 7") {
+		t.Error(got)
+	}
+	if got := with("0", "'0 0'", behind(t, "explain", "--json", "-c", "net_raw")...); strings.Contains(got, ping) {
+		t.Error(got)
+	}
+	if got := notes(caplaunch(t, behind(t, "explain", "--json", "-c", "net_admin", "-u", "65532:65532")...)); strings.Contains(got, "not needed") {
+		t.Error(got)
+	}
+
+	// Groups that a volume may need go at a switch, unless somebody said what is to become of them.
+	const kept = "--keep-groups keeps them"
+	for flags, want := range map[string]bool{"": true, "--keep-groups": false, "--groups=7": false} {
+		words := behind(t, append([]string{"explain", "--json", "-u", "65532:65532"}, strings.Fields(flags)...)...)
+		if got := notes(start(t, "-G 0,2000,65532", words...)); strings.Contains(got, "the groups 2000 that") != want || strings.Contains(got, kept) != want {
+			t.Errorf("%q: %q", flags, got)
+		}
+		if got := notes(start(t, "-G 0,65532", words...)); strings.Contains(got, kept) {
+			t.Errorf("%q: %q", flags, got)
+		}
+	}
+
+	d := engine.TheDocker(t)
+	r := d.Run(t, d.Load(t, image(t)), []string{"--cap-add=NET_RAW", "--network=bridge"}, "/caplaunch", "explain", "--json", "-c", "net_bind_service,net_raw", "-u", "65532:65532", "--", "/probe")
+	if got := notes(r); !strings.Contains(got, bind) || !strings.Contains(got, ping) {
+		t.Errorf("Docker lets everybody bind and ping: %q", got)
+	}
+	r = engine.Exec(t, slices.Concat([]string{"unshare", "-Ur", engine.Caplaunch(t)}, behind(t, "explain", "--json", "-c", "net_admin", "-u", "0:0"))...)
+	if got := notes(r); !strings.Contains(got, "user namespace") {
+		t.Errorf("%q", got)
+	}
+}
+
+// Every JSON has the same keys, whatever happens: what is read by a program does
+// not come and go.
+func TestExplainJSONHasItsKeys(t *testing.T) {
+	engine.RequireRoot(t)
+	want := strings.Fields("given grant notes place program skipped start steps verdict")
+	for _, request := range []string{"-u 65532:65532 -c net_admin", "-c net_admin", "-u nosuchuser"} {
+		var keys map[string]any
+		decode(t, caplaunch(t, behind(t, append([]string{"explain", "--json"}, strings.Fields(request)...)...)...).Stdout, &keys)
+		got := slices.Sorted(maps.Keys(keys))
+		if got = slices.DeleteFunc(got, func(k string) bool { return k == "after" }); !slices.Equal(got, want) {
+			t.Errorf("%s: %v", request, got)
+		}
+		for key, v := range keys {
+			if v == nil {
+				t.Errorf("%s: %s is null", request, key)
+			}
+		}
+	}
+}

@@ -1,0 +1,300 @@
+package words
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/compose-spec/compose-go/v2/loader"
+	compose "github.com/compose-spec/compose-go/v2/types"
+	core "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/caplaunch/caplaunch/test/integration/engine"
+)
+
+// A want is a request and what the program gets when it is granted.
+type want struct {
+	flags string // of explain and of run
+	run   string // more flags of run
+	uid   string
+	caps  uint64
+	add   []string // the grant's capabilities
+	nnp   string   // no_new_privs of the program
+	spare string   // one that this image could do without
+}
+
+var wants = []want{
+	{flags: "-c net_admin -u 65532:65532", uid: "65532", caps: netAdmin, add: []string{"SETGID", "SETUID", "NET_ADMIN"}, nnp: "1"},
+	{flags: "-c net_admin,chown,net_raw -u 65532:65532", uid: "65532", caps: netAdmin | 1<<13 | 1, add: []string{"CHOWN", "SETGID", "SETUID", "NET_ADMIN", "NET_RAW"}, nnp: "1"},
+	// A root of another image may have groups to lose, which takes SETGID.
+	{flags: "-c net_admin -u 0:0", uid: "0", caps: netAdmin, add: []string{"SETGID", "NET_ADMIN"}, nnp: "1", spare: "SETGID"},
+	{flags: "-c net_admin -u 65532:65532 --bounding=drop", uid: "65532", caps: netAdmin, add: []string{"SETGID", "SETUID", "SETPCAP", "NET_ADMIN"}, nnp: "1"},
+	{flags: "-c net_admin -u 65532:65532 --allow-new-privs", uid: "65532", caps: netAdmin, add: []string{"SETGID", "SETUID", "NET_ADMIN"}, nnp: "0"},
+	{flags: "-c net_admin", run: "-u 65532:65532", uid: "65532", caps: netAdmin, add: []string{"SETGID", "SETUID", "NET_ADMIN"}, nnp: "1"},
+	{flags: "-c net_admin -o net_raw -u 65532:65532", uid: "65532", caps: netAdmin | 1<<13, add: []string{"SETGID", "SETUID", "NET_ADMIN", "NET_RAW"}, nnp: "1", spare: "NET_RAW"},
+	{flags: "-o all -u 65532:65532", uid: "65532", caps: 0xc0, add: []string{"SETGID", "SETUID"}, nnp: "1"},
+	{flags: "-u 65532:65532", uid: "65532", add: []string{"SETGID", "SETUID"}, nnp: "1"},
+}
+
+// grantFor is what explain --for prints.
+func grantFor(t testing.TB, place string, w want) string {
+	t.Helper()
+	r := caplaunch(t, append([]string{"explain", "--for=" + place}, strings.Fields(w.flags)...)...)
+	said := r.Stderr != ""
+	if r.Code != 0 || said != (w.run != "" && !strings.Contains(w.flags, "-u")) {
+		t.Fatalf("%s: %v", w.flags, r)
+	}
+	return r.Stdout
+}
+
+func (w want) command() []string {
+	return slices.Concat([]string{"/caplaunch"}, strings.Fields(w.flags), strings.Fields(w.run), []string{"--", "/probe"})
+}
+
+// The flags that explain prints for docker and podman work, and are the smallest
+// that do: without any one of the capabilities run refuses.
+func TestFlagsAreTheSmallestThatWork(t *testing.T) {
+	engines := map[string]func(args []string, argv []string) engine.Result{}
+	if d := engine.TheDocker(t); d != nil {
+		img := d.Load(t, image(t))
+		engines["docker"] = func(args, argv []string) engine.Result { return d.Run(t, img, args, argv...) }
+	}
+	if p := engine.ThePodman(t); p != nil {
+		img := p.Load(t, image(t))
+		engines["podman"] = func(args, argv []string) engine.Result { return p.Run(t, img, args, argv...) }
+	}
+	for place, run := range engines {
+		for i, w := range wants {
+			if place == "podman" && i > 4 {
+				break
+			}
+			t.Run(place+" "+w.flags, func(t *testing.T) {
+				flags := strings.Fields(grantFor(t, place, w))
+				var add []string
+				for _, f := range flags {
+					if c, ok := strings.CutPrefix(f, "--cap-add="); ok {
+						add = append(add, c)
+					}
+				}
+				if !slices.Equal(add, w.add) {
+					t.Errorf("%q", flags)
+				}
+				wantPromise(t, run(flags, w.command()), w.uid, w.caps, w.nnp)
+				if (i == 1 || i > 3) && w.spare == "" || place == "podman" && i > 0 {
+					return // each run of an engine takes its time
+				}
+				for _, c := range add {
+					less := slices.DeleteFunc(slices.Clone(flags), func(f string) bool { return f == "--cap-add="+c })
+					r := run(less, w.command())
+					if refused := r.Code == 77 || r.Code == 125 && strings.Contains(r.Stderr, "caplaunch: error"); refused == (c == w.spare) {
+						t.Errorf("without %s: %v", c, r)
+					}
+				}
+			})
+		}
+	}
+}
+
+// What explain prints for Kubernetes is a field of a container, to the API's own
+// strict decoder, and works in a containerd that is told so.
+func TestSecurityContextIsStrictAndWorks(t *testing.T) {
+	c := engine.TheCRI(t)
+	img := c.Load(t, image(t))
+	for _, w := range wants {
+		var container core.Container
+		text := grantFor(t, "kubernetes", w)
+		if err := yaml.UnmarshalStrict([]byte(text), &container); err != nil || container.SecurityContext == nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+		sec := security(t, container.SecurityContext)
+		if !slices.Equal(sec.Add, w.add) || !slices.Equal(sec.Drop, []string{"ALL"}) || sec.NoNewPrivs != (w.nnp == "1") {
+			t.Errorf("%s: %+v", text, sec)
+		}
+		wantPromise(t, c.Run(t, img, sec, w.command(), nil, nil), w.uid, w.caps, w.nnp)
+	}
+}
+
+// security is a container's securityContext as the kubelet tells it to a runtime.
+func security(t testing.TB, c *core.SecurityContext) engine.Security {
+	t.Helper()
+	s := engine.Security{RunAsUser: c.RunAsUser, RunAsGroup: c.RunAsGroup}
+	if c.RunAsUser == nil || c.RunAsGroup == nil || c.AllowPrivilegeEscalation == nil || c.Capabilities == nil || c.Privileged != nil ||
+		*c.RunAsUser == 0 && (c.RunAsNonRoot == nil || *c.RunAsNonRoot) {
+		t.Fatalf("incomplete: %+v", c)
+	}
+	s.NoNewPrivs = !*c.AllowPrivilegeEscalation
+	s.ReadOnlyRoot = c.ReadOnlyRootFilesystem != nil && *c.ReadOnlyRootFilesystem
+	for _, x := range c.Capabilities.Add {
+		s.Add = append(s.Add, string(x))
+	}
+	for _, x := range c.Capabilities.Drop {
+		s.Drop = append(s.Drop, string(x))
+	}
+	return s
+}
+
+// load reads a compose file against its schema.
+func load(t testing.TB, dir, text string) compose.ServiceConfig {
+	t.Helper()
+	project, err := loader.LoadWithContext(context.Background(), compose.ConfigDetails{
+		WorkingDir: dir, ConfigFiles: []compose.ConfigFile{{Filename: filepath.Join(dir, "compose.yaml"), Content: []byte(text)}},
+	}, func(o *loader.Options) { o.SetProjectName("words", true) })
+	if err != nil || len(project.Services) != 1 {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	for _, s := range project.Services {
+		return s
+	}
+	panic("unreachable")
+}
+
+// dockerFlags are those that compose makes of a service.
+func dockerFlags(s compose.ServiceConfig) []string {
+	var flags []string
+	if s.User != "" {
+		flags = append(flags, "--user="+s.User)
+	}
+	for _, c := range s.CapDrop {
+		flags = append(flags, "--cap-drop="+c)
+	}
+	for _, c := range s.CapAdd {
+		flags = append(flags, "--cap-add="+c)
+	}
+	for _, o := range s.SecurityOpt {
+		flags = append(flags, "--security-opt="+o)
+	}
+	if s.ReadOnly {
+		flags = append(flags, "--read-only")
+	}
+	for k, v := range s.Environment {
+		flags = append(flags, "--env="+k+"="+*v)
+	}
+	return flags
+}
+
+// What explain prints for compose are keys of a service, to compose's own loader
+// and schema, and say what the flags for docker say.
+func TestComposeKeysAreStrictAndSayTheSame(t *testing.T) {
+	for _, w := range wants {
+		text := "services:\n  probe:\n    image: probe\n"
+		for l := range strings.Lines(grantFor(t, "compose", w)) {
+			text += "    " + l
+		}
+		got := strings.ReplaceAll(strings.Join(dockerFlags(load(t, t.TempDir(), text)), " "), "no-new-privileges:true", "no-new-privileges")
+		if want := strings.TrimSpace(grantFor(t, "docker", w)); got != want {
+			t.Errorf("%s\n%s\nsays %s\nwant %s", w.flags, text, got, want)
+		}
+	}
+	// The loader does refuse what it does not know.
+	if _, err := loader.LoadWithContext(context.Background(), compose.ConfigDetails{ConfigFiles: []compose.ConfigFile{
+		{Filename: "compose.yaml", Content: []byte("services: {x: {image: x, cap_ad: [CHOWN]}}")}}}, func(o *loader.Options) { o.SetProjectName("x", true) }); err == nil {
+		t.Error("cap_ad is taken for a key")
+	}
+}
+
+// What explain prints for systemd boots as a drop-in of a unit that says nothing
+// of privilege, and of one that says the wrong things.
+func TestDropInBoots(t *testing.T) {
+	s := engine.TheSystemd(t)
+	s.Cp(t, engine.Caplaunch(t), "/caplaunch", 0o755)
+	s.Cp(t, engine.Probe(t), "/probe", 0o755)
+	for i, w := range wants {
+		for j, has := range []string{"", "User=65532\nGroup=65532\nCapabilityBoundingSet=CAP_CHOWN CAP_KILL\n"} {
+			if j == 1 && i > 0 && !strings.Contains(w.flags, "all") {
+				continue // each takes systemd its time
+			}
+			unit := fmt.Sprintf("words%d-%d.service", i, j)
+			out := "/run/" + unit + ".out"
+			s.WriteFile(t, "/run/systemd/system/"+unit+".d/grant.conf", grantFor(t, "systemd", w), 0o644)
+			s.WriteUnit(t, unit, "[Service]\nType=oneshot\nStandardOutput=file:"+out+"\nExecStart="+strings.Join(w.command(), " ")+"\n"+has)
+			r := s.Cmd(t, "systemctl", "start", unit)
+			data, err := os.ReadFile(s.Path(out))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Stdout = string(data)
+			caps := w.caps
+			if j == 1 && w.flags == "-o all -u 65532:65532" {
+				caps |= 1<<0 | 1<<5 // CapabilityBoundingSet= adds to what stood there
+			}
+			wantPromise(t, r, w.uid, caps, w.nnp)
+		}
+	}
+}
+
+// "all" is every capability, and a user namespace has them all.
+func TestAllIsEveryCapability(t *testing.T) {
+	engine.RequireRoot(t)
+	flags := strings.Fields(grantFor(t, "docker", want{flags: "-c all -u 0:0"}))
+	if n := len(flags) - 3; n != 41 {
+		t.Errorf("%d: %q", n, flags)
+	}
+	var c core.Container
+	if err := yaml.UnmarshalStrict([]byte(grantFor(t, "kubernetes", want{flags: "-c all -u 0:0"})), &c); err != nil || len(c.SecurityContext.Capabilities.Add) != 41 {
+		t.Errorf("%v: %+v", err, c.SecurityContext)
+	}
+	r := engine.Exec(t, slices.Concat([]string{"unshare", "-Ur", engine.Caplaunch(t)}, behind(t, "-c", "all", "-u", "0:0"))...)
+	if m := engine.ParseProbe(r.Stdout); r.Code != 0 || m["CapAmb"] == "" || m["CapAmb"] != m["CapBnd"] || m["CapAmb"] != m["CapPrm"] {
+		t.Errorf("%v", r)
+	}
+}
+
+// explain --for needs no privilege, no program and no /proc, and says in JSON what
+// it says in text.
+func TestExplainForWorksAnywhere(t *testing.T) {
+	engine.RequireRoot(t)
+	want := "--user=0:0 --cap-drop=ALL --cap-add=SETGID --cap-add=SETUID --cap-add=NET_ADMIN --security-opt=no-new-privileges\n"
+	words := []string{"explain", "--for=docker", "-c", "net_admin", "-u", "nosuchuser"}
+	bare := engine.Tree(t, map[string]engine.Src{"/caplaunch": engine.File(engine.Caplaunch(t))})
+	for name, r := range map[string]engine.Result{
+		"without privilege": start(t, "-u 65532 -g 65532 -G none -b 0 -n", words...),
+		"without /proc":     engine.Start(t, []string{"-R", bare, "-u", "65532", "-b", "0"}, append([]string{"/caplaunch"}, words...)...),
+		"with a program":    caplaunch(t, append(slices.Clone(words), "--", "/nonexistent")...),
+		"in any case":       caplaunch(t, "explain", "--for", "docker", "--caps=CAP_NET_ADMIN", "--user=65532"),
+	} {
+		if r.Code != 0 || r.Stdout != want || r.Stderr != "" {
+			t.Errorf("%s: %v", name, r)
+		}
+	}
+	for _, place := range []string{"docker", "podman", "compose", "kubernetes", "systemd"} {
+		var got struct{ Place, Grant string }
+		decode(t, caplaunch(t, "explain", "--json", "--for="+place, "-c", "net_admin", "-u", "1:1").Stdout, &got)
+		if text := caplaunch(t, "explain", "--for="+place, "-c", "net_admin", "-u", "1:1").Stdout; got.Place != place || got.Grant != text {
+			t.Errorf("%+v, want %q", got, text)
+		}
+	}
+	for _, bad := range []string{"--for=lxc -u 1:1", "--for=docker -c 45 -u 1:1", "--for=docker -c net_amdin -u 1:1", "--for=docker -u 4294967296"} {
+		r := caplaunch(t, append([]string{"explain", "--log-format=json"}, strings.Fields(bad)...)...)
+		if l := failure(t, r); r.Code != 125 || l.Hint == "" || r.Stdout != "" {
+			t.Errorf("%s: %v", bad, r)
+		}
+	}
+}
+
+// The grant that explain prints for a person can be pasted from where it stands.
+func TestPrintedGrantCanBePasted(t *testing.T) {
+	engine.RequireRoot(t)
+	_, after, ok := strings.Cut(caplaunch(t, behind(t, "explain", "-c", "net_admin,net_raw,chown", "-u", "65532:65532", "--bounding=drop")...).Stdout, "\ngrant ")
+	_, flags, ok2 := strings.Cut(after, "\n")
+	if !ok || !ok2 {
+		t.Fatal(after)
+	}
+	r := engine.Exec(t, "sh", "-c", "echo docker run "+flags)
+	if want := "docker run " + grantFor(t, "docker", want{flags: "-c net_admin,net_raw,chown -u 65532:65532 --bounding=drop"}); r.Stdout != want {
+		t.Errorf("%q\nwant %q", r.Stdout, want)
+	}
+	cmd := exec.Command(engine.Caplaunch(t), behind(t, "explain", "-c", "all", "-u", "65532:65532")...)
+	cmd.Env = append(os.Environ(), "KUBERNETES_SERVICE_HOST=10.0.0.1")
+	_, after, _ = strings.Cut(engine.Command(t, cmd).Stdout, "\ngrant ")
+	_, text, _ := strings.Cut(after, "\n")
+	var c core.Container
+	if err := yaml.UnmarshalStrict([]byte(text), &c); err != nil || len(c.SecurityContext.Capabilities.Add) < 38 {
+		t.Errorf("%v\n%s", err, text)
+	}
+}
