@@ -114,7 +114,7 @@ func (e *Error) Error() string {
 	case BadCaps:
 		why = "its file capabilities cannot be read: " + e.Errno.Error()
 	case ForeignCaps:
-		why = fmt.Sprintf("its file capabilities belong to the root of another user namespace (uid %d here), and whether they count cannot be told", e.UID)
+		why = "its file capabilities belong to the root of another user namespace, and whether they count cannot be told"
 	case Unseen:
 		why = fmt.Sprintf("what uid %d may do with %s can be told only as that user", e.UID, quote(e.Culprit))
 	case WrongArch:

@@ -245,6 +245,9 @@ func (f *File) readHead(fd int) error {
 	return nil
 }
 
+// noUID is an id that nobody has.
+const noUID = ^uint32(0)
+
 // Credentials is what execve(2) takes from the file that it gets credentials
 // from, for the execve rules of package ambient. The error is an *Error: the
 // file's capabilities make no sense to the kernel (BadCaps), or belong to the
@@ -259,6 +262,10 @@ func (p Program) Credentials() (ambient.File, error) {
 	f, c := p.source(), ambient.File{}
 	if f.NoSuid {
 		return c, nil
+	}
+	if f.capsErr == unix.EOVERFLOW && p.host.Nested {
+		// The root that they belong to is not mapped here at all.
+		return c, &Error{Reason: ForeignCaps, Path: f.Path, UID: noUID}
 	}
 	if f.capsErr != 0 {
 		return c, &Error{Reason: BadCaps, Path: f.Path, Errno: f.capsErr}
