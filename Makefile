@@ -14,7 +14,7 @@ LDFLAGS := -w -buildid= $(ENTRY)
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: help build test demo lint clean
+.PHONY: help build test oracle oracle-vm demo lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -26,6 +26,14 @@ build: ## bin/caplaunch, static
 test: build ## all tests; what cannot run here is skipped, with its reason at the end
 	@$(GO) build -C test/integration -o ../../.cache/testrun ./cmd/testrun
 	@.cache/testrun . ./... -- test/integration -timeout 30m ./...
+
+N ?= 100000
+
+oracle: ## N random sequences on the model and on this kernel, compared; and every mutant of the model
+	@cd test/integration && $(GO) test -count=1 -v -timeout 3h -run 'Agrees|Mutant' ./oracle -args -n=$(N) -all
+
+oracle-vm: ## the same sequences, fewer of them, on Debian's cloud kernel under qemu
+	@cd test/integration && CAPLAUNCH_ORACLE_VM=1 $(GO) test -count=1 -v -timeout 1h -run Debians ./oracle
 
 demo: build ## a server on a privileged port, failing without caplaunch and working with it
 	@$(GO) run ./examples/demo
