@@ -20,6 +20,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 // Result is how a program ended. A program killed by signal N has Code 128+N, in every engine.
@@ -37,9 +38,23 @@ const Timeout = 3 * time.Minute
 
 // Main is the body of TestMain: it runs the tests and stops whatever engines they started.
 func Main(m *testing.M) {
+	plainSignals()
 	code := m.Run()
 	Cleanup()
 	os.Exit(code)
+}
+
+// plainSignals makes no signal ignored: what nohup and the like left ignored for this process would be found by
+// every program under test. The Go runtime leaves such signals alone, so this goes past it, rt_sigaction(2).
+func plainSignals() {
+	const ignored = 1
+	for sig := uintptr(1); sig <= 64; sig++ {
+		var now, plain [4]uintptr // handler, flags, restorer, mask
+		_, _, e := syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, sig, 0, uintptr(unsafe.Pointer(&now)), 8, 0, 0)
+		if e == 0 && now[0] == ignored {
+			syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&plain)), 0, 8, 0, 0)
+		}
+	}
 }
 
 var cleanups struct {

@@ -296,11 +296,8 @@ func TestEveryMutantIsFoundOut(t *testing.T) {
 		return !strings.Contains(m.name, *oneMutant) || m.by.root && os.Getuid() != 0
 	})
 	begin := time.Now()
-	dir := t.TempDir()
+	dir := publicDir(t)
 	path := executor(t, dir)
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
 	var mu sync.Mutex
 	caught := map[string]int{}
 	work := make(chan mutant)

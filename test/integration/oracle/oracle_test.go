@@ -89,7 +89,7 @@ func (f *figures) add(g figures) {
 	f.Refused += g.Refused
 	f.ExecsRefused += g.ExecsRefused
 	f.Seconds += g.Seconds
-	if g.Kernel != "" {
+	if len(g.Kernel) > len(f.Kernel) { // the one that could tell the rule
 		f.Kernel = g.Kernel
 	}
 	if f.Rules == nil {

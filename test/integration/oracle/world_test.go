@@ -77,6 +77,20 @@ func unusable(t testing.TB, format string, args ...any) {
 	t.Skipf(format, args...)
 }
 
+// publicDir is a temporary folder that everybody may enter, also by ids that
+// are not mapped.
+func publicDir(t *testing.T) string {
+	dir, err := os.MkdirTemp("", "oracle")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 // in runs body inside w and returns the figures that it reports.
 func (w world) in(t *testing.T, body func(*testing.T, place) figures) figures {
 	t.Helper()
@@ -105,13 +119,10 @@ func (w world) in(t *testing.T, body func(*testing.T, place) figures) figures {
 
 // enter is in, seen from outside.
 func (w world) enter(t *testing.T) figures {
-	dir, err := os.MkdirTemp("", "oracle")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	for _, sub := range []string{dir, filepath.Join(dir, "outer"), filepath.Join(dir, "inner")} {
-		if err := errors.Join(os.MkdirAll(sub, 0o755), os.Chmod(sub, 0o755)); err != nil {
+	dir := publicDir(t)
+	for _, sub := range []string{"outer", "inner"} {
+		sub = filepath.Join(dir, sub)
+		if err := errors.Join(os.Mkdir(sub, 0o755), os.Chmod(sub, 0o755)); err != nil {
 			t.Fatal(err)
 		}
 	}

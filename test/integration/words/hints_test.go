@@ -61,7 +61,7 @@ func TestAlternativesInHintsWork(t *testing.T) {
 		{"a folder that is closed", "-b 10c0", user + " -- " + closedProgram, 126, "chmod a+x " + closed, "chmod a+x " + closed, "", "65532"},
 		{"no #! line", "", user + " -- " + script, 126, "caplaunch … -- /bin/sh " + script, "", user + " -- /bin/sh " + script, "65532"},
 		{"an empty list", "", "--caps= -u 65532:65532 -- " + probe, 125, "or leave it out", "", "-c net_admin -u 65532:65532 -- " + probe, "65532"},
-		{"both kinds of groups", "", user + " --groups=65532 --keep-groups -- " + probe, 125, "leave one of them out", "", user + " --groups=65532 -- " + probe, "65532"},
+		{"both kinds of groups", "", user + " --groups=65532 --keep-groups -- " + probe, 125, "caplaunch --keep-groups in place of --groups", "", user + " --groups=65532 -- " + probe, "65532"},
 		{"no groups", "", user + " --groups= -- " + probe, 125, "or leave it out for the groups of --user", "", user + " -- " + probe, "65532"},
 		{"an empty user", "", "-c net_admin --user= -- " + probe, 125, "or --user=NAME", "", "-c net_admin --user=nobody -- " + probe, "65534"},
 	} {
