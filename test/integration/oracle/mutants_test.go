@@ -40,7 +40,7 @@ type judge struct {
 const (
 	disagrees = `the model disagrees with the kernel`
 	// A Kernel that is wrong can already fail to take up the starting state.
-	wrongKernel = disagrees + `|starting state|panic: thread \d+: |not enough to start with|reading the state back|psx_syscall result differs|results differ between threads`
+	wrongKernel = disagrees + `|starting state|panic: thread \d+: |not enough to start with|reading the state back|psx_syscall result differs|results differ between threads|no answer about the rule for ids`
 )
 
 var (

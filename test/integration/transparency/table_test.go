@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/bits"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -25,12 +26,37 @@ type column struct {
 
 func columns(t testing.TB) []column {
 	engine.Require(t, "gosu", "setpriv")
-	return []column{
+	var all []column
+	// Debian has no package of it: measured where somebody has put one into PATH.
+	if path, err := exec.LookPath(suExec); err == nil {
+		all = append(all, column{suExec, launcher{path, user + ":" + user}})
+	} else if *update {
+		t.Fatalf("the table has a column for it: %v", err)
+	}
+	return append(all, []column{
 		{"gosu", launcher{"/usr/sbin/gosu", user + ":" + user}},
 		{"setpriv", launcher{"/usr/bin/setpriv", "--reuid=" + user, "--regid=" + user, "--clear-groups", "--no-new-privs", "--inh-caps=+net_admin", "--ambient-caps=+net_admin"}},
 		{"launcher in C", inC(t)},
 		{"caplaunch", caplaunch(t)},
+	}...)
+}
+
+const suExec = "su-exec"
+
+// withoutSuExec is a table without its first column of that name, if this
+// machine has not measured it.
+func withoutSuExec(table string) string {
+	if _, err := exec.LookPath(suExec); err == nil {
+		return table
 	}
+	var b strings.Builder
+	for line := range strings.Lines(table) {
+		if cells := strings.SplitN(line, "|", 4); len(cells) == 4 {
+			line = cells[0] + "|" + cells[1] + "|" + cells[3]
+		}
+		b.WriteString(line)
+	}
+	return b.String()
 }
 
 // A row is one thing that a program can find, from a condition in which it shows.
@@ -237,7 +263,7 @@ func TestTableInTheDocumentationIsWhatIsMeasured(t *testing.T) {
 		}
 		return
 	}
-	if old != now {
+	if old = withoutSuExec(old); old != now {
 		t.Errorf("%s is not what is measured (-update writes it):\n%s", path, diff(old, now))
 	}
 }
