@@ -153,7 +153,7 @@ func parse(args, after []string, out io.Writer) (*grammar, *kong.Context, error)
 	if launches && !hasProgram {
 		if at := eachFlag(k, args, nil); at >= 0 {
 			line := "caplaunch " + quoteAll(args[:at]) + "-- " + quoteAll(args[at:])
-			return nil, nil, usagef(strings.TrimSpace(line), "PROGRAM has to stand behind --")
+			return nil, nil, usagef(strings.TrimSpace(line), "-- is missing in front of PROGRAM")
 		}
 		if err == nil && (ctx.Command() == "run" || ctx.Command() == "explain" && g.Explain.For == "") {
 			return nil, nil, usagef(strings.TrimSpace("caplaunch "+quoteAll(args))+" -- PROGRAM", "no PROGRAM to run, and no --")

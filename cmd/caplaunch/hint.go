@@ -89,6 +89,11 @@ func (l *launch) grantHint(e *ambient.NotGrantedError) string {
 			return l.asRoot().Line(l.place)
 		}
 		return l.startAsRoot()
+	case ambient.NotGranted:
+		// Podman and systemd make it ambient for such a user; the others cannot.
+		if e.Now.UID.Effective != 0 && l.req.User == nil && (l.place == grant.Docker || l.place == grant.Kubernetes) {
+			return l.startAsRoot()
+		}
 	}
 	return l.grant().Line(l.place)
 }
@@ -114,7 +119,12 @@ func (l *launch) startAsRoot() string {
 			who += " --groups=" + joinIDs(rest)
 		}
 	}
-	return fmt.Sprintf("start as root and let caplaunch switch%s: %s", who, g.Line(l.place))
+	line := g.Line(l.place)
+	if run := l.place.String() + " run "; who != "" && !strings.Contains(who, "--groups") && strings.HasPrefix(line, run) {
+		// One line to paste: the variable is what the flag in the image would be.
+		return fmt.Sprintf("%s--env=CAPLAUNCH_USER=%d:%d %s (or write%s before -- in the ENTRYPOINT)", run, g.UID, g.GID, line[len(run):], strings.TrimPrefix(who, " with"))
+	}
+	return fmt.Sprintf("start as root and let caplaunch switch%s: %s", who, line)
 }
 
 // joinIDs lists all ids, as --groups takes them.

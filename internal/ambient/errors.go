@@ -242,7 +242,7 @@ func (e *RefusedError) Error() string {
 	case StartedWithFileCaps:
 		return fmt.Sprintf("caplaunch itself has file capabilities (%v, permitted but not ambient, as uid %v): it would hand them to whoever calls it", e.Missing, e.Now.UID)
 	case RootWithoutUser:
-		return "started as root without --user: who is the program to run as?"
+		return "started as root, and caplaunch's own --user is missing: who is the program to run as?"
 	case RootCannotSwitch:
 		return fmt.Sprintf("started as root without %v, so it cannot switch to uid %d, gid %d", e.Missing, e.User.UID, e.User.GID)
 	case OtherUser:
