@@ -260,7 +260,7 @@ func TestExplainChangesNothing(t *testing.T) {
 		for call := range strings.Lines(string(data)) {
 			if regexp.MustCompile(`^\d+ +execve\(`).MatchString(call) {
 				execs++
-			} else if !reads.MatchString(call) {
+			} else if !reads.MatchString(call) && !strings.Contains(call, " ???(") { // a thread that ended before strace saw its call
 				t.Errorf("%s: %s", words, call)
 			}
 		}
