@@ -17,9 +17,10 @@ type simulated struct {
 	death int
 }
 
-func (s *simulated) Host() (ambient.Host, error)  { return s.On, nil }
-func (s *simulated) DeathSignal() (int, error)    { return s.death, nil }
-func (s *simulated) SetDeathSignal(sig int) error { s.death = sig; return nil }
+func (s *simulated) Host() (ambient.Host, error)                        { return s.On, nil }
+func (s *simulated) DeathSignal() (int, error)                          { return s.death, nil }
+func (s *simulated) Watch(_ func(string) string, do func() error) error { return do() }
+func (s *simulated) SetDeathSignal(sig int) error                       { s.death = sig; return nil }
 
 // starts are the states that the fuzzer starts from.
 var starts = func() []ambient.State {

@@ -18,6 +18,7 @@ type machine interface {
 	Host() (ambient.Host, error)
 	DeathSignal() (int, error)
 	SetDeathSignal(int) error
+	Watch(say func(op string) string, do func() error) error
 }
 
 // An app is caplaunch with everything it depends on.

@@ -69,9 +69,17 @@ func (r *reporter) verbosef(format string, args ...any) {
 	}
 }
 
+// stalled is what to write when op does not come back.
+func (r *reporter) stalled(op, hint string) string {
+	const why = " did not reach every thread: is tgkill or getpid refused?"
+	return r.text(record{Level: "error", Msg: op + why, Hint: hint, Code: ambient.ExitFailure})
+}
+
 // write puts the whole of a record out in one call, so that lines of others do
 // not mix in. Where stderr is gone there is nobody to tell.
-func (r *reporter) write(rec record) {
+func (r *reporter) write(rec record) { _, _ = io.WriteString(r.w, r.text(rec)) }
+
+func (r *reporter) text(rec record) string {
 	var b strings.Builder
 	switch {
 	case r.json:
@@ -83,7 +91,7 @@ func (r *reporter) write(rec record) {
 	default:
 		fmt.Fprintf(&b, "caplaunch: %s\n", rec.Msg)
 	}
-	_, _ = io.WriteString(r.w, b.String())
+	return b.String()
 }
 
 // exitStatus is the status that the error knows, or 125.

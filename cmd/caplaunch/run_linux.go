@@ -117,7 +117,9 @@ func (a *app) become(l *launch, report *reporter) error {
 		a.handOver(l.plan.AfterSteps, report)
 	}
 
-	if err := ambient.Apply(a.kernel, l.plan.Steps); err != nil {
+	stalled := func(op string) string { return report.stalled(op, l.callHint()) }
+	apply := func() error { return ambient.Apply(a.kernel, l.plan.Steps) }
+	if err := a.kernel.Watch(stalled, apply); err != nil {
 		return err
 	}
 	if l.unseen {

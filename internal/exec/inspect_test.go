@@ -251,6 +251,14 @@ func TestA386ProgramRunsOrIsExplained(t *testing.T) {
 	if f := p.source(); f.ELF.Arch() != "386" || !f.ELF.Native() {
 		t.Errorf("%+v", f)
 	}
+	if kernel(t, path, []string{path}, nil) == unix.ENOEXEC {
+		// The kernel is built or booted without IA32 emulation.
+		err := p.Target().Explain(Replace(p.Target(), []string{path}, nil))
+		if e := asError(t, err); e == nil || e.Reason != WrongArch || e.Arch != "386" {
+			t.Errorf("%v", err)
+		}
+		return
+	}
 	if _, status := run(t, osexec.Command(path)); status != 7 {
 		t.Errorf("exit status %d", status)
 	}

@@ -388,22 +388,28 @@ func TestRootProgramKeepsOnlyWhatItWasGiven(t *testing.T) {
 	}
 }
 
-// On 386 the plain calls take 16-bit ids.
+// On 386 and arm the plain calls take 16-bit ids.
 func TestLargeIDsOn32Bit(t *testing.T) {
 	engine.RequireRoot(t)
 	if runtime.GOARCH != "amd64" {
-		engine.Unusable(t, "no 386 on %s", runtime.GOARCH)
+		engine.Unusable(t, "this test knows the emulators of amd64")
 	}
-	path := filepath.Join(engine.TempDir(t), "caplaunch386")
-	build := exec.Command("go", "build", "-o", path, "./cmd/caplaunch")
-	build.Dir, build.Env = engine.Root, append(os.Environ(), "GOARCH=386", "CGO_ENABLED=0")
-	if r := engine.Command(t, build); r.Code != 0 {
-		t.Fatal(r)
-	}
-	r := engine.Exec(t, path, "-c", "net_admin,bpf", "-u", "100000:200000", "--groups=300000", "--", engine.Probe(t))
-	m := engine.ParseProbe(r.Stdout)
-	if m["Uid"] != "100000 100000 100000 100000" || m["Gid"] != "200000 200000 200000 200000" || m["Groups"] != "200000 300000" || m["CapAmb"] != "0000008000001000" {
-		t.Error(r)
+	engine.Require(t, "qemu-arm-static")
+	for arch, launcher := range map[string][]string{"386": nil, "arm": {"qemu-arm-static"}} {
+		path := filepath.Join(engine.TempDir(t), "caplaunch-"+arch)
+		build := exec.Command("go", "build", "-o", path, "./cmd/caplaunch")
+		build.Dir, build.Env = engine.Root, append(os.Environ(), "GOARCH="+arch, "CGO_ENABLED=0")
+		if r := engine.Command(t, build); r.Code != 0 {
+			t.Fatal(r)
+		}
+		if launcher == nil && !engine.Runs(t, path) {
+			continue // the oracle's virtual machine runs it
+		}
+		r := engine.Exec(t, append(launcher, path, "-c", "net_admin,bpf", "-u", "100000:200000", "--groups=300000", "--", engine.Probe(t))...)
+		m := engine.ParseProbe(r.Stdout)
+		if m["Uid"] != "100000 100000 100000 100000" || m["Gid"] != "200000 200000 200000 200000" || m["Groups"] != "200000 300000" || m["CapAmb"] != "0000008000001000" {
+			t.Errorf("%s: %v", arch, r)
+		}
 	}
 }
 

@@ -95,6 +95,23 @@ func Unusable(t testing.TB, format string, args ...any) {
 	t.Skipf(format, args...)
 }
 
+// Runs reports whether the kernel executes the program at path, which it does not when it has no emulation for its
+// architecture. What the program does is not looked at.
+func Runs(t testing.TB, path string) bool {
+	t.Helper()
+	cmd := exec.Command(path)
+	err := cmd.Start()
+	if err == nil {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	} else if errors.Is(err, syscall.ENOEXEC) {
+		t.Logf("this kernel does not run %s", path)
+	} else {
+		t.Fatal(err)
+	}
+	return err == nil
+}
+
 // Require skips the test (see Unusable) unless every name is usable here. A name is one of the engines docker,
 // podman, podman-rootless, cri, systemd, runc, which are started, or a command that must be in PATH.
 func Require(t testing.TB, names ...string) {

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -52,8 +53,20 @@ func TestModelAgreesWithDebiansKernel(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	files := map[string]string{"init": program, "executor": executor(t, dir)}
+	for name, source := range map[string]string{"caplaunch386": "../../../cmd/caplaunch", "status386": "../programs/testdata/status"} {
+		files[name] = filepath.Join(dir, name)
+		build := exec.Command("go", "build", "-ldflags", "-w -E _caplaunch_entry", "-o", files[name], ".")
+		if name == "status386" {
+			build.Args = slices.Delete(build.Args, 2, 4) // it has no such entry
+		}
+		build.Dir, build.Env = source, append(os.Environ(), "CGO_ENABLED=0", "GOARCH=386")
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
 	initramfs := filepath.Join(dir, "initramfs")
-	if err := writeInitramfs(initramfs, map[string]string{"init": program, "executor": executor(t, dir)}); err != nil {
+	if err := writeInitramfs(initramfs, files); err != nil {
 		t.Fatal(err)
 	}
 	begin := time.Now()
@@ -75,7 +88,13 @@ func TestModelAgreesWithDebiansKernel(t *testing.T) {
 	if running := release(); strings.Contains(figures, running+":") {
 		t.Errorf("it is the machine's own kernel, %s", running)
 	}
-	figures, _, _ = strings.Cut(figures, "\noracle-vm:")
+	figures, launched386, _ := strings.Cut(figures, "\noracle-vm: 386\n")
+	for _, line := range []string{"arch=386", "Uid=100000 100000 100000 100000", "Gid=200000 200000 200000 200000", "Groups=200000 300000",
+		"CapInh=0000008000001000", "CapPrm=0000008000001000", "CapEff=0000008000001000", "CapAmb=0000008000001000", "NoNewPrivs=1", "SigIgn=8000000000001000"} {
+		if !strings.Contains("\n"+launched386, "\n"+line+"\n") {
+			t.Errorf("a 386 program behind a 386 caplaunch: no %s in\n%s", line, launched386)
+		}
+	}
 	t.Logf("in %.0f s with the boot: %s", time.Since(begin).Seconds(), figures)
 }
 
@@ -95,6 +114,11 @@ func vmInit() {
 		if cmd.ProcessState != nil {
 			code = cmd.ProcessState.ExitCode()
 		}
+		// The machine that starts this one may run no 386 programs.
+		fmt.Println("oracle-vm: 386")
+		cmd = exec.Command("/caplaunch386", "-c", "net_admin,bpf", "-u", "100000:200000", "--groups=300000", "--ignore-signals=rtmax,pipe", "--", "/status386")
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		err = errors.Join(err, cmd.Run())
 	}
 	if err != nil {
 		fmt.Println(err)
