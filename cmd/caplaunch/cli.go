@@ -10,8 +10,6 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
-
-	"github.com/caplaunch/caplaunch/internal/ambient"
 )
 
 // grammar is the command line in front of the first "--". What follows it
@@ -79,24 +77,6 @@ var groups = []kong.Group{
 	{Key: "output", Title: "Output:"},
 }
 
-// A usageError is a command line that cannot be understood.
-type usageError struct {
-	err  error
-	hint string
-}
-
-func (e *usageError) Error() string { return e.err.Error() }
-func (e *usageError) Unwrap() error { return e.err }
-
-// ExitStatus is 125.
-func (*usageError) ExitStatus() int { return ambient.ExitFailure }
-
-func usagef(hint, format string, args ...any) error {
-	return &usageError{err: fmt.Errorf(format, args...), hint: hint}
-}
-
-const helpHint = "caplaunch --help shows the flags"
-
 // split cuts args at the first "--". Without one, after is nil.
 func split(args []string) (before, after []string) {
 	if i := slices.Index(args, "--"); i >= 0 {
@@ -119,15 +99,16 @@ func parse(args, after []string, out io.Writer) (*grammar, *kong.Context, error)
 		return nil, nil, usagef("one flag can take a whole list: --caps=net_admin,net_raw", "%d words before --, and at most %d are read", len(args), maxWords)
 	}
 	var g grammar
-	var launch runGrammar
+	var lean runGrammar
 	target := any(&g)
 	command := "run"
 	if len(args) > 0 && slices.Contains(commands, args[0]) {
 		command = args[0]
 	}
-	wantsHelp := slices.Contains(args, "--help") || slices.Contains(args, "-h")
+	wantsHelp := slices.ContainsFunc(args, func(w string) bool { return w == "-h" || w == "--help" || strings.HasPrefix(w, "--help=") }) ||
+		!hasProgram && slices.Equal(args, []string{"help"})
 	if command == "run" && !wantsHelp {
-		target = &launch
+		target = &lean
 	}
 	var help bytes.Buffer
 	exited := false
@@ -142,34 +123,47 @@ func parse(args, after []string, out io.Writer) (*grammar, *kong.Context, error)
 		args = []string{command, "--help"}
 	}
 	overrideVariables(k, args)
-	ctx, err := parseOrHelp(k, args)
+	launches := command == "run" || command == "explain"
+	words := args
+	forgotten := -1 // where "--" should stand
+	if launches && !hasProgram {
+		if forgotten = eachFlag(k, args, nil); forgotten >= 0 {
+			words = args[:forgotten]
+		}
+	}
+	ctx, err := parseOrHelp(k, words)
 	if exited {
 		if _, err := help.WriteTo(out); err != nil {
 			return nil, nil, err
 		}
 		return nil, nil, errHelp
 	}
-	launches := command == "run" || command == "explain"
-	if launches && !hasProgram {
-		if at := eachFlag(k, args, nil); at >= 0 {
-			line := "caplaunch " + quoteAll(args[:at]) + "-- " + quoteAll(args[at:])
-			return nil, nil, usagef(strings.TrimSpace(line), "-- is missing in front of PROGRAM")
-		}
-		if err == nil && (ctx.Command() == "run" || ctx.Command() == "explain" && g.Explain.For == "") {
-			return nil, nil, usagef(strings.TrimSpace("caplaunch "+quoteAll(args))+" -- PROGRAM", "no PROGRAM to run, and no --")
-		}
-	}
 	if err != nil {
-		return nil, nil, usagef(helpHint, "%v", err)
+		return nil, nil, explained(k, command, args, err)
+	}
+	if target == &lean {
+		g.Run = lean.Run
+	}
+	if forgotten >= 0 {
+		// The hint is to work, and a list that cannot be read would be in it.
+		flags := g.Run.launchFlags
+		if command == "explain" {
+			flags = g.Explain.launchFlags
+		}
+		if _, _, err := (&launch{flags: flags}).parse(); err != nil {
+			return nil, nil, err
+		}
+		line := "caplaunch " + quoteAll(args[:forgotten]) + "-- " + quoteAll(args[forgotten:])
+		return nil, nil, usagef(strings.TrimSpace(line), "-- is missing in front of PROGRAM")
+	}
+	if launches && !hasProgram && (command == "run" || g.Explain.For == "") {
+		return nil, nil, usagef(strings.TrimSpace("caplaunch "+quoteAll(args))+" -- PROGRAM", "no PROGRAM to run, and no --")
 	}
 	if hasProgram && len(after) == 0 {
 		return nil, nil, usagef(strings.TrimSpace("caplaunch "+quoteAll(args))+" -- PROGRAM", "no PROGRAM behind --")
 	}
 	if !launches && hasProgram {
 		return nil, nil, usagef("caplaunch "+quoteAll(args), "%s takes no PROGRAM", ctx.Command())
-	}
-	if target == &launch {
-		g.Run = launch.Run
 	}
 	return &g, ctx, nil
 }

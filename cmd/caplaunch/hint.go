@@ -85,8 +85,11 @@ func (l *launch) grantHint(e *ambient.NotGrantedError) string {
 		}
 		return "start caplaunch without the securebits " + bits + " (setpriv --securebits, capsh --secbits, systemd's SecureBits= set them)"
 	case ambient.OnlyBounding:
-		if l.place == grant.Namespace {
+		switch u := l.req.User; {
+		case l.place == grant.Namespace:
 			return l.asRoot().Line(l.place)
+		case l.place == grant.Systemd && (u == nil || u.UID == e.Now.UID.Effective && u.GID == e.Now.GID.Effective):
+			return grant.Ambient(e.Set())
 		}
 		return l.startAsRoot()
 	case ambient.NotGranted:
@@ -139,13 +142,13 @@ func joinIDs(g ambient.Groups) string {
 func (l *launch) identityHint(e *ambient.RefusedError) string {
 	switch u := e.User; e.Why {
 	case ambient.RootWithoutUser:
-		return "caplaunch --user=65532:65532 (or --user=0:0 to stay root)"
+		return "caplaunch --user=65532:65532, or caplaunch --user=0:0 to stay root"
 	case ambient.StartedSetID, ambient.StartedWithFileCaps:
 		mend, path := "chmod 0755 ", ownPath()
 		if e.Why == ambient.StartedWithFileCaps {
 			mend = "setcap -r "
 		}
-		return mend + path + ": the runtime has to grant the capabilities, not the file"
+		return mend + path + " (the runtime has to grant the capabilities, not the file)"
 	case ambient.BoundingNeedsSetPCap:
 		if e.Now.UID.Effective != 0 {
 			return l.startAsRoot()

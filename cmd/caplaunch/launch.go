@@ -101,7 +101,7 @@ func (l *launch) parse() (spec *identity.Spec, groups []identity.Name, err error
 	list := func(flag string, words []string) (ambient.List, error) {
 		got, err := ambient.ParseList(words...)
 		if err != nil {
-			return got, usagef(listHint(flag, words, err), "--%s: %w", flag, err)
+			return got, usagef(listHint(flag, words, err), "%s: %w", source(flag), err)
 		}
 		return got, nil
 	}
@@ -121,13 +121,13 @@ func (l *launch) parse() (spec *identity.Spec, groups []identity.Name, err error
 	l.req.Sets = ambient.DefaultSets
 	if f.Sets != nil {
 		if l.req.Sets, err = ambient.ParseSets(f.Sets...); err != nil {
-			return nil, nil, usagef("--sets="+ambient.DefaultSets.String(), "--sets: %w", err)
+			return nil, nil, usagef(example("sets"), "%s: %w", source("sets"), err)
 		}
 	}
 	if f.User != nil {
 		s, err := identity.Parse(*f.User)
 		if err != nil {
-			return nil, nil, usagef("--user=65532:65532, or --user=NAME", "--user: %w", err)
+			return nil, nil, usagef(example("user")+", or a name", "%s: %w", source("user"), err)
 		}
 		spec = &s
 	}
@@ -136,11 +136,11 @@ func (l *launch) parse() (spec *identity.Spec, groups []identity.Name, err error
 	}
 	if f.Groups != nil {
 		if groups, err = identity.ParseGroups(f.Groups...); err != nil {
-			return nil, nil, usagef("--groups=65532, or leave it out for the groups of --user", "--groups: %w", err)
+			return nil, nil, usagef(example("groups")+", or leave it out for the groups of --user", "%s: %w", source("groups"), err)
 		}
 	}
 	if l.ignore, err = origin.ParseSignals(f.IgnoreSignals); err != nil {
-		return nil, nil, usagef("--ignore-signals=PIPE", "--ignore-signals: %w", err)
+		return nil, nil, usagef(example("ignore-signals"), "%s: %w", source("ignore-signals"), err)
 	}
 	l.req.Strict, l.req.KeepGroups, l.req.KeepNonRoot = f.Strict, f.KeepGroups, f.NonRoot == "keep"
 	l.req.DropBounding, l.req.AllowNewPrivs = f.Bounding == "drop", f.AllowNewPrivs
@@ -157,9 +157,9 @@ func listHint(flag string, lists []string, err error) string {
 				words[i] = unknown.Near
 			}
 		}
-		return "--" + flag + "=" + strings.Join(words, ",")
+		return source(flag) + "=" + strings.Join(words, ",")
 	}
-	return "--" + flag + "=net_admin,net_raw (see capabilities(7)), or leave it out for none"
+	return example(flag) + " (see capabilities(7)), or leave it out for none"
 }
 
 // dropEmptyVariables makes a CAPLAUNCH_ variable that is set but empty count as

@@ -101,9 +101,6 @@ func (a *app) become(l *launch, report *reporter) error {
 	for _, m := range l.plan.Skipped {
 		report.skipped(m.Cap, m.Why(l.now, l.host))
 	}
-	for _, s := range l.plan.Steps {
-		report.verbosef("%v", s)
-	}
 	env := a.environment(l)
 	death, err := a.kernel.DeathSignal()
 	if err != nil {
@@ -117,6 +114,9 @@ func (a *app) become(l *launch, report *reporter) error {
 		a.handOver(l.plan.AfterSteps, report)
 	}
 
+	for _, s := range l.plan.Steps {
+		report.verbosef("%v", s)
+	}
 	stalled := func(op string) string { return report.stalled(op, l.callHint()) }
 	apply := func() error { return ambient.Apply(a.kernel, l.plan.Steps) }
 	if err := a.kernel.Watch(stalled, apply); err != nil {

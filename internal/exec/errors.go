@@ -181,7 +181,7 @@ func (e *Error) Hint() string {
 	case NotExecutable:
 		return "chmod a+rx " + path + " (in a Dockerfile: COPY --chmod=0755)"
 	case NoExecMount:
-		return "move the program to another file system, or mount this one with exec: mount -o remount,exec …, docker --tmpfs PATH:exec"
+		return `mount -o remount,exec "$(findmnt -n -o TARGET --target ` + path + `)" (docker run --tmpfs=DIR:exec), or move the program to another file system`
 	case MissingInterpreter:
 		if e.CRLF() {
 			return `sed -i 's/\r$//' ` + path
@@ -210,13 +210,13 @@ func (e *Error) Hint() string {
 	case MalformedELF, Empty:
 		return "copy or build " + path + " again"
 	case NoFormat:
-		return "put #!/bin/sh into its first line, or run it with the shell: caplaunch … -- /bin/sh " + path
+		return "sed -i '1i #!/bin/sh' " + path + ", or run it with the shell: caplaunch … -- /bin/sh " + path
 	case TextBusy:
 		return "wait until whoever writes it closes it: fuser -v " + path
 	case TooLong:
-		return "pass fewer or shorter arguments and variables (a single one ends at 128 KiB), or raise the stack limit: ulimit -s unlimited"
+		return "ulimit -s unlimited, or fewer or shorter arguments and variables (a single one ends at 128 KiB)"
 	case TooManyProcs:
-		return "raise the limit (ulimit -u, docker --ulimit nproc=…, systemd LimitNPROC=), or use a uid that nothing else runs as"
+		return `ulimit -S -u "$(ulimit -H -u)" (docker run --ulimit=nproc=-1, systemd LimitNPROC=infinity), or a uid that nothing else runs as`
 	case NoMemory:
 		return "raise the memory limit, or ulimit -v"
 	case Unreadable:
@@ -224,13 +224,13 @@ func (e *Error) Hint() string {
 	case Changed:
 		return "run it again when nothing writes to " + path
 	case CopyForbidden:
-		return "setcap -r and chmod ug-s " + path + " and run without --strip-file-caps, or sysctl vm.memfd_noexec=1"
+		return "setcap -r " + path + ", or chmod ug-s " + path + ", and run without --strip-file-caps (or sysctl -w vm.memfd_noexec=1 on the host)"
 	case CopyTooLarge:
-		return "raise the limit: ulimit -f unlimited"
+		return "ulimit -f unlimited (docker run --ulimit=fsize=-1, systemd LimitFSIZE=infinity)"
 	}
 	switch e.Errno {
 	case unix.EMFILE, unix.ENFILE:
-		return "raise the limit: ulimit -n 1024 (docker --ulimit nofile=1024, systemd LimitNOFILE=1024)"
+		return "ulimit -n 1024 (docker run --ulimit=nofile=1024, systemd LimitNOFILE=1024)"
 	case unix.EIO, unix.EINTR:
 		return "look at the file system that " + path + " is on: dmesg"
 	case unix.EPERM, unix.EACCES:

@@ -82,7 +82,16 @@ func (g Grant) unit() []string {
 		w = append(w, "User=root")
 	}
 	w = append(w, "CapabilityBoundingSet="+strings.Join(upper(g.Caps, "CAP_"), " "))
+	if !g.Root && g.Caps != 0 {
+		w = append(w, Ambient(g.Caps)) // without effect for root
+	}
 	return append(w, fmt.Sprintf("NoNewPrivileges=%s", yesNo(!g.NewPrivs)))
+}
+
+// Ambient is the directive of systemd.exec(5) that gives capabilities to a unit
+// whose User= is not root.
+func Ambient(s ambient.Set) string {
+	return "AmbientCapabilities=" + strings.Join(upper(s, "CAP_"), " ")
 }
 
 // compose lists keys of a service in a compose file.

@@ -69,23 +69,39 @@ func set(words []string, word string, repeated bool) []string {
 var (
 	engineLine = regexp.MustCompile(`(?:docker|podman) run((?: --[a-z-]+=\S+)+)`)
 	yamlLine   = regexp.MustCompile(`securityContext: (\{.*\})`)
-	unitLine   = regexp.MustCompile(`\b(User|Group|CapabilityBoundingSet|NoNewPrivileges|SecureBits|SystemCallFilter)=([^;,(]*?)(?: and |$|[;,]| \()`)
+	unitLine   = regexp.MustCompile(`\b(User|Group|CapabilityBoundingSet|AmbientCapabilities|NoNewPrivileges|SecureBits|SystemCallFilter)=([^;,(]*?)(?: and |$|[;,]| \()`)
 	ourLine    = regexp.MustCompile(`caplaunch((?: --[a-z-]+(?:=[^\s,:;()]+(?:,[^\s,:;()]+)*(?::[^\s,:;()]+)?)?)+)`)
 	bareLine   = regexp.MustCompile(`^(--[a-z-]+=[^\s(]*[^\s(,])`)
 	shellLine  = regexp.MustCompile(`(?:^|or )((?:setcap|chmod|sed|chown) [^,;]*?)(?: in the image|$|,| \()`)
+	variable   = regexp.MustCompile(`^(CAPLAUNCH_[A-Z_]+)=([^\s(]*[^\s(,])`)
+	leaveOut   = regexp.MustCompile(`^leave (--[a-z-]+) out`)
+	unknown    = regexp.MustCompile(`^unknown flag (--[a-z-]+),`)
 	shareLine  = regexp.MustCompile(`^unshare((?: --[a-z-]+(?:=\S+)?)+)`)
 )
 
 // apply does what the hint says, to the letter: the part of it for this place, and of alternatives the first.
-func (a *attempt) apply(t *testing.T, hint string) {
+func (a *attempt) apply(t *testing.T, said said) {
 	t.Helper()
-	changed := false
-	if m := ourLine.FindStringSubmatch(hint); m != nil {
+	hint, changed := said.Hint, false
+	drop := func(flag string) {
+		a.flags = slices.DeleteFunc(slices.Clone(a.flags), func(f string) bool { n, _, _ := strings.Cut(f, "="); return n == flag })
+	}
+	if m := unknown.FindStringSubmatch(said.Msg); m != nil {
+		drop(m[1]) // and the one that was meant takes its place
+	}
+	if m := leaveOut.FindStringSubmatch(hint); m != nil {
+		drop(m[1])
+		changed = true
+	} else if m := variable.FindStringSubmatch(hint); m != nil {
+		a.args = slices.DeleteFunc(slices.Clone(a.args), func(w string) bool { return strings.HasPrefix(w, "--env="+m[1]+"=") })
+		a.args = append(a.args, "--env="+m[0])
+		changed = true
+	} else if m := ourLine.FindStringSubmatch(hint); m != nil {
 		for _, f := range strings.Fields(m[1]) {
 			a.flags = set(a.flags, f, false)
 			for _, gone := range []string{"--caps", "--keep-groups", "--groups"} {
 				if strings.Contains(hint, "in place of "+gone) {
-					a.flags = slices.DeleteFunc(a.flags, func(f string) bool { n, _, _ := strings.Cut(f, "="); return n == gone })
+					drop(gone)
 				}
 			}
 		}
@@ -154,6 +170,9 @@ func merge(s engine.Security, c core.SecurityContext) engine.Security {
 	if c.Privileged != nil {
 		s.Privileged = *c.Privileged
 	}
+	if c.SeccompProfile != nil && c.SeccompProfile.Type == core.SeccompProfileTypeUnconfined {
+		s.Unconfined, s.Profile = true, ""
+	}
 	if c.Capabilities != nil {
 		if c.Capabilities.Add != nil {
 			s.Add = nil
@@ -203,6 +222,11 @@ func TestHintsWorkWhenPasted(t *testing.T) {
 
 	denied := filepath.Join(dir, "seccomp.json")
 	if err := os.WriteFile(denied, []byte(`{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["prctl"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1, "args": [{"index": 0, "value": 47, "op": "SCMP_CMP_EQ"}, {"index": 1, "value": 2, "op": "SCMP_CMP_EQ"}]}]}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+
+	stalling := filepath.Join(dir, "stalling.json")
+	if err := os.WriteFile(stalling, []byte(`{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["tgkill"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}]}`), 0o644); err != nil {
 		t.Fatal(err)
 	}
 
@@ -263,6 +287,20 @@ func TestHintsWorkWhenPasted(t *testing.T) {
 		{"too many groups", attempt{place: "hand", args: with("-G", "1-65536"), flags: with("--user=70000:70000", "--keep-groups")}, 125, 0, "70000"},
 		{"root, nobody named, not granted", attempt{place: "docker", flags: with("--caps=net_admin")}, 77, netAdmin, "65532"},
 		{"a seccomp profile that denies ambient", attempt{place: "docker", args: with("--cap-add=NET_ADMIN", "--security-opt=seccomp="+denied), flags: admin}, 125, netAdmin, "65532"},
+		{"a seccomp profile that denies ambient", attempt{place: "podman", args: with("--cap-add=NET_ADMIN", "--security-opt=seccomp="+denied), flags: admin}, 125, netAdmin, "65532"},
+		{"a seccomp profile that denies ambient", attempt{place: "kubernetes", sec: engine.Security{Add: []string{"NET_ADMIN"}, Profile: denied}, flags: admin}, 125, netAdmin, "65532"},
+		{"SystemCallFilter= without setresuid", attempt{place: "systemd", args: with("SystemCallFilter=~setresuid", "SystemCallErrorNumber=EPERM"), flags: admin}, 125, netAdmin, "65532"},
+		{"User= without AmbientCapabilities=, nobody named", attempt{place: "systemd", args: with("User=65532", "Group=65532"), flags: with("--caps=net_admin")}, 77, netAdmin, "65532"},
+		{"User= outside CapabilityBoundingSet=", attempt{place: "systemd", args: with("User=65532", "Group=65532", "CapabilityBoundingSet=CAP_CHOWN"), flags: with("--caps=net_admin")}, 77, netAdmin, "65532"},
+		{"a misspelt capability in a variable", attempt{place: "docker", args: with("--cap-add=NET_ADMIN", "--env=CAPLAUNCH_CAPS=net_amdin"), flags: with("--user=65532:65532")}, 125, netAdmin, "65532"},
+		{"a variable that is no choice", attempt{place: "docker", args: with("--cap-add=NET_ADMIN", "--env=CAPLAUNCH_BOUNDING=all"), flags: admin}, 125, netAdmin, "65532"},
+		{"a flag of docker", attempt{place: "hand", flags: with("--cap-add=NET_ADMIN", "--user=65532:65532")}, 125, netAdmin, "65532"},
+		{"a flag that caplaunch needs not", attempt{place: "hand", flags: append(with("--cap-drop=ALL"), admin...)}, 125, netAdmin, "65532"},
+		{"a misspelt flag", attempt{place: "hand", flags: with("--cap=net_admin", "--usr=65532:65532")}, 125, netAdmin, "65532"},
+		{"a flag that is no choice", attempt{place: "hand", flags: append(with("--non-root=maybe"), admin...)}, 125, netAdmin, "65532"},
+		{"a switch that is neither on nor off", attempt{place: "hand", flags: append(with("--strip-file-caps=2"), admin...)}, 125, netAdmin, "65532"},
+		{"a flag without its value", attempt{place: "hand", flags: with("--caps=net_admin", "--user")}, 125, netAdmin, "65532"},
+		{"a seccomp profile that denies tgkill", attempt{place: "docker", args: with("--cap-add=NET_ADMIN", "--security-opt=seccomp="+stalling), flags: admin}, 125, netAdmin, "65532"},
 		{"a CRLF script", attempt{place: "hand", flags: admin, program: script("crlf", "#!/bin/sh\r\nexec ")}, 127, netAdmin, "65532"},
 	}
 	for i, r := range rows {
@@ -274,7 +312,7 @@ func TestHintsWorkWhenPasted(t *testing.T) {
 				if t.Failed() {
 					return
 				}
-				a.apply(t, said.Hint)
+				a.apply(t, said)
 				if got = a.run(t); got.Code == 0 || !strings.Contains(got.Stderr, "caplaunch: hint:") {
 					break
 				}

@@ -58,7 +58,7 @@ func (*LimitError) ExitStatus() int { return ambient.ExitFailure }
 
 // Hint says how to raise the limit.
 func (*LimitError) Hint() string {
-	return "ulimit -i unlimited (docker --ulimit sigpending=1024, systemd LimitSIGPENDING=1024)"
+	return "ulimit -i 1024 (docker run --ulimit=sigpending=1024, systemd LimitSIGPENDING=1024)"
 }
 
 // all makes the call on every thread. What the arguments point to stays where

@@ -38,7 +38,8 @@ type Security struct {
 	NoNewPrivs            bool // allowPrivilegeEscalation: false
 	Privileged            bool
 	ReadOnlyRoot          bool
-	Unconfined            bool // no seccomp profile, as Kubernetes' default; else RuntimeDefault
+	Unconfined            bool   // no seccomp profile, as Kubernetes' default; else RuntimeDefault
+	Profile               string // path of a seccomp profile, as seccompProfile.localhostProfile
 }
 
 // ID is a pointer to n, for Security.
@@ -194,8 +195,11 @@ func (c *CRI) run(image string, sec Security, command, args, env []string) (Resu
 	}
 	namespaces := &cri.NamespaceOption{Network: cri.NamespaceMode_NODE, Pid: cri.NamespaceMode_CONTAINER}
 	profile := &cri.SecurityProfile{ProfileType: cri.SecurityProfile_RuntimeDefault}
-	if sec.Unconfined {
+	switch {
+	case sec.Unconfined:
 		profile = &cri.SecurityProfile{ProfileType: cri.SecurityProfile_Unconfined}
+	case sec.Profile != "":
+		profile = &cri.SecurityProfile{ProfileType: cri.SecurityProfile_Localhost, LocalhostRef: sec.Profile}
 	}
 	pod := &cri.PodSandboxConfig{
 		Metadata:     &cri.PodSandboxMetadata{Name: name, Uid: name, Namespace: "test"},

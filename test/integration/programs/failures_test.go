@@ -87,11 +87,24 @@ func TestTooManyProcessesOfTheUserAreTold(t *testing.T) {
 	check(t, sleeper.Start())
 	defer sleeper.Wait()
 	defer sleeper.Process.Kill()
-	s := start{flags: []string{fmt.Sprintf("--user=%d:%[1]d", other)}, wrap: []string{"prlimit", "--nproc=0"}}
-	e := s.refused(t, 126, engine.Probe(t)).Exec
-	if e == nil || e.Reason != cexec.TooManyProcs || e.Errno != unix.EAGAIN || e.UID != other {
+	s := start{flags: []string{fmt.Sprintf("--user=%d:%[1]d", other)}, wrap: []string{"prlimit", "--nproc=0:"}}
+	said := s.refused(t, 126, engine.Probe(t))
+	if e := said.Exec; e == nil || e.Reason != cexec.TooManyProcs || e.Errno != unix.EAGAIN || e.UID != other {
 		t.Errorf("%+v", e)
 	}
+	if r := s.behind(t, said.Hint, `ulimit -S -u "$(ulimit -H -u)"`).run(t, engine.Probe(t)); r.Code != 0 {
+		t.Errorf("after the hint: %v", r)
+	}
+}
+
+// behind is the start with a hint's beginning done by a shell in front of it.
+func (s start) behind(t testing.TB, hint, command string) start {
+	t.Helper()
+	if !strings.HasPrefix(hint, command) {
+		t.Fatalf("want a hint that begins with %q: %q", command, hint)
+	}
+	s.wrap = append(s.wrap[:len(s.wrap):len(s.wrap)], "bash", "-ec", command + "; exec \"$@\"", "bash")
+	return s
 }
 
 // The kernel puts "#!" lines in front of the arguments: what was just short enough for caplaunch is too long then.
@@ -125,9 +138,12 @@ func TestTooLongArgumentsAreTold(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	fill(low)
-	e := s.refused(t, 126, path).Exec
-	if e == nil || e.Reason != cexec.TooLong || e.Errno != unix.E2BIG {
+	fill(low - 300) // room for the shell below
+	said := s.refused(t, 126, path)
+	if e := said.Exec; e == nil || e.Reason != cexec.TooLong || e.Errno != unix.E2BIG {
 		t.Errorf("%+v", e)
+	}
+	if r := s.behind(t, said.Hint, "ulimit -s unlimited").run(t, path); r.Code != 0 {
+		t.Errorf("after the hint: %v", r)
 	}
 }

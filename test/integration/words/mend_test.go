@@ -1,0 +1,188 @@
+package words
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/caplaunch/caplaunch/test/integration/engine"
+)
+
+// A mishap is a launch that fails, and what its hint says, done.
+type mishap struct {
+	name    string
+	within  string // a script of bash in mount and PID namespaces of their own, in front of caplaunch
+	options string // of capstart, where within is empty
+	words   []string
+	code    int
+	says    string // the beginning of the hint; if nothing else is done with it, commands for a shell
+	do      func() // what it says, done by hand
+	again   []string
+	caps    uint64 // of the program in the end
+	id      string
+}
+
+func (m *mishap) run(t testing.TB, words []string) engine.Result {
+	t.Helper()
+	if m.within == "" {
+		return start(t, m.options, words...)
+	}
+	return engine.Exec(t, append([]string{"unshare", "--mount", "--pid", "--fork", "--mount-proc", "bash", "-ec", m.within + `
+exec "$@"`, "bash", engine.Caplaunch(t)}, words...)...)
+}
+
+// What comes of files and of the surroundings: the hint is followed, and the same launch, or the one that it names,
+// ends in the promise.
+func TestEveryOtherHintWorks(t *testing.T) {
+	engine.RequireRoot(t)
+	engine.Require(t, "unshare", "mount", "setcap", "findmnt", "gcc")
+	probe, dir := engine.Probe(t), engine.TempDir(t)
+	shell := func(format string, args ...any) {
+		t.Helper()
+		if r := engine.Exec(t, "sh", "-ec", fmt.Sprintf(format, args...)); r.Code != 0 {
+			t.Fatal(r)
+		}
+	}
+	in := func(name string) string { return filepath.Join(dir, name) }
+	file := func(name, text string) string {
+		if err := os.WriteFile(in(name), []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		return in(name)
+	}
+	program := func(name, change string) string {
+		shell("cp %s %s; cd %s; %s", probe, in(name), dir, change)
+		return in(name)
+	}
+	user := []string{"--log-format=json", "-c", "net_admin", "-u", "65532:65532"}
+	launch := func(words ...string) []string { return append(user[:len(user):len(user)], words...) }
+	strip := func(path string) []string { return launch("--strip-file-caps", "--", path) }
+
+	lost := in("interpreter")
+	loaderless := in("loaderless")
+	shell("printf 'int main(void) { return 0; }' >%[1]s.c; gcc -Wl,--dynamic-linker=/nowhere/ld-linux-x86-64.so.2 -o %[1]s %[1]s.c", loaderless)
+	foreign := in("foreign")
+	build := exec.Command("go", "build", "-o", foreign, ".")
+	build.Dir = filepath.Join(engine.SourceDir, "programs/testdata/status")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH=s390x")
+	if r := engine.Command(t, build); r.Code != 0 {
+		t.Fatal(r)
+	}
+	busy := program("busy", "true")
+	writer, err := os.OpenFile(busy, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close()
+	deep := probe
+	for i := range 7 {
+		deep = file(fmt.Sprint("deep", i), "#!"+deep+"\n")
+	}
+	noexec := "mount -t tmpfs -o noexec,mode=755 tmpfs /mnt; cp " + probe + " /mnt/probe"
+	unknown := file("passwd", "root:x:0:0:root:/root:/bin/sh\nbroken:x:many:1::/:/bin/sh\n")
+	caps, unread := program("caps", "setcap cap_net_raw=+ep caps"), program("unread", "chown 1000:1000 unread; chmod 711 unread; setcap cap_net_raw=+ep unread")
+	mapped := `unshare --user sleep 60 & p=$!
+		while test "$(readlink /proc/$p/ns/user)" = "$(readlink /proc/self/ns/user)"; do :; done
+		echo 0 0 65536 >/proc/$p/uid_map; echo 0 0 65536 >/proc/$p/gid_map; `
+	crowd := file("group", strings.Repeat("x:x:1:joiner\n", 1<<16+1))
+	joiner := file("joiners", "root:x:0:0:root:/root:/bin/sh\njoiner:x:65532:65532::/:/bin/sh\n")
+	large, forbidden := program("large", "setcap cap_net_raw=+ep large"), program("forbidden", "setcap cap_net_raw=+ep forbidden")
+	elsewhere := program("elsewhere", "setcap -n 12345 cap_net_raw=+ep elsewhere")
+
+	for _, m := range []mishap{
+		{name: "not in PATH", words: launch("--", "no-such-program"), code: 127, says: "write its whole path", do: func() {}, again: launch("--", probe)},
+		{name: "not found", words: launch("--", in("later")), code: 127, says: "check the path", do: func() { program("later", "true") }},
+		{name: "a folder on the way that is a file", words: launch("--", caps+"/probe"), code: 126, says: "check every part of the path: ls -ld " + caps, do: func() {}, again: launch("--", probe)},
+		{name: "a folder", words: launch("--", dir), code: 126, says: "name a program", do: func() {}, again: launch("--", probe)},
+		{name: "an empty file", words: launch("--", file("empty", "")), code: 126, says: "copy or build " + in("empty") + " again", do: func() { program("empty", "true") }},
+		{name: "a damaged file", words: launch("--", file("damaged", "\x7fELF\x02\x01\x01")), code: 126, says: "copy or build " + in("damaged") + " again", do: func() { program("damaged", "true") }},
+		{name: "no #! line", words: launch("--", file("plain", "exec "+probe+"\n")), code: 126, says: "sed -i '1i #!/bin/sh' " + in("plain")},
+		{name: "no interpreter", words: launch("--", file("script", "#!"+lost+"\nexec "+probe+"\n")), code: 127, says: "install " + lost, do: func() { shell("cp /bin/sh %s", lost) }},
+		{name: "too many interpreters", words: launch("--", deep), code: 126, says: `let the "#!" line of `, do: func() { file("deep0", "#!/bin/sh\nexec "+probe+"\n"); file("deep6", "#!"+in("deep0")+"\n") }},
+		{name: "no loader", words: launch("--", loaderless), code: 127, says: "the image has no glibc: build the program static", do: func() { program("loaderless", "true") }},
+		{name: "another architecture", words: launch("--", foreign), code: 126, says: "use the build for linux/" + runtime.GOARCH, do: func() { program("foreign", "true") }},
+		{name: "text busy", words: launch("--", busy), code: 126, says: "wait until whoever writes it closes it", do: func() { writer.Close() }},
+		{name: "noexec", within: noexec, words: launch("--", "/mnt/probe"), code: 126, says: `mount -o remount,exec "$(findmnt -n -o TARGET --target /mnt/probe)"`},
+		{name: "few descriptors", within: "ulimit -n 3", words: strip(large), code: 126, says: "ulimit -n 1024"},
+		{name: "no queued signals", within: "ulimit -i 0", words: launch("--", probe), code: 125, says: "ulimit -i 1024"},
+		{name: "a copy that is too large", within: "ulimit -f 8", words: strip(large), code: 125, says: "ulimit -f unlimited"},
+		{name: "a copy that is forbidden", within: "echo 2 >/proc/sys/vm/memfd_noexec", words: strip(forbidden), code: 125, says: "setcap -r " + forbidden + ", or chmod ug-s " + forbidden + ", and run without --strip-file-caps",
+			do: func() { shell("setcap -r %s", forbidden) }, again: launch("--", forbidden)},
+		{name: "a copy of what cannot be read", options: "-b 31c0", words: strip(unread), code: 126, says: "chmod a+r " + unread},
+		{name: "file capabilities of another namespace", within: "exec unshare --user --map-root-user \"$@\"", words: []string{"--log-format=json", "-c", "net_admin", "-u", "0:0", "--keep-groups", "--", elsewhere}, code: 125,
+			says: "setcap -r " + elsewhere, do: func() { shell("setcap -r %s", elsewhere) }, id: "0"},
+		{name: "a malformed line", within: "mount --bind " + unknown + " /etc/passwd", words: []string{"--log-format=json", "-c", "net_admin", "-u", "broken", "--", probe}, code: 125, says: "caplaunch --user=65532:65532: numbers need no file",
+			do: func() {}, again: launch("--", probe)},
+		{name: "a user of too many groups", within: "mount --bind " + crowd + " /etc/group; mount --bind " + joiner + " /etc/passwd", words: []string{"--log-format=json", "-c", "net_admin", "-u", "joiner", "--", probe}, code: 125, says: "caplaunch --groups=65532, or the ids that it needs",
+			do: func() {}, again: []string{"-c", "net_admin", "-u", "joiner", "--groups=65532", "--", probe}},
+		{name: "groups that are not mapped", within: mapped + `exec setpriv --groups=70000 nsenter --user --target=$p --preserve-credentials "$@"`, words: launch("--keep-groups", "--", probe), code: 125, says: "caplaunch --groups=65532 in place of --keep-groups",
+			do: func() {}, again: launch("--groups=65532", "--", probe)},
+		{name: "a misspelt capability and no --", words: []string{"--log-format=json", "-c", "net_amdin", "-u", "65532:65532", probe}, code: 125, says: "--caps=net_admin", do: func() {}, again: launch("--", probe)},
+		{name: "no program", words: launch("--"), code: 125, says: "caplaunch " + strings.Join(user, " ") + " -- PROGRAM", do: func() {}, again: launch("--", probe)},
+		{name: "neither -- nor program", words: user, code: 125, says: "caplaunch " + strings.Join(user, " ") + " -- PROGRAM", do: func() {}, again: launch("--", probe)},
+		{name: "too many words", words: append(strings.Fields(strings.Repeat("-c net_admin ", 600)), launch("--", probe)...), code: 125, says: "one flag can take a whole list: --caps=net_admin,net_raw", do: func() {}, again: launch("--", probe)},
+		{name: "securebits", options: "-s 20", words: launch("--", probe), code: 77, says: "start caplaunch without the securebits keep_caps_locked", do: func() {}},
+		{name: "more than allowed in a namespace", within: "exec unshare --user --map-root-user \"$@\"", words: []string{"--log-format=json", "--allow=net_admin,setuid,setgid", "-c", "net_admin", "-u", "0:0", "--keep-groups", "--", probe}, code: 78,
+			says: "setpriv --bounding-set=-chown,", do: func() {}, id: "0"},
+	} {
+		t.Run(m.name, func(t *testing.T) {
+			if m.again == nil {
+				m.again = m.words
+			}
+			if m.id == "" {
+				m.id = "65532"
+			}
+			r := m.run(t, m.words)
+			said := failure(t, r)
+			if r.Code != m.code || !strings.HasPrefix(said.Hint, m.says) {
+				t.Fatalf("want %d and a hint that begins with %q: %v", m.code, m.says, r)
+			}
+			switch setpriv, _, ok := strings.Cut(said.Hint, " caplaunch …"); {
+			case ok && strings.HasPrefix(setpriv, "setpriv "):
+				m.within = strings.Replace(m.within, ` "$@"`, " "+setpriv+` "$@"`, 1)
+			case m.name == "securebits":
+				m.options = ""
+			case m.do != nil:
+				m.do()
+			case m.within == "":
+				shell("%s", m.says)
+			case strings.HasPrefix(m.within, "ulimit "):
+				m.within = m.says // instead of what stood there: a hard limit is not raised again
+			default:
+				m.within += "\n" + m.says
+			}
+			wantPromise(t, m.run(t, m.again), m.id, netAdmin, "1")
+		})
+	}
+}
+
+// A caplaunch that has privileges of its own is mended as it says.
+func TestTheHintForAPrivilegedCaplaunchWorks(t *testing.T) {
+	engine.RequireRoot(t)
+	engine.Require(t, "setcap")
+	for _, change := range []string{"chmod 4755", "chmod 2755", "setcap cap_net_admin=+ep"} {
+		path := filepath.Join(engine.TempDir(t), "caplaunch")
+		if err := engine.CopyFile(path, engine.Caplaunch(t), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if r := engine.Exec(t, append(strings.Fields(change), path)...); r.Code != 0 {
+			t.Fatal(r)
+		}
+		launch := func() engine.Result {
+			return engine.Start(t, strings.Fields("-u 65532 -g 65532 -G none"), path, "--log-format=json", "--optional-caps=net_admin", "--", engine.Probe(t))
+		}
+		r := launch()
+		hint, _, _ := strings.Cut(failure(t, r).Hint, " (")
+		if r.Code != 125 || !strings.HasSuffix(hint, " "+path) {
+			t.Fatal(r)
+		}
+		if r := engine.Exec(t, "sh", "-c", hint); r.Code != 0 {
+			t.Fatal(r)
+		}
+		wantPromise(t, launch(), "65532", 0, "1")
+	}
+}
