@@ -103,7 +103,7 @@ func (s start) behind(t testing.TB, hint, command string) start {
 	if !strings.HasPrefix(hint, command) {
 		t.Fatalf("want a hint that begins with %q: %q", command, hint)
 	}
-	s.wrap = append(s.wrap[:len(s.wrap):len(s.wrap)], "bash", "-ec", command + "; exec \"$@\"", "bash")
+	s.wrap = append(s.wrap[:len(s.wrap):len(s.wrap)], "bash", "-ec", command+"; exec \"$@\"", "bash")
 	return s
 }
 
