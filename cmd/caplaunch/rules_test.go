@@ -5,7 +5,9 @@ import (
 	"go/token"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -104,6 +106,33 @@ func TestExitStandsOnce(t *testing.T) {
 		}
 		if n != 0 {
 			t.Errorf("%s: %d more than allowed", name, n)
+		}
+	}
+}
+
+// A launch is paid for by every start of every container: no package of ours
+// works before main.
+func TestNoWorkInPackageInit(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "caplaunch")
+	build := exec.Command("go", "build", "-o", path, ".") // not at our entry, which hides GODEBUG from the runtime
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	run := exec.Command(path, "version")
+	run.Env = append(os.Environ(), "GODEBUG=inittrace=1")
+	out, err := run.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	line := regexp.MustCompile(`(?m)^init (main|github\.com/caplaunch/\S+) .* (\d+) bytes, (\d+) allocs$`)
+	found := line.FindAllStringSubmatch(string(out), -1)
+	if !strings.Contains(string(out), "\ninit github.com/alecthomas/kong ") || len(found) == 0 {
+		t.Fatalf("no trace of inits in\n%s", out)
+	}
+	for _, m := range found {
+		if allocs, _ := strconv.Atoi(m[3]); allocs > 10 {
+			t.Errorf("init of %s: %s bytes in %s allocations", m[1], m[2], m[3])
 		}
 	}
 }

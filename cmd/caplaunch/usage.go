@@ -29,35 +29,48 @@ func usagef(hint, format string, args ...any) error {
 
 const helpHint = "caplaunch --help shows the flags"
 
-// examples are values that a flag takes, for hints.
-var examples = map[string]string{
-	"caps": "net_admin,net_raw", "optional-caps": "net_admin,net_raw", "allow": "net_admin,net_raw",
-	"user": "65532:65532", "groups": "65532", "sets": ambient.DefaultSets.String(), "ignore-signals": "PIPE",
-	"pid": "1", "for": "docker",
+// sample is a value that a flag takes.
+func sample(flag string) string {
+	switch flag {
+	case "caps", "optional-caps", "allow":
+		return "net_admin,net_raw"
+	case "user":
+		return "65532:65532"
+	case "groups":
+		return "65532"
+	case "sets":
+		return ambient.DefaultSets.String()
+	case "ignore-signals":
+		return "PIPE"
+	}
+	return "1"
 }
 
-// others are flags of docker, setpriv and the like, and what is meant by them
-// here; "" is what caplaunch does anyway.
-var others = map[string]string{
-	"cap-add": "caps", "cap": "caps", "capability": "caps", "capabilities": "caps", "ambient-caps": "caps", "inh-caps": "caps",
-	"uid": "user", "reuid": "user", "cap-drop": "", "no-new-privs": "", "no-new-privileges": "", "clear-groups": "",
+// meantBy is the flag that somebody means who writes one of docker, setpriv and
+// the like: "" where caplaunch does it anyway.
+func meantBy(flag string) (meant string, ok bool) {
+	switch flag {
+	case "cap-add", "cap", "capability", "capabilities", "ambient-caps", "inh-caps":
+		return "caps", true
+	case "uid", "reuid":
+		return "user", true
+	case "cap-drop", "no-new-privs", "no-new-privileges", "clear-groups":
+		return "", true
+	}
+	return "", false
 }
-
-var (
-	unknownFlag = regexp.MustCompile(`^unknown flag --([a-z-]+)(?:, did you mean(?: one of)? "--([a-z-]+)")?`)
-	notOneOf    = regexp.MustCompile(`^--([a-z-]+) must be one of (\S+) but got ("(?:[^"\\]|\\.)*")`)
-	noValue     = regexp.MustCompile(`^--([a-z-]+): (?:expected \S+ value but got "EOL"|missing value)`)
-	notBool     = regexp.MustCompile(`^--([a-z-]+): bool value must be .* but got ("(?:[^"\\]|\\.)*")`)
-)
 
 // explained is kong's error in the words of caplaunch, with a hint to paste. The
 // command is the one that args begin with.
 func explained(k *kong.Kong, command string, args []string, err error) error {
 	text := err.Error()
-	if m := unknownFlag.FindStringSubmatch(text); m != nil {
-		flag, meant, known := m[1], m[2], false
-		if other, ok := others[flag]; ok {
-			meant, known = other, true
+	match := func(pattern string) []string { return regexp.MustCompile(pattern).FindStringSubmatch(text) }
+	const quoted = `("(?:[^"\\]|\\.)*")`
+	if m := match(`^unknown flag --([a-z-]+)(?:, did you mean(?: one of)? "--([a-z-]+)")?`); m != nil {
+		flag, near := m[1], m[2]
+		meant, known := meantBy(flag)
+		if !known {
+			meant = near
 		}
 		switch {
 		case known && meant == "":
@@ -66,14 +79,14 @@ func explained(k *kong.Kong, command string, args []string, err error) error {
 			return usagef("--"+meant+valueOf(k, args, flag, meant), "unknown flag --%s, did you mean --%s?", flag, meant)
 		}
 	}
-	if m := notOneOf.FindStringSubmatch(text); m != nil {
+	if m := match(`^--([a-z-]+) must be one of (\S+) but got ` + quoted); m != nil {
 		words := strings.Split(strings.ReplaceAll(strings.TrimPrefix(m[2], `"",`), `"`, ""), ",")
 		return usagef(source(m[1])+"="+words[0], "%s is %s, and not %s", source(m[1]), m[3], strings.Join(words, " or "))
 	}
-	if m := notBool.FindStringSubmatch(text); m != nil {
+	if m := match(`^--([a-z-]+): bool value must be .* but got ` + quoted); m != nil {
 		return usagef(source(m[1])+"=true, or leave it out", "%s is %s, and not true or false", source(m[1]), m[2])
 	}
-	if m := noValue.FindStringSubmatch(text); m != nil {
+	if m := match(`^--([a-z-]+): (?:expected \S+ value but got "EOL"|missing value)`); m != nil {
 		return usagef("--"+m[1]+valueOf(k, nil, m[1], m[1]), "--%s has no value", m[1])
 	}
 	switch command {
@@ -116,11 +129,11 @@ func valueOf(k *kong.Kong, args []string, flag, meant string) string {
 			}
 		}
 	}
-	return "=" + examples[meant]
+	return "=" + sample(meant)
 }
 
 // example is a value for a flag, where its own came from.
-func example(flag string) string { return source(flag) + "=" + examples[flag] }
+func example(flag string) string { return source(flag) + "=" + sample(flag) }
 
 // source is where the value of a flag came from: the variable when that is set,
 // because those of flags that were given are unset by then.

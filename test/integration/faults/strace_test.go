@@ -186,6 +186,8 @@ func (i injection) try(t testing.TB, caplaunch string) (outcome, string, end) {
 	newThread := strings.Contains(e.Stderr, "runtime.newosproc") ||
 		i.call.name == "rt_sigprocmask" && at > 0 && (strings.Contains(lines[at], "~[") || strings.HasPrefix(lines[at-1], "clone"))
 	switch {
+	case o == waiting && (i.fails() || !mayWait(i.call.name)):
+		return broken, "it does not come to an end", e
 	case o == refused && i.step && !i.named(e.said()):
 		return broken, "the error does not name the step", e
 	case !i.own, o != aborted:
