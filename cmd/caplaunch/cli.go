@@ -101,14 +101,25 @@ func parse(args, after []string, out io.Writer) (*grammar, *kong.Context, error)
 	var g grammar
 	var lean runGrammar
 	target := any(&g)
+	wantsHelp := slices.ContainsFunc(args, func(w string) bool { return w == "-h" || w == "--help" || strings.HasPrefix(w, "--help=") })
+	if len(args) > 0 && args[0] == "help" && !hasProgram {
+		args, wantsHelp = args[1:], true
+	}
 	command := "run"
 	if len(args) > 0 && slices.Contains(commands, args[0]) {
 		command = args[0]
 	}
-	wantsHelp := slices.ContainsFunc(args, func(w string) bool { return w == "-h" || w == "--help" || strings.HasPrefix(w, "--help=") }) ||
-		!hasProgram && slices.Equal(args, []string{"help"})
 	if command == "run" && !wantsHelp {
 		target = &lean
+	}
+	launches := command == "run" || command == "explain"
+	wrong := slip{command, args, after}
+	if !launches && hasProgram && !wantsHelp {
+		words := args
+		if len(args) == 1 && command == "install" {
+			words = append(words, after...)
+		}
+		return nil, nil, usagef(wrong.line(words, nil), "%s takes no PROGRAM, and no --", command)
 	}
 	var help bytes.Buffer
 	exited := false
@@ -123,12 +134,14 @@ func parse(args, after []string, out io.Writer) (*grammar, *kong.Context, error)
 		args = []string{command, "--help"}
 	}
 	overrideVariables(k, args)
-	launches := command == "run" || command == "explain"
 	words := args
-	forgotten := -1 // where "--" should stand
-	if launches && !hasProgram {
-		if forgotten = eachFlag(k, args, nil); forgotten >= 0 {
-			words = args[:forgotten]
+	misplaced := -1
+	if launches {
+		if err := wrong.dashes(); err != nil {
+			return nil, nil, err
+		}
+		if misplaced = eachFlag(k, args, nil); misplaced >= 0 {
+			words = args[:misplaced]
 		}
 	}
 	ctx, err := parseOrHelp(k, words)
@@ -139,12 +152,12 @@ func parse(args, after []string, out io.Writer) (*grammar, *kong.Context, error)
 		return nil, nil, errHelp
 	}
 	if err != nil {
-		return nil, nil, explained(k, command, args, err)
+		return nil, nil, wrong.explained(err)
 	}
 	if target == &lean {
 		g.Run = lean.Run
 	}
-	if forgotten >= 0 {
+	if misplaced >= 0 {
 		// The hint is to work, and a list that cannot be read would be in it.
 		flags := g.Run.launchFlags
 		if command == "explain" {
@@ -153,17 +166,13 @@ func parse(args, after []string, out io.Writer) (*grammar, *kong.Context, error)
 		if _, _, err := (&launch{flags: flags}).parse(); err != nil {
 			return nil, nil, err
 		}
-		line := "caplaunch " + quoteAll(args[:forgotten]) + "-- " + quoteAll(args[forgotten:])
-		return nil, nil, usagef(strings.TrimSpace(line), "-- is missing in front of PROGRAM")
+		return nil, nil, wrong.misplaced(misplaced)
 	}
 	if launches && !hasProgram && (command == "run" || g.Explain.For == "") {
-		return nil, nil, usagef(strings.TrimSpace("caplaunch "+quoteAll(args))+" -- PROGRAM", "no PROGRAM to run, and no --")
+		return nil, nil, usagef(wrong.line(args, []string{"PROGRAM"}), "no PROGRAM to run, and no --")
 	}
 	if hasProgram && len(after) == 0 {
-		return nil, nil, usagef(strings.TrimSpace("caplaunch "+quoteAll(args))+" -- PROGRAM", "no PROGRAM behind --")
-	}
-	if !launches && hasProgram {
-		return nil, nil, usagef("caplaunch "+quoteAll(args), "%s takes no PROGRAM", ctx.Command())
+		return nil, nil, usagef(wrong.line(args, []string{"PROGRAM"}), "no PROGRAM behind --")
 	}
 	return &g, ctx, nil
 }

@@ -60,12 +60,12 @@ type shownStray struct {
 // parse reads the lists of check. The error is a *usageError.
 func (c *checkCmd) parse() (allow ambient.List, sets ambient.SetMask, err error) {
 	if allow, err = ambient.ParseList(c.Allow...); err != nil {
-		return allow, 0, usagef(listHint("allow", c.Allow, err), "--allow: %w", err)
+		return allow, 0, usagef(listHint("allow", c.Allow), "%s: %w", source("allow"), err)
 	}
 	sets = ambient.DefaultSets
 	if c.Sets != nil {
 		if sets, err = ambient.ParseSets(c.Sets...); err != nil {
-			return allow, 0, usagef("--sets="+ambient.DefaultSets.String(), "--sets: %w", err)
+			return allow, 0, usagef(setsHint(c.Sets), "%s: %w", source("sets"), err)
 		}
 	}
 	return allow, sets, nil

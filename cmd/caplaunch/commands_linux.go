@@ -22,7 +22,7 @@ import (
 )
 
 func newApp() *app {
-	return &app{kernel: linux.Kernel{}, files: identity.Etc, environ: origin.Environ(), stdout: os.Stdout, stderr: os.Stderr,
+	return &app{kernel: linux.Kernel{}, files: identity.Etc, environ: origin.Environ(), stdout: stdout{os.Stdout}, stderr: os.Stderr,
 		handOver: handOver, leave: leave}
 }
 
@@ -36,6 +36,9 @@ func (a *app) stateOf(number *int) (ambient.State, error) {
 		return ambient.State{}, usagef("a process number, as ps shows it", "%d is no process number", pid)
 	}
 	f, err := os.Open("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil && !exists("/proc/self/status") {
+		return ambient.State{}, usagef("mount -t proc proc /proc", "process %d cannot be read: there is no /proc", pid)
+	}
 	if err != nil {
 		return ambient.State{}, usagef("the number of a process that is in this PID namespace: ls /proc", "process %d cannot be read: %s", pid, reason(err))
 	}
@@ -190,6 +193,12 @@ func (a *app) openItself() (*os.File, error) {
 }
 
 func installError(dest, why string) error {
+	switch why {
+	case unix.EFBIG.Error():
+		return usagef("ulimit -f unlimited", "cannot install to %q: %s", dest, why)
+	case unix.EMFILE.Error():
+		return usagef("ulimit -n 1024", "cannot install to %q: %s", dest, why)
+	}
 	return usagef("caplaunch install /shared, where /shared is a folder that can be written, such as a volume", "cannot install to %q: %s", dest, why)
 }
 
@@ -202,9 +211,27 @@ func reason(err error) string {
 	return err.Error()
 }
 
+// stdout is where the commands print. What cannot be written is an error with a
+// hint of its own, and so is a descriptor that was closed: the Go runtime has
+// put /dev/null there.
+type stdout struct{ file *os.File }
+
+func (s stdout) Write(b []byte) (int, error) {
+	if p, err := origin.Received(); err == nil && p.Closed[1] {
+		return 0, usagef(stdoutHint, "stdout is closed")
+	}
+	n, err := s.file.Write(b)
+	if err != nil {
+		err = usagef(stdoutHint, "stdout cannot be written: %s", reason(err))
+	}
+	return n, err
+}
+
+const stdoutHint = "let stdout be a terminal, a pipe or a file that has room: caplaunch … >/tmp/out"
+
 // colourful reports whether out is a terminal that is not told to be plain.
 func colourful(out io.Writer, environ []string) bool {
-	f, ok := out.(*os.File)
+	f, ok := out.(stdout)
 	if !ok {
 		return false
 	}
@@ -213,6 +240,6 @@ func colourful(out io.Writer, environ []string) bool {
 			return false
 		}
 	}
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	_, err := unix.IoctlGetTermios(int(f.file.Fd()), unix.TCGETS)
 	return err == nil
 }

@@ -91,12 +91,19 @@ func TestTheSmallestGrantIsOneThatWorks(t *testing.T) {
 	l := &launch{host: ambient.Host{Known: known}}
 	l.req.Required.Set, l.req.Optional.Set = ambient.SetOf(12), ambient.SetOf(13, 45)
 	switching := ambient.SetOf(ambient.CapSetUID, ambient.CapSetGID)
-	if g := smallest(l); !g.Root || g.Caps != ambient.SetOf(12, 13)|switching {
+	if g := smallest(l, nil); !g.Root || g.Caps != ambient.SetOf(12, 13)|switching {
 		t.Errorf("%+v", g)
 	}
 	l.now.UID = ambient.Same(65532)
-	if g := smallest(l); g.Root || g.Caps != ambient.SetOf(12, 13) {
+	if g := smallest(l, nil); g.Root || g.Caps != ambient.SetOf(12, 13) {
 		t.Errorf("not root: %+v", g)
+	}
+	if g := smallest(l, errLeft); !g.Root || g.Caps != ambient.SetOf(12, 13)|switching {
+		t.Errorf("not root, and refused: %+v", g)
+	}
+	l.place = grant.Podman
+	if g := smallest(l, errLeft); g.Root || g.Caps != ambient.SetOf(12, 13) {
+		t.Errorf("not root, and refused in Podman: %+v", g)
 	}
 }
 

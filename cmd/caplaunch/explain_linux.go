@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
+	"github.com/caplaunch/caplaunch/internal/exec"
 	"github.com/caplaunch/caplaunch/internal/grant"
 )
 
@@ -52,10 +53,23 @@ func (a *app) explain(c *explainCmd, argv []string, report *reporter) error {
 	if refused != nil && (asUsage(refused, &usage) || l.host.Known == 0) {
 		return refused // there is nothing to explain yet
 	}
+	doubt := (*exec.Error)(nil)
+	if refused == nil && !l.unseen {
+		if doubt = l.program.Doubt(); doubt != nil && (!doubt.Foreign() || handlers() <= 0) {
+			refused = doubt
+		}
+	}
 	x := explanation{
 		Place: l.place.String(), Start: shown(l.now), Program: l.path, Steps: []string{}, Given: []string{},
-		Skipped: []shownSkip{}, Notes: a.notes(l, refused), Grant: smallest(l).Text(l.place),
+		Skipped: []shownSkip{}, Notes: a.notes(l, refused), Grant: smallest(l, refused).Text(l.place),
 		Verdict: shownVerdict{OK: refused == nil, Msg: fmt.Sprintf("PROGRAM runs, with %v", l.plan.Given)},
+	}
+	switch {
+	case doubt == nil || !doubt.Foreign():
+	case refused == nil:
+		x.Notes = append(x.Notes, oneLine(doubt.Error())+": it runs only if binfmt_misc has a handler for it")
+	default:
+		x.Notes = append(x.Notes, "a handler of binfmt_misc that cannot be seen from here would run it all the same")
 	}
 	for _, m := range l.plan.Skipped {
 		x.Skipped = append(x.Skipped, shownSkip{m.Cap.String(), m.Why(l.now, l.host)})
@@ -84,16 +98,30 @@ func (a *app) explain(c *explainCmd, argv []string, report *reporter) error {
 	return nil
 }
 
+// handlers reports how many handlers binfmt_misc shows. In a container there may
+// be some that it does not show.
+func handlers() int {
+	shown, _ := os.ReadDir("/proc/sys/fs/binfmt_misc")
+	return len(shown) - len([]string{"register", "status"})
+}
+
 // smallest is the smallest grant for the launch. What no runtime can give, as
-// this kernel does not know it, is not in it; and where a user has yet to be
-// named, as the hint says, it is one that is not root.
-func smallest(l *launch) grant.Grant {
+// this kernel does not know it, is not in it. A start that is not root and was
+// refused has to become one in the places that give such a user nothing.
+func smallest(l *launch, refused error) grant.Grant {
 	g := l.grant()
-	g.Caps &= l.host.Known
-	if l.req.User == nil && l.now.UID == ambient.Same(0) {
-		g.Root = true
-		g.Caps |= ambient.SetOf(ambient.CapSetUID, ambient.CapSetGID)
+	if l.req.User == nil && l.now.UID.Effective != 0 {
+		switch l.place {
+		case grant.Podman, grant.Systemd:
+		case grant.Namespace:
+			g = l.asRoot()
+		default:
+			if refused != nil && g.Caps != 0 {
+				g = l.asRoot()
+			}
+		}
 	}
+	g.Caps &= l.host.Known
 	return g
 }
 
@@ -152,7 +180,7 @@ func (x *explanation) print(out io.Writer, l *launch, refused error, colour bool
 		section("", "hint: "+x.Verdict.Hint)
 		section("", fmt.Sprintf("exit status %d", x.Verdict.Code))
 	}
-	b.WriteString("grant    " + grantTitle(l.place) + "\n")
+	b.WriteString("grant    " + grantTitle(l.place, refused) + "\n")
 	for line := range strings.Lines(x.Grant) {
 		for _, line := range wrapGrant(l.place, strings.TrimSuffix(line, "\n")) {
 			b.WriteString("  " + line + "\n")
@@ -163,14 +191,18 @@ func (x *explanation) print(out io.Writer, l *launch, refused error, colour bool
 }
 
 // grantTitle says what the grant is.
-func grantTitle(p grant.Place) string {
+func grantTitle(p grant.Place, refused error) string {
+	title := "the smallest that works"
+	if refused != nil {
+		title = "the smallest that would do"
+	}
 	switch p {
 	case grant.Docker, grant.Podman:
-		return "the smallest that works, as flags of " + p.String() + " run"
+		return title + ", as flags of " + p.String() + " run"
 	case grant.Unknown:
-		return "the smallest that works, as flags of docker run (else: --for=PLACE)"
+		return title + ", as flags of docker run (else: --for=PLACE)"
 	}
-	return "the smallest that works"
+	return title
 }
 
 // wrapGrant breaks a line of a grant so that it can still be pasted: YAML goes

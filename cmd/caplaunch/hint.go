@@ -29,7 +29,7 @@ func (l *launch) hint(err error) string {
 	case errors.As(err, &missing):
 		return l.grantHint(missing)
 	case errors.As(err, &stray):
-		return grant.Drop(l.place, stray.Set())
+		return l.strayHint(stray)
 	case errors.As(err, &refused):
 		return l.identityHint(refused)
 	case errors.As(err, &lookup):
@@ -60,10 +60,22 @@ func (l *launch) grant() grant.Grant {
 		g.Root = true
 		g.Caps |= ambient.SetOf(ambient.CapSetUID, ambient.CapSetGID)
 	}
-	if l.req.DropBounding {
+	if l.req.DropBounding || g.Root && g.UID == 0 && l.req.AllowNewPrivs {
 		g.Caps |= ambient.SetOf(ambient.CapSetPCap)
 	}
+	g.Caps &= ambient.UpTo(ambient.Cap(ambient.Named() - 1)) // no runtime takes a number
 	return g
+}
+
+// strayHint is about more than was allowed. What the launch itself is there for,
+// or needs, the allowlist has to name; taking it away would only be refused
+// later.
+func (l *launch) strayHint(e *ambient.UnexpectedCapabilityError) string {
+	needed := e.Set() & l.grant().Caps
+	if needed == 0 {
+		return grant.Drop(l.place, e.Set())
+	}
+	return source("allow") + "=" + (e.Allow | needed).String()
 }
 
 // grantHint is about required capabilities that cannot be given. What the
@@ -71,19 +83,13 @@ func (l *launch) grant() grant.Grant {
 func (l *launch) grantHint(e *ambient.NotGrantedError) string {
 	switch m := e.Missing[0]; m.Reason {
 	case ambient.NotKnown:
-		where := "another kernel"
-		if v := m.Cap.Since(); v != "" {
-			where = "Linux " + v + " or newer"
-		}
-		return fmt.Sprintf("caplaunch --optional-caps=%v in place of --caps, if PROGRAM can do without; else run it on %s", m.Cap, where)
+		return l.unknownHint(e)
 	case ambient.NoAmbient:
 		return "docker run --runtime=runc, or another runtime than this gVisor; a kernel of its own has to be Linux 4.3 or newer"
 	case ambient.KeepCapsIsLocked, ambient.AmbientIsLocked, ambient.RootWithoutRoot:
-		bits := strings.Join(e.Now.Securebits.Names(), " ")
-		if l.place == grant.Systemd {
-			return "SecureBits= (empty: now it sets " + bits + ")"
-		}
-		return "start caplaunch without the securebits " + bits + " (setpriv --securebits, capsh --secbits, systemd's SecureBits= set them)"
+		return l.securebitsHint()
+	case ambient.GivenUp:
+		return givenUpHint
 	case ambient.OnlyBounding:
 		switch u := l.req.User; {
 		case l.place == grant.Namespace:
@@ -100,6 +106,37 @@ func (l *launch) grantHint(e *ambient.NotGrantedError) string {
 	}
 	return l.grant().Line(l.place)
 }
+
+// unknownHint is about capabilities of which the kernel does not know at least
+// one: those become optional.
+func (l *launch) unknownHint(e *ambient.NotGrantedError) string {
+	var unknown ambient.Set
+	where := "another kernel"
+	for _, m := range e.Missing {
+		if m.Reason == ambient.NotKnown {
+			unknown |= ambient.SetOf(m.Cap)
+			if v := m.Cap.Since(); v != "" {
+				where = "Linux " + v + " or newer"
+			}
+		}
+	}
+	flags := fmt.Sprintf("--optional-caps=%v in place of --caps", l.req.Optional.Set|unknown)
+	if rest := l.req.Required.Set &^ unknown; rest != 0 {
+		flags = fmt.Sprintf("--caps=%v --optional-caps=%v", rest, l.req.Optional.Set|unknown)
+	}
+	return fmt.Sprintf("caplaunch %s, if PROGRAM can do without; else run it on %s", flags, where)
+}
+
+// securebitsHint is about securebits that whoever started caplaunch has set.
+func (l *launch) securebitsHint() string {
+	bits := strings.Join(l.now.Securebits.Names(), " ")
+	if l.place == grant.Systemd {
+		return "SecureBits= (empty: now it sets " + bits + ")"
+	}
+	return "start caplaunch without the securebits " + bits + " (setpriv --securebits, capsh --secbits, systemd's SecureBits= set them)"
+}
+
+const givenUpHint = "start caplaunch itself first, not behind a program that gives capabilities up and sets no_new_privs (setpriv, capsh)"
 
 // asRoot is the grant for a launch that starts as root, to become who was asked
 // for or else who it is now.
@@ -153,9 +190,9 @@ func (l *launch) identityHint(e *ambient.RefusedError) string {
 		if e.Now.UID.Effective != 0 {
 			return l.startAsRoot()
 		}
-		return l.grant().Line(l.place)
+		return l.withheldHint(e)
 	case ambient.RootCannotSwitch:
-		return l.grant().Line(l.place)
+		return l.withheldHint(e)
 	case ambient.OtherUser:
 		return fmt.Sprintf("%s (or caplaunch --non-root=keep to run as uid %v)", l.startAsRoot(), e.Now.UID)
 	case ambient.OtherGroups:
@@ -171,12 +208,32 @@ func (l *launch) identityHint(e *ambient.RefusedError) string {
 	case ambient.TooManyGroups:
 		return fmt.Sprintf("caplaunch --groups=%d in place of --keep-groups, or the ids that are needed", u.GID)
 	case ambient.SetGroupsDenied, ambient.Unmapped:
-		id := l.mappedID()
-		return fmt.Sprintf("caplaunch --user=%d:%d --keep-groups, which is mapped here; or map uid %d and gid %d (podman run --userns, /etc/subuid and /etc/subgid)", id, id, u.UID, u.GID)
+		uid := mapped(l.host.UIDs, e.Now.UID.Effective, l.host.SetGroups)
+		gid := mapped(l.host.GIDs, e.Now.GID.Effective, l.host.SetGroups)
+		hint := fmt.Sprintf("caplaunch --user=%d:%d --keep-groups", uid, gid)
+		if l.req.Groups != nil {
+			hint += " in place of --groups"
+		}
+		if e.Why == ambient.SetGroupsDenied {
+			return hint + ", which sets none; or another user namespace, that allows setgroups (podman unshare, newgidmap)"
+		}
+		return hint + fmt.Sprintf(", which is mapped here; or map uid %d and gid %d (podman run --userns, /etc/subuid and /etc/subgid)", u.UID, u.GID)
 	case ambient.RootRegains:
 		return "caplaunch --bounding=drop, or without --allow-new-privs"
 	}
-	return helpHint
+	return slip{command: "run"}.help()
+}
+
+// withheldHint is about root without a capability that the launch itself needs:
+// not granted, unless it is in the bounding set.
+func (l *launch) withheldHint(e *ambient.RefusedError) string {
+	switch {
+	case !e.Now.Bounding.Contains(e.Missing):
+		return l.grant().Line(l.place)
+	case e.Now.Securebits&ambient.NoRoot != 0:
+		return l.securebitsHint()
+	}
+	return givenUpHint
 }
 
 // groupHint says how to start with the group of u.
@@ -194,14 +251,15 @@ func (l *launch) groupHint(u ambient.User) string {
 	return fmt.Sprintf("docker or podman run --user=%d:%d; kubernetes: securityContext: {runAsUser: %d, runAsGroup: %d}; systemd: Group=%d", u.UID, u.GID, u.UID, u.GID, u.GID)
 }
 
-// mappedID is an id that the user namespace maps, as a user and as a group.
-func (l *launch) mappedID() uint32 {
+// mapped is an id that the map has: one to switch to, if that can be done, or
+// else the present one.
+func mapped(m ambient.IDMap, now uint32, canSwitch bool) uint32 {
 	for _, id := range []uint32{65532, 1000, 1} {
-		if l.host.UIDs.Has(id) && l.host.GIDs.Has(id) && l.host.SetGroups {
+		if m.Has(id) && canSwitch {
 			return id
 		}
 	}
-	return l.now.UID.Effective
+	return now
 }
 
 // lookupHint is about a user or a group that no file explains.
@@ -211,8 +269,12 @@ func (l *launch) lookupHint(e *identity.LookupError) string {
 		return fmt.Sprintf("caplaunch --user=%s:%s", e.Name.Text, e.Name.Text)
 	case e.Why == identity.TooManyOf:
 		return fmt.Sprintf("caplaunch --groups=%d, or the ids that it needs", l.req.User.GID)
-	case e.Group && l.flags.Groups != nil && l.req.User != nil:
-		return fmt.Sprintf("caplaunch --groups=%d: numbers need no file", l.req.User.GID)
+	case e.Group && l.flags.Groups != nil:
+		gid := l.now.GID.Effective
+		if l.req.User != nil {
+			gid = l.req.User.GID
+		}
+		return fmt.Sprintf("caplaunch --groups=%d: numbers need no file", gid)
 	case e.Group && l.flags.User != nil:
 		user, _, _ := strings.Cut(*l.flags.User, ":")
 		return fmt.Sprintf("caplaunch --user=%s:65532: numbers need no file", user)

@@ -9,6 +9,7 @@ import (
 	"github.com/caplaunch/caplaunch/internal/ambient"
 	"github.com/caplaunch/caplaunch/internal/grant"
 	"github.com/caplaunch/caplaunch/internal/identity"
+	"github.com/caplaunch/caplaunch/internal/near"
 	"github.com/caplaunch/caplaunch/internal/origin"
 )
 
@@ -101,7 +102,7 @@ func (l *launch) parse() (spec *identity.Spec, groups []identity.Name, err error
 	list := func(flag string, words []string) (ambient.List, error) {
 		got, err := ambient.ParseList(words...)
 		if err != nil {
-			return got, usagef(listHint(flag, words, err), "%s: %w", source(flag), err)
+			return got, usagef(listHint(flag, words), "%s: %w", source(flag), err)
 		}
 		return got, nil
 	}
@@ -121,7 +122,7 @@ func (l *launch) parse() (spec *identity.Spec, groups []identity.Name, err error
 	l.req.Sets = ambient.DefaultSets
 	if f.Sets != nil {
 		if l.req.Sets, err = ambient.ParseSets(f.Sets...); err != nil {
-			return nil, nil, usagef(example("sets"), "%s: %w", source("sets"), err)
+			return nil, nil, usagef(setsHint(f.Sets), "%s: %w", source("sets"), err)
 		}
 	}
 	if f.User != nil {
@@ -140,7 +141,7 @@ func (l *launch) parse() (spec *identity.Spec, groups []identity.Name, err error
 		}
 	}
 	if l.ignore, err = origin.ParseSignals(f.IgnoreSignals); err != nil {
-		return nil, nil, usagef(example("ignore-signals"), "%s: %w", source("ignore-signals"), err)
+		return nil, nil, usagef(signalsHint(f.IgnoreSignals), "%s: %w", source("ignore-signals"), err)
 	}
 	l.req.Strict, l.req.KeepGroups, l.req.KeepNonRoot = f.Strict, f.KeepGroups, f.NonRoot == "keep"
 	l.req.DropBounding, l.req.AllowNewPrivs = f.Bounding == "drop", f.AllowNewPrivs
@@ -148,18 +149,49 @@ func (l *launch) parse() (spec *identity.Spec, groups []identity.Name, err error
 }
 
 // listHint is what to write instead of a list that cannot be read.
-func listHint(flag string, lists []string, err error) string {
-	var unknown *ambient.UnknownCapError
-	if errors.As(err, &unknown) && unknown.Near != "" {
-		words := ambient.Fields(strings.Join(lists, ","))
-		for i, w := range words {
-			if w == unknown.Name {
-				words[i] = unknown.Near
-			}
+func listHint(flag string, lists []string) string {
+	hint := corrected(flag, lists, func(word string) (string, bool) {
+		_, err := ambient.ParseList(word)
+		var unknown *ambient.UnknownCapError
+		if errors.As(err, &unknown) {
+			return unknown.Near, unknown.Near != ""
 		}
-		return source(flag) + "=" + strings.Join(words, ",")
+		return word, err == nil
+	})
+	if hint != example(flag) {
+		return hint
 	}
-	return example(flag) + " (see capabilities(7)), or leave it out for none"
+	none := ", or leave it out for none"
+	if flag == "allow" {
+		none = ", or " + source(flag) + "=none"
+	}
+	return hint + " (see capabilities(7))" + none
+}
+
+// setsHint is the same for --sets.
+func setsHint(lists []string) string {
+	return corrected("sets", lists, func(word string) (string, bool) {
+		if _, err := ambient.ParseSets(word); err == nil {
+			return word, true
+		}
+		const all = ambient.DefaultSets | ambient.InBounding
+		return near.Word(strings.ToLower(word), all.Names()...), true
+	})
+}
+
+// signalsHint is the same for --ignore-signals.
+func signalsHint(lists []string) string {
+	return corrected("ignore-signals", lists, func(word string) (string, bool) {
+		_, err := origin.ParseSignals([]string{word})
+		var unknown *origin.UnknownSignalError
+		switch {
+		case err == nil:
+			return word, true
+		case errors.As(err, &unknown):
+			return unknown.Near, true
+		}
+		return "", true // KILL and STOP
+	})
 }
 
 // dropEmptyVariables makes a CAPLAUNCH_ variable that is set but empty count as
@@ -195,6 +227,9 @@ func (a *app) explainFor(l *launch, place grant.Place) error {
 	spec, _, err := l.parse()
 	if err != nil {
 		return err
+	}
+	if spec != nil && spec.User.Numeric && spec.User.ID == 0 && l.req.AllowNewPrivs && !l.req.DropBounding {
+		return &ambient.RefusedError{Why: ambient.RootRegains}
 	}
 	l.host.Known = ambient.UpTo(ambient.Cap(ambient.Named() - 1))
 	if spec != nil {

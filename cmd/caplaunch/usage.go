@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
+	"github.com/caplaunch/caplaunch/internal/near"
 )
 
 // A usageError is a command line that cannot be understood.
@@ -27,7 +29,246 @@ func usagef(hint, format string, args ...any) error {
 	return &usageError{err: fmt.Errorf(format, args...), hint: hint}
 }
 
-const helpHint = "caplaunch --help shows the flags"
+// A slip is a command line that cannot be understood, to be told in words of
+// caplaunch and with a hint to paste.
+type slip struct {
+	command string // the one that args begin with, or run
+	args    []string
+	after   []string // nil without a "--"
+}
+
+// flags are those of a command.
+func (slip) flags(command string) map[string]*kong.Flag {
+	known := map[string]*kong.Flag{}
+	k, err := kong.New(&grammar{}, kong.Name("caplaunch"))
+	if err != nil {
+		return known
+	}
+	for _, c := range k.Model.Children {
+		if c.Name == command {
+			for _, f := range c.Flags {
+				known[f.Name] = f
+			}
+		}
+	}
+	return known
+}
+
+// line is a command line for a shell, with PROGRAM behind "--" if there is one.
+func (slip) line(before, after []string) string {
+	line := "caplaunch " + quoteAll(before)
+	if after != nil {
+		line += "-- " + quoteAll(after)
+	}
+	return strings.TrimSpace(line)
+}
+
+// misplaced is about the word at, which is no flag, nor the value of one, nor a
+// command where one can stand.
+func (s slip) misplaced(at int) error {
+	word, before, rest := s.args[at], s.args[:at], s.args[at:]
+	if word == "" {
+		return usagef(s.line(append(slices.Clone(before), rest[1:]...), s.after), "an empty word stands where a flag or PROGRAM can be: is a variable there that is not set?")
+	}
+	if at == 0 {
+		if command := near.Word(word, commands...); len(word) > 3 && command != "" {
+			return usagef(s.line(append([]string{command}, rest[1:]...), s.after), "there is no command %q, did you mean %s?", word, command)
+		}
+	}
+	if slices.Contains(commands, word) {
+		flags, fits := s.flags(word), true
+		for _, w := range before {
+			name, _, _ := strings.Cut(strings.TrimPrefix(w, "--"), "=")
+			fits = fits && flags[name] != nil
+		}
+		if fits {
+			return usagef(s.line(append([]string{word}, append(slices.Clone(before), rest[1:]...)...), s.after), "the command %s has to stand in front of its flags", word)
+		}
+	}
+	if s.after == nil {
+		return usagef(s.line(before, rest), "-- is missing in front of PROGRAM")
+	}
+	if at > 0 && slices.Contains([]string{"true", "false", "yes", "no", "1", "0"}, word) {
+		if f := s.flags(s.command)[strings.TrimPrefix(before[at-1], "--")]; f != nil && f.IsBool() {
+			return usagef(before[at-1]+"="+word, "the value of %s has to be joined to it by =", before[at-1])
+		}
+	}
+	return usagef(s.line(before, slices.Concat(rest, []string{"--"}, s.after)), "%q stands in front of --, where only flags can be", word)
+}
+
+// dashes finds a flag that is written with one dash instead of two, or a short
+// one with "=".
+func (s slip) dashes() error {
+	for _, w := range s.args {
+		if len(w) < 3 || w[0] != '-' || w[1] == '-' {
+			continue
+		}
+		flags := s.flags(s.command)
+		name, value, hasValue := strings.Cut(w[1:], "=")
+		if f := flags[name]; f != nil {
+			if !hasValue && !f.IsBool() {
+				value, _ = s.given(w)
+			}
+			return usagef("--"+name+s.value(name, value), "%q has one dash, and a flag with a whole name has two", w)
+		}
+		for _, f := range flags {
+			if hasValue && name == string(f.Short) && !f.IsBool() {
+				return usagef(fmt.Sprintf("--%s=%s", f.Name, strings.TrimSpace(quoteAll([]string{value}))), "%q: a short flag takes no =", w)
+			}
+		}
+	}
+	return nil
+}
+
+// explained is kong's error.
+func (s slip) explained(err error) error {
+	text := err.Error()
+	match := func(pattern string) []string { return regexp.MustCompile(pattern).FindStringSubmatch(text) }
+	const quoted = `("(?:[^"\\]|\\.)*")`
+	if m := match(`^unknown flag (--?[^\s,]+)`); m != nil {
+		if err := s.unknown(m[1]); err != nil {
+			return err
+		}
+	}
+	if m := match(`^--([a-z-]+) must be one of (\S+) but got ` + quoted); m != nil {
+		return notOneOf(m[1], m[3], strings.Split(strings.ReplaceAll(strings.TrimPrefix(m[2], `"",`), `"`, ""), ","))
+	}
+	if m := match(`^--([a-z-]+): bool value must be .* but got ` + quoted); m != nil {
+		return usagef(source(m[1])+"=true, or leave it out", "%s is %s, and not true or false", source(m[1]), m[2])
+	}
+	if m := match(`^--([a-z-]+): (?:expected \S+ value but got (?:"EOL"|.*\((?:long|short) flag\))|missing value)`); m != nil {
+		return usagef("--"+m[1]+s.value(m[1], ""), "--%s has no value", m[1])
+	}
+	switch {
+	case s.command == "check" && strings.HasPrefix(text, "missing flags"):
+		return usagef("caplaunch check --allow=net_admin,net_raw", "check needs to be told what is allowed: --allow is missing")
+	case strings.HasPrefix(text, "--pid: expected"):
+		return usagef("--pid=1", "--pid takes the number of a process")
+	case s.command == "show" && strings.HasPrefix(text, "[<pid>]"):
+		return usagef("caplaunch show 1", "show takes the number of a process, or nothing for itself")
+	case s.command == "install" && strings.HasPrefix(text, "expected"):
+		return usagef("caplaunch install /target/caplaunch", "install needs to be told where to: DEST is missing")
+	}
+	const most = 300
+	if len(text) > most {
+		text = text[:most] + "…"
+	}
+	return usagef(s.help(), "%s", text)
+}
+
+// help is where the flags of the command are listed.
+func (s slip) help() string {
+	return strings.Replace("caplaunch "+s.command+" --help shows the flags", " run ", " ", 1)
+}
+
+// unknown is about a flag that the command does not have. It is nil where
+// nothing can be said of it.
+func (s slip) unknown(flag string) error {
+	known := s.flags(s.command)
+	given, word := s.given(flag)
+	name := strings.ReplaceAll(strings.ToLower(strings.TrimLeft(flag, "-")), "_", "-")
+	meant := name
+	if known[meant] == nil {
+		meant = meantBy(name)
+	}
+	switch {
+	case meant == "user" && known[meant] != nil:
+		return usagef("--user="+s.ids(given), "unknown flag %s, did you mean --user?", flag)
+	case meant == "nothing" && known["caps"] != nil:
+		return usagef("leave "+word+" out: what --caps does not name is dropped anyway, and no_new_privs set", "unknown flag %s", flag)
+	case known[meant] == nil:
+		names, begun := []string{}, []string{}
+		for n, f := range known {
+			if given == "" || !f.IsBool() {
+				names = append(names, n)
+				if len(name) > 2 && strings.HasPrefix(n, name) {
+					begun = append(begun, n)
+				}
+			}
+		}
+		slices.Sort(names)
+		meant = near.Word(name, names...)
+		if meant == "" && len(begun) == 1 {
+			meant = begun[0]
+		}
+	}
+	if known[meant] == nil {
+		return nil
+	}
+	if meant == "caps" || meant == "optional-caps" || meant == "allow" {
+		given = strings.ReplaceAll(given, "+", "") // as setpriv writes it
+	}
+	return usagef("--"+meant+s.value(meant, given), "unknown flag %s, did you mean --%s?", flag, meant)
+}
+
+// meantBy is the flag that somebody means who writes one of docker, setpriv and
+// the like, or "nothing" for what is done anyway.
+func meantBy(flag string) string {
+	switch flag {
+	case "cap-add", "cap", "capability", "capabilities", "ambient-caps", "inh-caps":
+		return "caps"
+	case "uid", "reuid", "ruid", "euid", "gid", "regid", "rgid", "egid":
+		return "user"
+	case "cap-drop", "no-new-privs", "no-new-privileges", "clear-groups":
+		return "nothing"
+	}
+	return ""
+}
+
+// given is the value of a flag as it was written, "" without, and all of it as
+// words for a shell.
+func (s slip) given(flag string) (value, words string) {
+	for i, a := range s.args {
+		if v, ok := strings.CutPrefix(a, flag+"="); ok {
+			return v, strings.TrimSpace(quoteAll([]string{a}))
+		} else if a == flag && i+1 < len(s.args) && !strings.HasPrefix(s.args[i+1], "-") {
+			return s.args[i+1], strings.TrimSpace(quoteAll(s.args[i : i+2]))
+		}
+	}
+	return "", flag
+}
+
+// ids is the --user that flags of setpriv ask for.
+func (s slip) ids(given string) string {
+	first := func(flags ...string) string {
+		for _, f := range flags {
+			if v, _ := s.given(f); v != "" {
+				return v
+			}
+		}
+		return ""
+	}
+	uid, gid := first("--reuid", "--uid", "--ruid", "--euid", "--user", "-u"), first("--regid", "--gid", "--rgid", "--egid")
+	uid, _, _ = strings.Cut(uid, ":")
+	switch {
+	case uid == "" && gid == "":
+		uid = given
+	case uid == "":
+		uid = gid
+	}
+	if uid == "" {
+		return sample("user")
+	}
+	if gid != "" {
+		uid += ":" + gid
+	}
+	return strings.TrimSpace(quoteAll([]string{uid}))
+}
+
+// value is "=" and what was given, or else a sample, and "" for a flag that
+// takes none.
+func (s slip) value(flag, given string) string {
+	f := s.flags(s.command)[flag]
+	switch {
+	case f == nil || f.IsBool():
+		return ""
+	case given != "":
+		return "=" + strings.TrimSpace(quoteAll([]string{given}))
+	case f.Enum != "":
+		return "=" + strings.Split(strings.TrimPrefix(f.Enum, ","), ",")[0]
+	}
+	return "=" + sample(flag)
+}
 
 // sample is a value that a flag takes.
 func sample(flag string) string {
@@ -46,90 +287,22 @@ func sample(flag string) string {
 	return "1"
 }
 
-// meantBy is the flag that somebody means who writes one of docker, setpriv and
-// the like: "" where caplaunch does it anyway.
-func meantBy(flag string) (meant string, ok bool) {
-	switch flag {
-	case "cap-add", "cap", "capability", "capabilities", "ambient-caps", "inh-caps":
-		return "caps", true
-	case "uid", "reuid":
-		return "user", true
-	case "cap-drop", "no-new-privs", "no-new-privileges", "clear-groups":
-		return "", true
+// notOneOf is about a value that is none of a few words.
+func notOneOf(flag, quoted string, words []string) error {
+	flag = source(flag)
+	got := strings.ToLower(strings.Trim(quoted, `"`))
+	meant := near.Word(got, words...)
+	switch got {
+	case "k8s":
+		meant = "kubernetes"
+	case "docker-compose":
+		meant = "compose"
 	}
-	return "", false
-}
-
-// explained is kong's error in the words of caplaunch, with a hint to paste. The
-// command is the one that args begin with.
-func explained(k *kong.Kong, command string, args []string, err error) error {
-	text := err.Error()
-	match := func(pattern string) []string { return regexp.MustCompile(pattern).FindStringSubmatch(text) }
-	const quoted = `("(?:[^"\\]|\\.)*")`
-	if m := match(`^unknown flag --([a-z-]+)(?:, did you mean(?: one of)? "--([a-z-]+)")?`); m != nil {
-		flag, near := m[1], m[2]
-		meant, known := meantBy(flag)
-		if !known {
-			meant = near
-		}
-		switch {
-		case known && meant == "":
-			return usagef("leave --"+flag+" out: what --caps does not name is dropped anyway, and no_new_privs set", "unknown flag --%s", flag)
-		case meant != "":
-			return usagef("--"+meant+valueOf(k, args, flag, meant), "unknown flag --%s, did you mean --%s?", flag, meant)
-		}
+	hint := flag + "=" + strings.Join(words, " or "+flag+"=")
+	if slices.Contains(words, meant) {
+		hint = flag + "=" + meant
 	}
-	if m := match(`^--([a-z-]+) must be one of (\S+) but got ` + quoted); m != nil {
-		words := strings.Split(strings.ReplaceAll(strings.TrimPrefix(m[2], `"",`), `"`, ""), ",")
-		return usagef(source(m[1])+"="+words[0], "%s is %s, and not %s", source(m[1]), m[3], strings.Join(words, " or "))
-	}
-	if m := match(`^--([a-z-]+): bool value must be .* but got ` + quoted); m != nil {
-		return usagef(source(m[1])+"=true, or leave it out", "%s is %s, and not true or false", source(m[1]), m[2])
-	}
-	if m := match(`^--([a-z-]+): (?:expected \S+ value but got "EOL"|missing value)`); m != nil {
-		return usagef("--"+m[1]+valueOf(k, nil, m[1], m[1]), "--%s has no value", m[1])
-	}
-	switch command {
-	case "check":
-		if strings.HasPrefix(text, "missing flags") {
-			return usagef("caplaunch check --allow=net_admin,net_raw", "check needs to be told what is allowed: --allow is missing")
-		}
-	case "show":
-		if strings.HasPrefix(text, "[<pid>]") {
-			return usagef("caplaunch show 1", "show takes the number of a process, or nothing for itself")
-		}
-	case "install":
-		if strings.HasPrefix(text, "expected") {
-			return usagef("caplaunch install /target/caplaunch", "install needs to be told where to: DEST is missing")
-		}
-	}
-	return usagef(helpHint, "%v", err)
-}
-
-// valueOf is "=" and a value for the flag meant: the one that was given to flag,
-// or an example; "" for a flag that takes none.
-func valueOf(k *kong.Kong, args []string, flag, meant string) string {
-	for _, c := range k.Model.Children {
-		for _, f := range c.Flags {
-			if f.Name != meant {
-				continue
-			}
-			if f.IsBool() {
-				return ""
-			}
-			for i, a := range args {
-				if v, ok := strings.CutPrefix(a, "--"+flag+"="); ok && v != "" {
-					return "=" + strings.TrimSpace(quoteAll([]string{v}))
-				} else if a == "--"+flag && i+1 < len(args) {
-					return "=" + strings.TrimSpace(quoteAll([]string{args[i+1]}))
-				}
-			}
-			if f.Enum != "" {
-				return "=" + strings.Split(strings.TrimPrefix(f.Enum, ","), ",")[0]
-			}
-		}
-	}
-	return "=" + sample(meant)
+	return usagef(hint, "%s is %s, and not %s", flag, quoted, strings.Join(words, " or "))
 }
 
 // example is a value for a flag, where its own came from.
@@ -143,4 +316,23 @@ func source(flag string) string {
 		return name
 	}
 	return "--" + flag
+}
+
+// corrected is what to write instead of lists with words that cannot be read: the
+// same, each of those words replaced by the one that mend finds, or the sample
+// when it finds none.
+func corrected(flag string, lists []string, mend func(word string) (meant string, ok bool)) string {
+	words := ambient.Fields(strings.Join(lists, ","))
+	for i, w := range words {
+		meant, ok := mend(w)
+		if !ok {
+			return example(flag)
+		}
+		words[i] = meant
+	}
+	words = slices.DeleteFunc(words, func(w string) bool { return w == "" })
+	if len(words) == 0 {
+		return example(flag)
+	}
+	return source(flag) + "=" + strings.Join(words, ",")
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+
+	"github.com/caplaunch/caplaunch/internal/near"
 )
 
 // The exit statuses of spec and README: 77 and 78 are EX_NOPERM and EX_CONFIG
@@ -35,7 +37,11 @@ func newUnknownCapError(s string) *UnknownCapError {
 		}
 	}
 	if !e.Number {
-		e.Near = near(name)
+		names := make([]string, len(table))
+		for c := range table {
+			names[c] = table[c].name
+		}
+		e.Near = near.Word(name, names...)
 	}
 	return e
 }
@@ -244,7 +250,7 @@ func (e *RefusedError) Error() string {
 	case RootWithoutUser:
 		return "started as root, and caplaunch's own --user is missing: who is the program to run as?"
 	case RootCannotSwitch:
-		return fmt.Sprintf("started as root without %v, so it cannot switch to uid %d, gid %d", e.Missing, e.User.UID, e.User.GID)
+		return fmt.Sprintf("started as root without %v, so it cannot switch to uid %d, gid %d%s", e.Missing, e.User.UID, e.User.GID, e.withheld())
 	case OtherUser:
 		return fmt.Sprintf("started as another user (%s), and without %v it cannot switch to uid %d, gid %d", who, e.Missing, e.User.UID, e.User.GID)
 	case OtherGroups:
@@ -260,9 +266,24 @@ func (e *RefusedError) Error() string {
 	case RootRegains:
 		return "a root program regains the whole bounding set at execve when no_new_privs is off"
 	case BoundingNeedsSetPCap:
+		if why := e.withheld(); why != "" {
+			return "--bounding=drop needs setpcap" + why
+		}
 		return "--bounding=drop needs setpcap, which was not granted"
 	}
 	return "refused"
+}
+
+// withheld says why a root process has not what was granted to it: "" when it
+// was not.
+func (e *RefusedError) withheld() string {
+	switch {
+	case e.Now.UID.Effective != 0 || !e.Now.Bounding.Contains(e.Missing):
+		return ""
+	case e.Now.Securebits&NoRoot != 0:
+		return ": " + RootWithoutRoot.Sentence(e.Now, Host{})
+	}
+	return ": " + GivenUp.Sentence(e.Now, Host{})
 }
 
 func (e *RefusedError) Unwrap() error { return e.Err }

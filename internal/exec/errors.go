@@ -65,6 +65,8 @@ type Error struct {
 	Owner   [2]uint32  // uid and gid of Path, if known
 	UID     uint32     // who may not; of ForeignCaps the root they belong to
 	Arch    string     // what Path was built for
+
+	binary bool // Path is no text
 }
 
 // Unwrap makes errors.Is(err, fs.ErrNotExist) and the like work.
@@ -92,6 +94,9 @@ func (e *Error) Error() string {
 	switch e.Reason {
 	case NotInPath:
 		why = "not found in PATH"
+		if e.Path == "" {
+			why = "a program without a name"
+		}
 	case NotFound:
 		why = "no such file"
 	case NotSearchable:
@@ -169,6 +174,9 @@ func (e *Error) Hint() string {
 	path, culprit := shell(e.Path), shell(e.Culprit)
 	switch e.Reason {
 	case NotInPath:
+		if e.Path == "" {
+			return "write the program behind --: is a variable there that is not set?"
+		}
 		return "write its whole path, or add its directory to PATH"
 	case NotFound:
 		return "check the path; COPY it into the image, or mount it"

@@ -51,6 +51,26 @@ func (t Target) Explain(err error) error {
 	return e
 }
 
+// Doubt is the error with which execve will refuse the program for what it
+// contains, unless binfmt_misc has a handler for it, which nobody can tell
+// beforehand. It is nil for what the kernel runs by itself, or what cannot be
+// read.
+func (p Program) Doubt() *Error {
+	f := p.source()
+	e := &Error{Path: f.Path, Reason: f.unsuitable(unix.ENOEXEC), Errno: unix.ENOEXEC, Arch: f.ELF.Arch(), binary: !f.text}
+	switch {
+	case f.Format == EmptyFile, f.Format == Unknown, f.Format == BrokenELF, f.Format == ELFFile && !f.ELF.Native():
+		return e
+	}
+	return nil
+}
+
+// Foreign reports whether a handler of binfmt_misc is likely: the file is for
+// another machine, or no text.
+func (e *Error) Foreign() bool {
+	return e.Reason == WrongArch || e.Reason == NoFormat && e.binary
+}
+
 // unsuitable says what about the file made execve answer with ENOEXEC, or with
 // what it reports for a file or an ELF interpreter that makes no sense.
 func (f *File) unsuitable(errno unix.Errno) Reason {

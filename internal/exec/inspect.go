@@ -3,6 +3,7 @@
 package exec
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 
@@ -40,6 +41,7 @@ type File struct {
 	stat     unix.Stat_t
 	capsErr  unix.Errno // Caps is there and cannot be read
 	readable bool       // for the user
+	text     bool       // the first bytes are text
 }
 
 // A Format is what the first bytes of a file make of it.
@@ -232,6 +234,7 @@ func (f *File) readHead(fd int) error {
 	}
 	head = head[:n]
 	f.Format = Unknown
+	f.text = !bytes.ContainsFunc(head, func(r rune) bool { return r < ' ' && r != '\n' && r != '\t' && r != '\r' })
 	if n == 0 {
 		f.Format = EmptyFile
 	} else if s, ok := ParseShebang(head); ok {

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/caplaunch/caplaunch/internal/near"
 )
 
 // Signals is a set of signals as the kernel lays it out: bit s-1 is signal s. The zero value is empty.
@@ -133,41 +135,11 @@ func number(s string) (int, bool) {
 	return n, err == nil && len(s) <= 2 && strconv.Itoa(n) == s && n >= 0
 }
 
-// nearest is the known name at most two slips away from word, or "".
+// nearest is the known name that was probably meant by word, or "".
 func nearest(word string) string {
+	if len(word) < 3 {
+		return "" // almost every name is near a very short word
+	}
 	name := strings.TrimPrefix(strings.ToLower(word), "sig")
-	best, near := 3, ""
-	if len(name) < 3 || len(name) > 12 {
-		return "" // almost every name is two slips away from a very short word
-	}
-	for _, known := range append(names[1:], "rtmin", "rtmax") {
-		if d := distance(name, known); d < best {
-			best, near = d, known
-		}
-	}
-	return near
-}
-
-// distance counts the letters to insert, delete, replace or swap with their neighbour to turn a into b.
-func distance(a, b string) int {
-	before, last := make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range last {
-		last[j] = j
-	}
-	for i := range len(a) {
-		now := make([]int, len(b)+1)
-		now[0] = i + 1
-		for j := range len(b) {
-			replaced := last[j]
-			if a[i] != b[j] {
-				replaced++
-			}
-			now[j+1] = min(replaced, last[j+1]+1, now[j]+1)
-			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
-				now[j+1] = min(now[j+1], before[j-1]+1)
-			}
-		}
-		before, last = last, now
-	}
-	return last[len(b)]
+	return near.Word(name, append(names[1:], "rtmin", "rtmax")...)
 }

@@ -118,14 +118,18 @@ func decode(t testing.TB, text string, into any) {
 	}
 }
 
-// wantPromise checks that the probe ran with uid, gid and exactly caps.
+// wantPromise checks that the probe ran as id, which is "uid:gid" or both at once, with exactly caps.
 func wantPromise(t testing.TB, r engine.Result, id string, caps uint64, noNewPrivs string) {
 	t.Helper()
 	m := engine.ParseProbe(r.Stdout)
-	all := strings.TrimSpace(strings.Repeat(id+" ", 4))
+	id, gid, ok := strings.Cut(id, ":")
+	if !ok {
+		gid = id
+	}
+	all, allGroups := strings.TrimSpace(strings.Repeat(id+" ", 4)), strings.TrimSpace(strings.Repeat(gid+" ", 4))
 	bounding, _ := strconv.ParseUint(m["CapBnd"], 16, 64)
 	want := fmt.Sprintf("P=%x I=%x E=%x B=%x A=%x", caps, caps, caps, bounding, caps)
-	if got := engine.Sets(r.Stdout); r.Code != 0 || got != want || m["Uid"] != all || m["Gid"] != all || m["NoNewPrivs"] != noNewPrivs {
+	if got := engine.Sets(r.Stdout); r.Code != 0 || got != want || m["Uid"] != all || m["Gid"] != allGroups || m["NoNewPrivs"] != noNewPrivs {
 		t.Errorf("uid %s: want %s, no_new_privs %s: got %s\n%v", id, want, noNewPrivs, got, r)
 	}
 }

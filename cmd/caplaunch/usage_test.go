@@ -1,0 +1,95 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"strings"
+	"testing"
+)
+
+// told is the error and the hint for a command line that cannot be understood;
+// words are split at "|".
+func told(line string) (msg, hint string) {
+	before, after := split(strings.Split(line, "|"))
+	g, _, err := parse(before, after, io.Discard)
+	if err == nil {
+		flags := g.Run.launchFlags
+		if before[0] == "explain" {
+			flags = g.Explain.launchFlags
+		}
+		_, _, err = (&launch{flags: flags}).parse()
+	}
+	var usage *usageError
+	if !errors.As(err, &usage) {
+		return "", ""
+	}
+	return usage.Error(), usage.hint
+}
+
+// What is hinted is what was meant, and never less protection than was asked
+// for.
+func TestUsageHintsAreWhatWasMeant(t *testing.T) {
+	for line, want := range map[string]string{
+		"--allo=net_raw|--|id":                      "--allow=net_raw",
+		"--allo|net_raw|--|id":                      "--allow=net_raw",
+		"--set=ambient|--|id":                       "--sets=ambient",
+		"--keep|--|id":                              "caplaunch --help shows the flags",
+		"--cap_add=net_raw|--|id":                   "--caps=net_raw",
+		"--cap-add|NET_RAW|--|id":                   "--caps=NET_RAW",
+		"--cap-add|-u|1:1|--|id":                    "--caps=net_admin,net_raw",
+		"--optional_caps=net_raw|--|id":             "--optional-caps=net_raw",
+		"--Caps=net_raw|--|id":                      "--caps=net_raw",
+		"--usr|--caps=net_raw|--|id":                "--user=65532:65532",
+		"--usr=a b|--|id":                           "--user='a b'",
+		"--user|--caps=net_raw|--|id":               "--user=65532:65532",
+		"-u|--|id":                                  "--user=65532:65532",
+		"--bounding|-u|1:1|--|id":                   "--bounding=keep",
+		"--bounding=dorp|--|id":                     "--bounding=drop",
+		"--bounding=all|--|id":                      "--bounding=keep or --bounding=drop",
+		"explain|--for=k8s":                         "--for=kubernetes",
+		"explain|--for=kuberntes":                   "--for=kubernetes",
+		"--log-format=JSON|--|id":                   "--log-format=json",
+		"--quiet=maybe|--|id":                       "--quiet=true, or leave it out",
+		"--ignore-signals=SIGHPU,INT|--|id":         "--ignore-signals=hup,INT",
+		"--ignore-signals=TERM,STOP|--|id":          "--ignore-signals=TERM",
+		"--ignore-signals=STOP|--|id":               "--ignore-signals=PIPE",
+		"--sets=bounding,foo|--|id":                 "--sets=bounding",
+		"--sets=bondings|--|id":                     "--sets=bounding",
+		"-c|net_amdin,sys_admn,chown|--|id":         "--caps=net_admin,sys_admin,chown",
+		"-c|nothing_near|--|id":                     "--caps=net_admin,net_raw (see capabilities(7)), or leave it out for none",
+		"--allow=foo|--|id":                         "--allow=net_admin,net_raw (see capabilities(7)), or --allow=none",
+		"--user=1:1|/relay|--|--listen":             "caplaunch --user=1:1 -- /relay -- --listen",
+		"--user=1:1|/relay|--listen":                "caplaunch --user=1:1 -- /relay --listen",
+		"-c|net_amdin|relay":                        "--caps=net_admin",
+		"--strict|no|--|id":                         "--strict=no",
+		"-caps|net_raw|--|id":                       "--caps=net_raw",
+		"-user=1:1|--|id":                           "--user=1:1",
+		"-u=1:1|--|id":                              "--user=1:1",
+		"expain|--|id":                              "caplaunch explain -- id",
+		"vesion":                                    "caplaunch version",
+		"|--|id":                                    "caplaunch -- id",
+		"-u|1:1||--|id":                             "caplaunch -u 1:1 -- id",
+		"--log-format=json|show":                    "caplaunch show --log-format=json",
+		"show|--pid=1":                              "caplaunch show --help shows the flags",
+		"show|abc":                                  "caplaunch show 1",
+		"check":                                     "caplaunch check --allow=net_admin,net_raw",
+		"check|--allow=all|--pid=abc":               "--pid=1",
+		"check|--allow=all|--|true":                 "caplaunch check --allow=all",
+		"check|--cap-add=kill|--allow=all":          "caplaunch check --help shows the flags",
+		"install":                                   "caplaunch install /target/caplaunch",
+		"install|--|/tmp/d":                         "caplaunch install /tmp/d",
+		"--reuid=1|--regid=2|--|id":                 "--user=1:2",
+		"--user=1:2|--regid=2|--|id":                "--user=1:2",
+		"--ambient-caps|+net_raw|--|id":             "--caps=net_raw",
+		"--cap-drop|ALL|--|id":                      "leave --cap-drop ALL out: what --caps does not name is dropped anyway, and no_new_privs set",
+		"--no-new-privs|--|id":                      "leave --no-new-privs out: what --caps does not name is dropped anyway, and no_new_privs set",
+		"run|--":                                    "caplaunch run -- PROGRAM",
+		"explain|-c|kill":                           "caplaunch explain -c kill -- PROGRAM",
+		"--user=1:1|--groups=5|--keep-groups|--|id": "caplaunch --keep-groups in place of --groups, or the other way round",
+	} {
+		msg, hint := told(line)
+		if msg == "" || hint != want {
+			t.Errorf("%s: %s\nhint %q\nwant %q", line, msg, hint, want)
+		}
+	}
+}
