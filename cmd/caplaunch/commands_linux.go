@@ -22,7 +22,7 @@ import (
 )
 
 func newApp() *app {
-	return &app{kernel: linux.Kernel{}, files: identity.Etc, environ: origin.Environ(), stdout: stdout{os.Stdout}, stderr: os.Stderr,
+	return &app{kernel: linux.Kernel{}, files: identity.Etc, environ: origin.Environ(), stdout: stdout{os.Stdout}, stderr: stderr{},
 		handOver: handOver, leave: leave}
 }
 
@@ -130,6 +130,14 @@ func (a *app) check(c *checkCmd, report *reporter) error {
 // file beside it, which then takes its place in one step. What runs from there
 // goes on with the old one.
 func (a *app) install(c *installCmd) (err error) {
+	// Whoever calls a set-uid caplaunch must not write where its owner may.
+	now, err := a.kernel.State()
+	if err != nil {
+		return err
+	}
+	if err := now.Borrowed(); err != nil {
+		return err
+	}
 	// With a slash behind it the kernel would follow a symlink.
 	dest := strings.TrimRight(c.Dest, "/")
 	if dest == "" && c.Dest != "" {
@@ -209,6 +217,25 @@ func reason(err error) string {
 		return e.Error()
 	}
 	return err.Error()
+}
+
+// stderr is where caplaunch's own lines go. An os.File would end the process by
+// SIGPIPE when nobody reads them, and neither the launch nor the exit status may
+// depend on that.
+type stderr struct{}
+
+func (stderr) Write(b []byte) (n int, err error) {
+	for n < len(b) {
+		m, err := unix.Write(2, b[n:])
+		switch {
+		case err == unix.EINTR:
+		case err != nil || m <= 0:
+			return n, err
+		default:
+			n += m
+		}
+	}
+	return n, nil
 }
 
 // stdout is where the commands print. What cannot be written is an error with a

@@ -55,7 +55,7 @@ func (a *app) explain(c *explainCmd, argv []string, report *reporter) error {
 	}
 	doubt := (*exec.Error)(nil)
 	if refused == nil && !l.unseen {
-		if doubt = l.program.Doubt(); doubt != nil && (!doubt.Foreign() || handlers() <= 0) {
+		if doubt = l.program.Doubt(l.viewer()); doubt != nil && (!doubt.Foreign() || handlers() <= 0) {
 			refused = doubt
 		}
 	}
@@ -63,6 +63,9 @@ func (a *app) explain(c *explainCmd, argv []string, report *reporter) error {
 		Place: l.place.String(), Start: shown(l.now), Program: l.path, Steps: []string{}, Given: []string{},
 		Skipped: []shownSkip{}, Notes: a.notes(l, refused), Grant: smallest(l, refused).Text(l.place),
 		Verdict: shownVerdict{OK: refused == nil, Msg: fmt.Sprintf("PROGRAM runs, with %v", l.plan.Given)},
+	}
+	if l.unseen && refused == nil {
+		x.Verdict.Msg += ", unless there is something about its file that cannot be seen from here"
 	}
 	switch {
 	case doubt == nil || !doubt.Foreign():

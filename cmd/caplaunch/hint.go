@@ -179,7 +179,10 @@ func joinIDs(g ambient.Groups) string {
 func (l *launch) identityHint(e *ambient.RefusedError) string {
 	switch u := e.User; e.Why {
 	case ambient.RootWithoutUser:
-		return "caplaunch --user=65532:65532, or caplaunch --user=0:0 to stay root"
+		if uid, gid := mapped(l.host.UIDs, 0, l.host.SetGroups), mapped(l.host.GIDs, 0, l.host.SetGroups); uid != 0 || gid != 0 {
+			return fmt.Sprintf("caplaunch --user=%d:%d, or caplaunch --user=0:0 to stay root", uid, gid)
+		}
+		return "caplaunch --user=0:0 to stay root: this user namespace has nobody else"
 	case ambient.StartedSetID, ambient.StartedWithFileCaps:
 		mend, path := "chmod 0755 ", ownPath()
 		if e.Why == ambient.StartedWithFileCaps {
@@ -208,6 +211,9 @@ func (l *launch) identityHint(e *ambient.RefusedError) string {
 	case ambient.TooManyGroups:
 		return fmt.Sprintf("caplaunch --groups=%d in place of --keep-groups, or the ids that are needed", u.GID)
 	case ambient.SetGroupsDenied, ambient.Unmapped:
+		if !l.host.UIDs.Has(e.Now.UID.Effective) || !l.host.GIDs.Has(e.Now.GID.Effective) {
+			return fmt.Sprintf("caplaunch without --user, to run as it is: no id can be had here; or map uid %d and gid %d", u.UID, u.GID)
+		}
 		uid := mapped(l.host.UIDs, e.Now.UID.Effective, l.host.SetGroups)
 		gid := mapped(l.host.GIDs, e.Now.GID.Effective, l.host.SetGroups)
 		hint := fmt.Sprintf("caplaunch --user=%d:%d --keep-groups", uid, gid)
@@ -267,6 +273,8 @@ func (l *launch) lookupHint(e *identity.LookupError) string {
 	switch {
 	case e.Why == identity.NoGroup:
 		return fmt.Sprintf("caplaunch --user=%s:%s", e.Name.Text, e.Name.Text)
+	case e.Why == identity.Malformed && !e.Group && e.Path == identity.Etc.Group: // one of those that it is a member of
+		return fmt.Sprintf("caplaunch --user=%s:%d, without the other groups; or mend that line", e.Name.Text, l.req.User.GID)
 	case e.Why == identity.TooManyOf:
 		return fmt.Sprintf("caplaunch --groups=%d, or the ids that it needs", l.req.User.GID)
 	case e.Group && l.flags.Groups != nil:

@@ -143,6 +143,9 @@ func (l *launch) parse() (spec *identity.Spec, groups []identity.Name, err error
 	if l.ignore, err = origin.ParseSignals(f.IgnoreSignals); err != nil {
 		return nil, nil, usagef(signalsHint(f.IgnoreSignals), "%s: %w", source("ignore-signals"), err)
 	}
+	if f.IgnoreSignals != nil && l.ignore == 0 {
+		return nil, nil, usagef(example("ignore-signals")+", or leave it out", "%s: an empty list of signals", source("ignore-signals"))
+	}
 	l.req.Strict, l.req.KeepGroups, l.req.KeepNonRoot = f.Strict, f.KeepGroups, f.NonRoot == "keep"
 	l.req.DropBounding, l.req.AllowNewPrivs = f.Bounding == "drop", f.AllowNewPrivs
 	return spec, groups, nil

@@ -46,8 +46,13 @@ func (a *app) prepare(l *launch) error {
 	if l.plan, err = ambient.NewPlan(l.req, l.now, l.host); err != nil {
 		return err
 	}
+	return a.find(l, l.viewer())
+}
+
+// viewer is who will execute the program.
+func (l *launch) viewer() *exec.Viewer {
 	after := l.plan.AfterSteps
-	return a.find(l, &exec.Viewer{UID: after.UID.Effective, GID: after.GID.Effective, Groups: after.Groups, Caps: l.plan.Given})
+	return &exec.Viewer{UID: after.UID.Effective, GID: after.GID.Effective, Groups: after.Groups, Caps: l.plan.Given}
 }
 
 // A target is PROGRAM's file.

@@ -281,10 +281,8 @@ func target(req Request, now State, host Host) (User, bool, error) {
 		return want, want != stay, &RefusedError{Why: why, Now: now, User: want, Missing: missing}
 	}
 	switch {
-	case now.UID != Same(now.UID.Real) || now.GID != Same(now.GID.Real):
-		return refuse(StartedSetID, stay, 0)
-	case !root && !now.Ambient.Contains(now.Permitted):
-		return refuse(StartedWithFileCaps, stay, now.Permitted&^now.Ambient)
+	case now.Borrowed() != nil:
+		return stay, false, now.Borrowed()
 	case req.UserErr != nil:
 		return stay, false, req.UserErr
 	case req.User == nil && root:
@@ -331,6 +329,19 @@ func target(req Request, now State, host Host) (User, bool, error) {
 		return refuse(OtherGroups, want, missing)
 	}
 	return refuse(OtherUser, want, missing)
+}
+
+// Borrowed reports whether the process has privilege from its own file: it was
+// started set-uid, set-gid or with file capabilities, and would hand that to
+// whoever calls it. The error is a *RefusedError.
+func (s State) Borrowed() error {
+	switch {
+	case s.UID != Same(s.UID.Real) || s.GID != Same(s.GID.Real):
+		return &RefusedError{Why: StartedSetID, Now: s}
+	case s.UID != Same(0) && !s.Ambient.Contains(s.Permitted):
+		return &RefusedError{Why: StartedWithFileCaps, Now: s, Missing: s.Permitted &^ s.Ambient}
+	}
+	return nil
 }
 
 // overflowGID is what a user namespace shows of every gid that it does not map,

@@ -9,7 +9,7 @@ import (
 // A StatusError is a /proc/PID/status that does not say what it has to.
 type StatusError struct {
 	Field string // the field, such as "CapPrm"
-	Value string // what it says, "" where it is missing
+	Value string // what it says, "" where it is missing, or that it comes twice
 	Err   error  // of reading the number, if that is it
 }
 
@@ -26,15 +26,16 @@ func (e *StatusError) Unwrap() error { return e.Err }
 // Securebits are not in it. The error is a *StatusError.
 func ParseStatus(text string) (State, error) {
 	var s State
+	var failed error
 	fields := map[string]string{}
 	for line := range strings.Lines(text) {
 		if key, value, ok := strings.Cut(line, ":"); ok {
-			if _, twice := fields[key]; !twice { // a name cannot fake one: it comes escaped, and first
-				fields[key] = strings.TrimSpace(value)
+			if _, twice := fields[key]; twice && failed == nil && strings.Contains(" Uid Gid Groups CapInh CapPrm CapEff CapBnd CapAmb NoNewPrivs ", " "+key+" ") {
+				failed = &StatusError{Field: key, Value: "there twice"} // a name cannot fake one: it comes escaped
 			}
+			fields[key] = strings.TrimSpace(value)
 		}
 	}
-	var failed error
 	number := func(field, word string, base, bits int) uint64 {
 		n, err := strconv.ParseUint(word, base, bits)
 		if err != nil && failed == nil {
@@ -42,7 +43,13 @@ func ParseStatus(text string) (State, error) {
 		}
 		return n
 	}
-	mask := func(field string) Set { return Set(number(field, fields[field], 16, 64)) }
+	mask := func(field string) Set {
+		w := fields[field]
+		if len(w) != 16 && failed == nil {
+			failed = &StatusError{Field: field, Value: w}
+		}
+		return Set(number(field, w, 16, 64))
+	}
 	ids := func(field string) IDs {
 		w := strings.Fields(fields[field])
 		if len(w) != 4 {

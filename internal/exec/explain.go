@@ -51,12 +51,19 @@ func (t Target) Explain(err error) error {
 	return e
 }
 
-// Doubt is the error with which execve will refuse the program for what it
+// Doubt is the error with which execve by v will refuse the program for what it
 // contains, unless binfmt_misc has a handler for it, which nobody can tell
-// beforehand. It is nil for what the kernel runs by itself, or what cannot be
-// read.
-func (p Program) Doubt() *Error {
+// beforehand, or for its ELF interpreter. It is nil for what the kernel runs by
+// itself, or what cannot be read.
+func (p Program) Doubt(v *Viewer) *Error {
 	f := p.source()
+	if f.Format == ELFFile && f.ELF.Interp != "" && f.ELF.Native() {
+		_, _, err := reach(f.ELF.Interp, v)
+		var e *Error
+		if errors.As(missing(err, MissingLoader, f), &e) && e.Reason != Unseen {
+			return e
+		}
+	}
 	e := &Error{Path: f.Path, Reason: f.unsuitable(unix.ENOEXEC), Errno: unix.ENOEXEC, Arch: f.ELF.Arch(), binary: !f.text}
 	switch {
 	case f.Format == EmptyFile, f.Format == Unknown, f.Format == BrokenELF, f.Format == ELFFile && !f.ELF.Native():

@@ -217,7 +217,7 @@ func (f Files) groupLines(n Name, match func([]byte) bool, most int) ([]user.Gro
 	})
 	switch {
 	case malformed:
-		return nil, &LookupError{Name: n, Group: true, Path: f.Group, Why: Malformed, Line: at}
+		return nil, &LookupError{Name: n, Group: most == 1, Path: f.Group, Why: Malformed, Line: at}
 	case count > most:
 		return nil, &LookupError{Name: n, Path: f.Group, Why: TooManyOf}
 	case err != nil:
@@ -225,7 +225,7 @@ func (f Files) groupLines(n Name, match func([]byte) bool, most int) ([]user.Gro
 	}
 	groups, err := user.ParseGroup(&picked)
 	if err != nil {
-		return nil, &LookupError{Name: n, Group: true, Path: f.Group, Why: Malformed, Line: at, Err: err}
+		return nil, &LookupError{Name: n, Group: most == 1, Path: f.Group, Why: Malformed, Line: at, Err: err}
 	}
 	return groups, nil
 }

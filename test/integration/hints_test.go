@@ -74,7 +74,7 @@ var (
 	bareLine   = regexp.MustCompile(`^(--[a-z-]+=[^\s(]*[^\s(,])`)
 	shellLine  = regexp.MustCompile(`(?:^|or )((?:setcap|chmod|sed|chown) [^,;]*?)(?: in the image|$|,| \()`)
 	variable   = regexp.MustCompile(`^(CAPLAUNCH_[A-Z_]+)=([^\s(]*[^\s(,])`)
-	leaveOut   = regexp.MustCompile(`^leave (--[a-z-]+) out`)
+	leaveOut   = regexp.MustCompile(`^leave (--[a-z-]+)(?:[= ]\S+)? out`)
 	unknown    = regexp.MustCompile(`^unknown flag (--[a-z-]+),`)
 	shareLine  = regexp.MustCompile(`^unshare((?: --[a-z-]+(?:=\S+)?)+)`)
 )

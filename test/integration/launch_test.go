@@ -413,6 +413,30 @@ func TestLargeIDsOn32Bit(t *testing.T) {
 	}
 }
 
+// A stderr that nobody reads changes neither the launch nor the exit status.
+func TestABrokenStderrChangesNothing(t *testing.T) {
+	engine.RequireRoot(t)
+	probe := engine.Probe(t)
+	for line, code := range map[string]int{
+		"-u 5:5 -o 62 -- " + probe: 0, "-v -u 5:5 -- " + probe: 0, "-u 5:5 -- /nope": 127, "-c 62 -u 5:5 -- " + probe: 77,
+		"check --allow=none": 78, "--nonsense -- " + probe: 125,
+	} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Close()
+		// Whatever starts the tests may ignore SIGPIPE, and its children with it.
+		cmd := exec.Command(engine.Capstart(t), append([]string{"--", engine.Caplaunch(t)}, strings.Fields(line)...)...)
+		cmd.Stderr = w
+		err = cmd.Run()
+		w.Close()
+		if got := cmd.ProcessState.ExitCode(); got != code {
+			t.Errorf("%s: %v, want exit status %d", line, err, code)
+		}
+	}
+}
+
 // Dockerfile.example is built as it is, and its comments are true.
 func TestDockerfileExample(t *testing.T) {
 	d := engine.TheDocker(t)

@@ -20,6 +20,7 @@ import (
 // timer and resets the handler, timer_create(2), signal(7).
 func (Kernel) Watch(say func(op string) string, do func() error) error {
 	attempt = func(op string) { last = say(op) }
+	var before [5]uintptr
 	action := [5]uintptr{handler(), saOnStack | saRestorer, handler()} // it never returns: no restorer is needed
 	event := struct {
 		value          uintptr
@@ -27,9 +28,12 @@ func (Kernel) Watch(say func(op string) string, do func() error) error {
 		_              [48]byte
 	}{signal: int32(unix.SIGPROF)}
 	var timer int32
-	if done(unix.SYS_RT_SIGACTION, uintptr(unix.SIGPROF), uintptr(unsafe.Pointer(&action)), 0, 8) &&
+	if done(unix.SYS_RT_SIGACTION, uintptr(unix.SIGPROF), uintptr(unsafe.Pointer(&action)), uintptr(unsafe.Pointer(&before)), 8) &&
 		done(unix.SYS_TIMER_CREATE, unix.CLOCK_PROCESS_CPUTIME_ID, uintptr(unsafe.Pointer(&event)), uintptr(unsafe.Pointer(&timer)), 0) {
-		defer done(unix.SYS_TIMER_DELETE, uintptr(timer), 0, 0, 0)
+		defer func() {
+			done(unix.SYS_TIMER_DELETE, uintptr(timer), 0, 0, 0)
+			done(unix.SYS_RT_SIGACTION, uintptr(unix.SIGPROF), uintptr(unsafe.Pointer(&before)), 0, 8)
+		}()
 		once := [4]uintptr{2: patience} // struct itimerspec: interval and value, each in seconds and nanoseconds
 		done(unix.SYS_TIMER_SETTIME, uintptr(timer), 0, uintptr(unsafe.Pointer(&once)), 0)
 	}

@@ -253,3 +253,27 @@ func TestInstallFillsAVolume(t *testing.T) {
 		"/shared/caplaunch", "-c", "net_admin", "-u", "65532:65532", "--", "/probe")
 	wantPromise(t, r, "65532", netAdmin, "1")
 }
+
+// A set-uid caplaunch must not write, for whoever calls it, where its owner may.
+func TestAPrivilegedCaplaunchInstallsNothing(t *testing.T) {
+	engine.RequireRoot(t)
+	engine.Require(t, "setcap")
+	dir := engine.TempDir(t)
+	secret := filepath.Join(dir, "secret")
+	if err := os.WriteFile(secret, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, change := range []string{"chmod 4755", "chmod 2755", "setcap cap_dac_override=ep"} {
+		path := filepath.Join(engine.TempDir(t), "caplaunch")
+		if err := engine.CopyFile(path, engine.Caplaunch(t), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if r := engine.Exec(t, append(strings.Fields(change), path)...); r.Code != 0 {
+			t.Fatal(r)
+		}
+		r := engine.Start(t, strings.Fields("-u 1000 -g 1000 -G none"), path, "install", secret)
+		if text, _ := os.ReadFile(secret); r.Code != 125 || !strings.Contains(r.Stderr, "caplaunch itself") || string(text) != "secret" {
+			t.Errorf("%s: %v", change, r)
+		}
+	}
+}

@@ -85,6 +85,7 @@ func TestEveryOtherHintWorks(t *testing.T) {
 	noexec := "mount -t tmpfs -o noexec,mode=755 tmpfs /mnt; cp " + probe + " /mnt/probe"
 	unknown := file("passwd", "root:x:0:0:root:/root:/bin/sh\nbroken:x:many:1::/:/bin/sh\n")
 	caps, unread := program("caps", "setcap cap_net_raw=+ep caps"), program("unread", "chown 1000:1000 unread; chmod 711 unread; setcap cap_net_raw=+ep unread")
+	groups := file("groups", "g:x:many:joiner\n")
 	mapped := `unshare --user sleep 60 & p=$!
 		while test "$(readlink /proc/$p/ns/user)" = "$(readlink /proc/self/ns/user)"; do :; done
 		echo 0 0 65536 >/proc/$p/uid_map; echo 0 0 65536 >/proc/$p/gid_map; `
@@ -134,6 +135,10 @@ func TestEveryOtherHintWorks(t *testing.T) {
 		{name: "unknown capabilities among others", words: []string{"--log-format=json", "-c", "net_admin,62,63", "-u", "65532:65532", "--", probe}, code: 77, says: "caplaunch --caps=net_admin --optional-caps=62,63", do: func() {}, again: []string{"--caps=net_admin", "--optional-caps=62,63", "-u", "65532:65532", "--", probe}},
 		{name: "a namespace that maps another gid", within: `exec setpriv --reuid=1000 --regid=100 --clear-groups unshare --user --map-current-user --keep-caps "$@"`, words: launch("--", probe), code: 125, says: "caplaunch --user=1000:100 --keep-groups, which is mapped here", do: func() {}, again: []string{"-c", "net_admin", "--user=1000:100", "--keep-groups", "--", probe}, id: "1000:100"},
 		{name: "a group nobody knows, and no user", options: "-u 65532 -g 65532 -G none -i 1000 -a 1000", words: []string{"--log-format=json", "-c", "net_admin", "--groups=nosuchgroup", "--", probe}, code: 125, says: "caplaunch --groups=65532: numbers need no file", do: func() {}, again: []string{"-c", "net_admin", "--groups=65532", "--", probe}},
+		{name: "a malformed group of the user", within: "mount --bind " + groups + " /etc/group; mount --bind " + joiner + " /etc/passwd", words: []string{"--log-format=json", "-c", "net_admin", "-u", "joiner", "--", probe}, code: 125, says: "caplaunch --user=joiner:65532, without the other groups", do: func() {}, again: []string{"-c", "net_admin", "--user=joiner:65532", "--", probe}},
+		{name: "a namespace without ids", within: `exec unshare --user --keep-caps "$@"`, words: []string{"--log-format=json", "-c", "net_admin", "-u", "65534:65534", "--", probe}, code: 125, says: "caplaunch without --user, to run as it is", do: func() {}, again: []string{"-c", "net_admin", "--", probe}, id: "65534"},
+		{name: "root alone in a namespace", within: `exec unshare --user --map-root-user "$@"`, words: []string{"--log-format=json", "-c", "net_admin", "--", probe}, code: 125, says: "caplaunch --user=0:0 to stay root: this user namespace has nobody else", do: func() {}, again: []string{"-c", "net_admin", "--user=0:0", "--", probe}, id: "0"},
+		{name: "no signals", words: launch("--ignore-signals=,", "--", probe), code: 125, says: "--ignore-signals=PIPE, or leave it out", do: func() {}, again: launch("--ignore-signals=PIPE", "--", probe)},
 		{name: "an empty name", words: launch("--", ""), code: 127, says: "write the program behind --", do: func() {}, again: launch("--", probe)},
 		{name: "securebits", options: "-s 20", words: launch("--", probe), code: 77, says: "start caplaunch without the securebits keep_caps_locked", do: func() {}},
 		{name: "more than allowed in a namespace", within: "exec unshare --user --map-root-user \"$@\"", words: []string{"--log-format=json", "--allow=net_admin,setuid,setgid", "-c", "net_admin", "-u", "0:0", "--keep-groups", "--", probe}, code: 78,
