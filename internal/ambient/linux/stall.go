@@ -41,6 +41,8 @@ func (Kernel) Watch(say func(op string) string, do func() error) error {
 }
 
 // last is what the handler writes.
+//
+//lint:ignore U1000 the handler, in assembly, reads it
 var last string
 
 // patience is CPU time: a container that is frozen or starved is not stalled. A

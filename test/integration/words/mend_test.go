@@ -22,7 +22,6 @@ type mishap struct {
 	says    string // the beginning of the hint; if nothing else is done with it, commands for a shell
 	do      func() // what it says, done by hand
 	again   []string
-	caps    uint64 // of the program in the end
 	id      string
 }
 
