@@ -100,8 +100,15 @@ func parse(args, after []string, out io.Writer) (*grammar, *kong.Context, error)
 	}
 	var g grammar
 	var lean runGrammar
-	target := any(&g)
-	wantsHelp := slices.ContainsFunc(args, func(w string) bool { return w == "-h" || w == "--help" || strings.HasPrefix(w, "--help=") })
+	var help bytes.Buffer
+	exited := false
+	grammarOf := func(target any) (*kong.Kong, error) {
+		return kong.New(target, kong.Name("caplaunch"), kong.Description(description),
+			kong.Writers(&help, &help), kong.Exit(func(int) { exited = true; panic(errHelp) }),
+			kong.ExplicitGroups(groups), kong.Help(printHelp),
+			kong.ValueFormatter(func(v *kong.Value) string { return v.Help }))
+	}
+	wantsHelp := false
 	if len(args) > 0 && args[0] == "help" && !hasProgram {
 		args, wantsHelp = args[1:], true
 	}
@@ -109,41 +116,47 @@ func parse(args, after []string, out io.Writer) (*grammar, *kong.Context, error)
 	if len(args) > 0 && slices.Contains(commands, args[0]) {
 		command = args[0]
 	}
-	if command == "run" && !wantsHelp {
+	target := any(&g)
+	if command == "run" {
 		target = &lean
 	}
-	launches := command == "run" || command == "explain"
-	wrong := slip{command, args, after}
-	if !launches && hasProgram && !wantsHelp {
-		words := args
-		if len(args) == 1 && command == "install" {
-			words = append(words, after...)
-		}
-		return nil, nil, usagef(wrong.line(words, nil), "%s takes no PROGRAM, and no --", command)
-	}
-	var help bytes.Buffer
-	exited := false
-	k, err := kong.New(target, kong.Name("caplaunch"), kong.Description(description),
-		kong.Writers(&help, &help), kong.Exit(func(int) { exited = true; panic(errHelp) }),
-		kong.ExplicitGroups(groups), kong.Help(printHelp),
-		kong.ValueFormatter(func(v *kong.Value) string { return v.Help }))
+	k, err := grammarOf(target)
 	if err != nil {
 		return nil, nil, err
 	}
-	if wantsHelp {
-		args = []string{command, "--help"}
-	}
-	overrideVariables(k, args)
+	// What comes behind a word that is no flag is not caplaunch's to understand.
 	words := args
 	misplaced := -1
+	launches := command == "run" || command == "explain"
 	if launches {
-		if err := wrong.dashes(); err != nil {
-			return nil, nil, err
-		}
 		if misplaced = eachFlag(k, args, nil); misplaced >= 0 {
 			words = args[:misplaced]
 		}
 	}
+	wantsHelp = wantsHelp || slices.ContainsFunc(words, func(w string) bool { return w == "-h" || w == "--help" || strings.HasPrefix(w, "--help=") })
+	wrong := slip{k, command, args, after}
+	switch {
+	case wantsHelp:
+		words = []string{command, "--help"}
+		if k, err = grammarOf(&g); err != nil {
+			return nil, nil, err
+		}
+	case launches:
+		if err := wrong.dashes(words); err != nil {
+			return nil, nil, err
+		}
+	case hasProgram:
+		words := args
+		if len(args) == 1 && len(after) == 1 && command == "install" {
+			dest := after[0]
+			if strings.HasPrefix(dest, "-") {
+				dest = "./" + dest
+			}
+			words = append(words, dest)
+		}
+		return nil, nil, usagef(wrong.line(words, nil), "%s takes no PROGRAM, and no --", command)
+	}
+	overrideVariables(k, args)
 	ctx, err := parseOrHelp(k, words)
 	if exited {
 		if _, err := help.WriteTo(out); err != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 	"io"
 	"strings"
 
@@ -76,9 +75,17 @@ func (c *checkCmd) parse() (allow ambient.List, sets ambient.SetMask, err error)
 func (a *app) explainGrant(c *explainCmd, argv []string, report *reporter) error {
 	report.json, report.quiet = c.LogFormat == "json", c.Quiet
 	named := ambient.UpTo(ambient.Cap(ambient.Named() - 1))
-	for flag, words := range map[string][]string{"caps": c.Caps, "optional-caps": c.OptionalCaps} {
-		if l, err := ambient.ParseList(words...); err == nil && !named.Contains(l.Set) {
-			return usagef(fmt.Sprintf("--%s=%v", flag, l.Set&named), "--%s: %v has no name in this caplaunch, and no runtime takes a number", flag, l.Set&^named)
+	for _, f := range []struct {
+		flag  string
+		words []string
+	}{{"caps", c.Caps}, {"optional-caps", c.OptionalCaps}} {
+		flag := f.flag
+		if l, err := ambient.ParseList(f.words...); err == nil && !named.Contains(l.Set) {
+			rest := (l.Set & named).String()
+			if l.All {
+				rest = "all"
+			}
+			return usagef("--"+flag+"="+rest, "--%s: %v has no name in this caplaunch, and no runtime takes a number", flag, l.Set&^named)
 		}
 	}
 	const user = "65532:65532"

@@ -22,7 +22,7 @@ import (
 )
 
 func newApp() *app {
-	return &app{kernel: linux.Kernel{}, files: identity.Etc, environ: origin.Environ(), stdout: stdout{os.Stdout}, stderr: stderr{},
+	return &app{kernel: linux.Kernel{}, files: identity.Etc, environ: origin.Environ(), stdout: stdout{}, stderr: stderr{},
 		handOver: handOver, leave: leave}
 }
 
@@ -115,8 +115,8 @@ func (a *app) check(c *checkCmd, report *reporter) error {
 				out.Stray = append(out.Stray, shownStray{x.Cap.String(), uint8(x.Cap), x.In.Names()})
 			}
 		}
-		if err := json.NewEncoder(a.stdout).Encode(out); err != nil {
-			return err
+		if failed := json.NewEncoder(a.stdout).Encode(out); failed != nil && err == nil {
+			return failed // else what was found counts
 		}
 	}
 	if err != nil {
@@ -224,9 +224,11 @@ func reason(err error) string {
 // depend on that.
 type stderr struct{}
 
-func (stderr) Write(b []byte) (n int, err error) {
+func (stderr) Write(b []byte) (int, error) { return writeAll(2, b) }
+
+func writeAll(fd int, b []byte) (n int, err error) {
 	for n < len(b) {
-		m, err := unix.Write(2, b[n:])
+		m, err := unix.Write(fd, b[n:])
 		switch {
 		case err == unix.EINTR:
 		case err != nil || m <= 0:
@@ -241,13 +243,13 @@ func (stderr) Write(b []byte) (n int, err error) {
 // stdout is where the commands print. What cannot be written is an error with a
 // hint of its own, and so is a descriptor that was closed: the Go runtime has
 // put /dev/null there.
-type stdout struct{ file *os.File }
+type stdout struct{}
 
 func (s stdout) Write(b []byte) (int, error) {
 	if p, err := origin.Received(); err == nil && p.Closed[1] {
 		return 0, usagef(stdoutHint, "stdout is closed")
 	}
-	n, err := s.file.Write(b)
+	n, err := writeAll(1, b)
 	if err != nil {
 		err = usagef(stdoutHint, "stdout cannot be written: %s", reason(err))
 	}
@@ -258,8 +260,7 @@ const stdoutHint = "let stdout be a terminal, a pipe or a file that has room: ca
 
 // colourful reports whether out is a terminal that is not told to be plain.
 func colourful(out io.Writer, environ []string) bool {
-	f, ok := out.(stdout)
-	if !ok {
+	if _, ok := out.(stdout); !ok {
 		return false
 	}
 	for _, kv := range environ {
@@ -267,6 +268,6 @@ func colourful(out io.Writer, environ []string) bool {
 			return false
 		}
 	}
-	_, err := unix.IoctlGetTermios(int(f.file.Fd()), unix.TCGETS)
+	_, err := unix.IoctlGetTermios(1, unix.TCGETS)
 	return err == nil
 }

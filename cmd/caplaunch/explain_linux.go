@@ -58,6 +58,9 @@ func (a *app) explain(c *explainCmd, argv []string, report *reporter) error {
 		if doubt = l.program.Doubt(l.viewer()); doubt != nil && (!doubt.Foreign() || handlers() <= 0) {
 			refused = doubt
 		}
+		if e := l.program.Uncopyable(); refused == nil && l.flags.StripFileCaps && l.program.Privileged() && e != nil {
+			refused = e
+		}
 	}
 	x := explanation{
 		Place: l.place.String(), Start: shown(l.now), Program: l.path, Steps: []string{}, Given: []string{},

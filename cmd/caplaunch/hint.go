@@ -51,8 +51,11 @@ func (l *launch) grant() grant.Grant {
 	if u := l.req.User; u != nil {
 		g.Root, g.UID, g.GID = true, u.UID, u.GID
 		g.Caps |= ambient.SetOf(ambient.CapSetGID)
-		if u.UID != 0 {
+		if u.UID != 0 || l.req.UserErr != nil {
 			g.Caps |= ambient.SetOf(ambient.CapSetUID)
+		}
+		if u.UID == 0 && l.req.AllowNewPrivs && l.req.UserErr == nil {
+			g.Caps |= ambient.SetOf(ambient.CapSetPCap) // --bounding=drop has to come with it
 		}
 	}
 	if l.req.User == nil && l.now.UID.Effective == 0 {
@@ -60,7 +63,7 @@ func (l *launch) grant() grant.Grant {
 		g.Root = true
 		g.Caps |= ambient.SetOf(ambient.CapSetUID, ambient.CapSetGID)
 	}
-	if l.req.DropBounding || g.Root && g.UID == 0 && l.req.AllowNewPrivs {
+	if l.req.DropBounding {
 		g.Caps |= ambient.SetOf(ambient.CapSetPCap)
 	}
 	g.Caps &= ambient.UpTo(ambient.Cap(ambient.Named() - 1)) // no runtime takes a number
@@ -146,7 +149,10 @@ func (l *launch) asRoot() grant.Grant {
 		g.UID, g.GID = l.now.UID.Effective, l.now.GID.Effective
 	}
 	g.Root = true
-	g.Caps |= ambient.SetOf(ambient.CapSetUID, ambient.CapSetGID)
+	g.Caps |= ambient.SetOf(ambient.CapSetGID)
+	if g.UID != 0 {
+		g.Caps |= ambient.SetOf(ambient.CapSetUID)
+	}
 	return g
 }
 
@@ -190,7 +196,7 @@ func (l *launch) identityHint(e *ambient.RefusedError) string {
 		}
 		return mend + path + " (the runtime has to grant the capabilities, not the file)"
 	case ambient.BoundingNeedsSetPCap:
-		if e.Now.UID.Effective != 0 {
+		if e.Now.UID.Effective != 0 && (l.req.User != nil || l.place != grant.Podman && l.place != grant.Systemd) {
 			return l.startAsRoot()
 		}
 		return l.withheldHint(e)
@@ -234,7 +240,7 @@ func (l *launch) identityHint(e *ambient.RefusedError) string {
 // not granted, unless it is in the bounding set.
 func (l *launch) withheldHint(e *ambient.RefusedError) string {
 	switch {
-	case !e.Now.Bounding.Contains(e.Missing):
+	case e.Now.UID.Effective != 0 || !e.Now.Bounding.Contains(e.Missing):
 		return l.grant().Line(l.place)
 	case e.Now.Securebits&ambient.NoRoot != 0:
 		return l.securebitsHint()
@@ -277,10 +283,13 @@ func (l *launch) lookupHint(e *identity.LookupError) string {
 		return fmt.Sprintf("caplaunch --user=%s:%d, without the other groups; or mend that line", e.Name.Text, l.req.User.GID)
 	case e.Why == identity.TooManyOf:
 		return fmt.Sprintf("caplaunch --groups=%d, or the ids that it needs", l.req.User.GID)
-	case e.Group && l.flags.Groups != nil:
+	case e.Group && l.flags.Groups != nil && (l.flags.User == nil || !strings.HasSuffix(*l.flags.User, ":"+e.Name.Text)):
 		gid := l.now.GID.Effective
 		if l.req.User != nil {
 			gid = l.req.User.GID
+		}
+		if gid == 0 && (l.req.User == nil || l.req.User.UID != 0) {
+			gid = 65532 // nobody asked for the group of root
 		}
 		return fmt.Sprintf("caplaunch --groups=%d: numbers need no file", gid)
 	case e.Group && l.flags.User != nil:

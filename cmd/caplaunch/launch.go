@@ -154,6 +154,7 @@ func (l *launch) parse() (spec *identity.Spec, groups []identity.Name, err error
 // listHint is what to write instead of a list that cannot be read.
 func listHint(flag string, lists []string) string {
 	hint := corrected(flag, lists, func(word string) (string, bool) {
+		word = strings.TrimPrefix(word, "+") // as setpriv writes it
 		_, err := ambient.ParseList(word)
 		var unknown *ambient.UnknownCapError
 		if errors.As(err, &unknown) {
@@ -173,13 +174,20 @@ func listHint(flag string, lists []string) string {
 
 // setsHint is the same for --sets.
 func setsHint(lists []string) string {
-	return corrected("sets", lists, func(word string) (string, bool) {
+	const all = ambient.DefaultSets | ambient.InBounding
+	lost := false // a word that may have meant any set
+	hint := corrected("sets", lists, func(word string) (string, bool) {
 		if _, err := ambient.ParseSets(word); err == nil {
 			return word, true
 		}
-		const all = ambient.DefaultSets | ambient.InBounding
-		return near.Word(strings.ToLower(word), all.Names()...), true
+		meant := near.Word(strings.ToLower(word), all.Names()...)
+		lost = lost || meant == ""
+		return meant, true
 	})
+	if lost {
+		return source("sets") + "=" + all.String()
+	}
+	return hint
 }
 
 // signalsHint is the same for --ignore-signals.

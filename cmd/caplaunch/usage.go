@@ -32,7 +32,8 @@ func usagef(hint, format string, args ...any) error {
 // A slip is a command line that cannot be understood, to be told in words of
 // caplaunch and with a hint to paste.
 type slip struct {
-	command string // the one that args begin with, or run
+	k       *kong.Kong // knows at least the flags of run
+	command string     // the one that args begin with, or run
 	args    []string
 	after   []string // nil without a "--"
 }
@@ -70,18 +71,18 @@ func (s slip) misplaced(at int) error {
 	if word == "" {
 		return usagef(s.line(append(slices.Clone(before), rest[1:]...), s.after), "an empty word stands where a flag or PROGRAM can be: is a variable there that is not set?")
 	}
-	if at == 0 {
-		if command := near.Word(word, commands...); len(word) > 3 && command != "" {
+	if at == 0 && len(word) > 4 && (s.after != nil || len(s.args) == 1) {
+		if command := near.Word(word, commands[1:]...); command != "" {
 			return usagef(s.line(append([]string{command}, rest[1:]...), s.after), "there is no command %q, did you mean %s?", word, command)
 		}
 	}
 	if slices.Contains(commands, word) {
 		flags, fits := s.flags(word), true
-		for _, w := range before {
-			name, _, _ := strings.Cut(strings.TrimPrefix(w, "--"), "=")
-			fits = fits && flags[name] != nil
-		}
+		eachFlag(s.k, before, func(f *kong.Flag) { fits = fits && flags[f.Name] != nil })
 		if fits {
+			if len(before) > 0 && slices.Contains(commands, before[0]) {
+				before = before[1:]
+			}
 			return usagef(s.line(append([]string{word}, append(slices.Clone(before), rest[1:]...)...), s.after), "the command %s has to stand in front of its flags", word)
 		}
 	}
@@ -89,8 +90,10 @@ func (s slip) misplaced(at int) error {
 		return usagef(s.line(before, rest), "-- is missing in front of PROGRAM")
 	}
 	if at > 0 && slices.Contains([]string{"true", "false", "yes", "no", "1", "0"}, word) {
-		if f := s.flags(s.command)[strings.TrimPrefix(before[at-1], "--")]; f != nil && f.IsBool() {
-			return usagef(before[at-1]+"="+word, "the value of %s has to be joined to it by =", before[at-1])
+		for _, f := range s.flags(s.command) {
+			if last := before[at-1]; f.IsBool() && (last == "--"+f.Name || f.Short != 0 && last == "-"+string(f.Short)) {
+				return usagef("--"+f.Name+"="+word, "the value of %s has to be joined to it by =", last)
+			}
 		}
 	}
 	return usagef(s.line(before, slices.Concat(rest, []string{"--"}, s.after)), "%q stands in front of --, where only flags can be", word)
@@ -98,8 +101,8 @@ func (s slip) misplaced(at int) error {
 
 // dashes finds a flag that is written with one dash instead of two, or a short
 // one with "=".
-func (s slip) dashes() error {
-	for _, w := range s.args {
+func (s slip) dashes(words []string) error {
+	for _, w := range words {
 		if len(w) < 3 || w[0] != '-' || w[1] == '-' {
 			continue
 		}
@@ -134,7 +137,14 @@ func (s slip) explained(err error) error {
 		return notOneOf(m[1], m[3], strings.Split(strings.ReplaceAll(strings.TrimPrefix(m[2], `"",`), `"`, ""), ","))
 	}
 	if m := match(`^--([a-z-]+): bool value must be .* but got ` + quoted); m != nil {
-		return usagef(source(m[1])+"=true, or leave it out", "%s is %s, and not true or false", source(m[1]), m[2])
+		hint := source(m[1]) + "=true or " + source(m[1]) + "=false"
+		switch strings.ToLower(strings.Trim(m[2], `"`)) {
+		case "off", "n", "none", "disable", "disabled", "never":
+			hint = source(m[1]) + "=false"
+		case "on", "y", "enable", "enabled", "always":
+			hint = source(m[1]) + "=true"
+		}
+		return usagef(hint, "%s is %s, and not true or false", source(m[1]), m[2])
 	}
 	if m := match(`^--([a-z-]+): (?:expected \S+ value but got (?:"EOL"|.*\((?:long|short) flag\))|missing value)`); m != nil {
 		return usagef("--"+m[1]+s.value(m[1], ""), "--%s has no value", m[1])
@@ -179,7 +189,7 @@ func (s slip) unknown(flag string) error {
 	case known[meant] == nil:
 		names, begun := []string{}, []string{}
 		for n, f := range known {
-			if given == "" || !f.IsBool() {
+			if !f.IsBool() || given == "" || given == "true" || given == "false" {
 				names = append(names, n)
 				if len(name) > 2 && strings.HasPrefix(n, name) {
 					begun = append(begun, n)
@@ -187,8 +197,7 @@ func (s slip) unknown(flag string) error {
 			}
 		}
 		slices.Sort(names)
-		meant = near.Word(name, names...)
-		if meant == "" && len(begun) == 1 {
+		if meant = near.Word(name, names...); len(begun) == 1 {
 			meant = begun[0]
 		}
 	}
@@ -196,9 +205,19 @@ func (s slip) unknown(flag string) error {
 		return nil
 	}
 	if meant == "caps" || meant == "optional-caps" || meant == "allow" {
-		given = strings.ReplaceAll(given, "+", "") // as setpriv writes it
+		given = added(given)
 	}
 	return usagef("--"+meant+s.value(meant, given), "unknown flag %s, did you mean --%s?", flag, meant)
+}
+
+// added is what a list of setpriv(1), such as "-all,+net_admin", adds.
+func added(list string) string {
+	words := ambient.Fields(list)
+	words = slices.DeleteFunc(words, func(w string) bool { return strings.HasPrefix(w, "-") })
+	for i := range words {
+		words[i] = strings.TrimPrefix(words[i], "+")
+	}
+	return strings.Join(words, ",")
 }
 
 // meantBy is the flag that somebody means who writes one of docker, setpriv and
@@ -238,16 +257,23 @@ func (s slip) ids(given string) string {
 		}
 		return ""
 	}
-	uid, gid := first("--reuid", "--uid", "--ruid", "--euid", "--user", "-u"), first("--regid", "--gid", "--rgid", "--egid")
-	uid, _, _ = strings.Cut(uid, ":")
-	switch {
-	case uid == "" && gid == "":
-		uid = given
-	case uid == "":
-		uid = gid
+	uid, gid := first("--reuid", "--uid", "--ruid", "--euid"), first("--regid", "--gid", "--rgid", "--egid")
+	if uid == "" {
+		uid = first("--user", "-u")
+	}
+	for _, a := range s.args {
+		if v, ok := strings.CutPrefix(a, "-u"); ok && uid == "" {
+			uid = v
+		}
 	}
 	if uid == "" {
-		return sample("user")
+		uid = os.Getenv("CAPLAUNCH_USER")
+	}
+	uid, _, _ = strings.Cut(uid, ":")
+	if uid == "" && gid != "" || uid == "" && given == "" {
+		return sample("user") // a gid alone must not become somebody's uid
+	} else if uid == "" {
+		uid = given
 	}
 	if gid != "" {
 		uid += ":" + gid
@@ -265,7 +291,7 @@ func (s slip) value(flag, given string) string {
 	case given != "":
 		return "=" + strings.TrimSpace(quoteAll([]string{given}))
 	case f.Enum != "":
-		return "=" + strings.Split(strings.TrimPrefix(f.Enum, ","), ",")[0]
+		return "=" + strings.ReplaceAll(strings.TrimPrefix(f.Enum, ","), ",", " or --"+flag+"=")
 	}
 	return "=" + sample(flag)
 }
@@ -323,6 +349,9 @@ func source(flag string) string {
 // when it finds none.
 func corrected(flag string, lists []string, mend func(word string) (meant string, ok bool)) string {
 	words := ambient.Fields(strings.Join(lists, ","))
+	if len(words) > 1 { // then "none" is nothing to say
+		words = slices.DeleteFunc(words, func(w string) bool { return strings.EqualFold(w, "none") })
+	}
 	for i, w := range words {
 		meant, ok := mend(w)
 		if !ok {

@@ -36,7 +36,7 @@ func newUnknownCapError(s string) *UnknownCapError {
 			return e
 		}
 	}
-	if !e.Number {
+	if !e.Number && !strings.HasPrefix(name, "-") { // -x is to take x away, not a misspelt x
 		names := make([]string, len(table))
 		for c := range table {
 			names[c] = table[c].name

@@ -63,11 +63,28 @@ func (p Program) Doubt(v *Viewer) *Error {
 		if errors.As(missing(err, MissingLoader, f), &e) && e.Reason != Unseen {
 			return e
 		}
+		if loader, err := inspectFile(f.ELF.Interp, nil); err == nil && loader.Format != Opaque && (loader.Format != ELFFile || loader.ELF.Machine != f.ELF.Machine) {
+			return &Error{Reason: MalformedELF, Path: f.ELF.Interp, Errno: unix.ELIBBAD}
+		}
 	}
 	e := &Error{Path: f.Path, Reason: f.unsuitable(unix.ENOEXEC), Errno: unix.ENOEXEC, Arch: f.ELF.Arch(), binary: !f.text}
 	switch {
 	case f.Format == EmptyFile, f.Format == Unknown, f.Format == BrokenELF, f.Format == ELFFile && !f.ELF.Native():
 		return e
+	}
+	return nil
+}
+
+// Uncopyable is the error with which Copy will fail, as far as that can be told
+// without making one.
+func (p Program) Uncopyable() *Error {
+	f := p.source()
+	var limit unix.Rlimit
+	switch {
+	case f.Format == Opaque:
+		return &Error{Reason: Unreadable, Path: f.Path, Mode: f.stat.Mode, Owner: [2]uint32{f.stat.Uid, f.stat.Gid}, Errno: unix.EACCES}
+	case unix.Getrlimit(unix.RLIMIT_FSIZE, &limit) == nil && limit.Cur < uint64(f.stat.Size):
+		return &Error{Reason: CopyTooLarge, Path: f.Path, Errno: unix.EFBIG}
 	}
 	return nil
 }

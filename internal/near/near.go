@@ -2,11 +2,11 @@
 package near
 
 // Word is the one of known that differs from word by the fewest slips, the first
-// of several, or "" when none is close enough: one slip is allowed, and one more
-// for every four letters. A slip is a letter too many, too few or wrong, or two
+// of several, or "" when none is close enough: one slip is allowed, two from six
+// letters on, and one more for every four. A slip is a letter too many, too few or wrong, or two
 // neighbours swapped (optimal string alignment).
 func Word(word string, known ...string) string {
-	best, most := "", 1+len(word)/4
+	best, most := "", max(1, (len(word)+2)/4)
 	for _, k := range known {
 		if d := slips(word, k, most); d <= most {
 			best, most = k, d-1

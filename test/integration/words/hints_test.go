@@ -90,7 +90,7 @@ func TestHintsOfOtherCommandsWork(t *testing.T) {
 	engine.RequireRoot(t)
 	for _, c := range []struct{ words, part, again string }{
 		{"check --allow=net_amdin", "--allow=net_admin", "check --allow=net_admin --sets=ambient"},
-		{"check --allow=all --sets=any", "--sets=permitted,effective,inheritable,ambient", "check --allow=all --sets=permitted,effective,inheritable,ambient"},
+		{"check --allow=all --sets=any", "--sets=permitted,effective,inheritable,ambient,bounding", "check --allow=all --sets=permitted,effective,inheritable,ambient,bounding"},
 		{"check --allow=all -- true", "caplaunch check --allow=all", "check --allow=all"}, {"version -- true", "caplaunch version", "version"}, {"show -- true", "caplaunch show", "show"},
 		{"explain --for=docker -u 1:1 -c 45,net_admin", "--caps=net_admin", "explain --for=docker -u 1:1 --caps=net_admin"},
 		{"explain --for=docker -u 1:1 -o 45", "--optional-caps=none", "explain --for=docker -u 1:1 --optional-caps=none"},
