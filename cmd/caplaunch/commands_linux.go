@@ -146,25 +146,25 @@ func (a *app) install(c *installCmd) (err error) {
 	if st, err := os.Lstat(dest); err == nil && st.IsDir() {
 		dest = filepath.Join(dest, "caplaunch")
 	} else if dest != c.Dest && (err != nil || st.Mode()&os.ModeSymlink == 0) {
-		return installError(c.Dest, "is no folder")
+		return installError(c.Dest, "is no folder", nil)
 	}
 	switch st, err := os.Lstat(dest); {
 	case errors.Is(err, os.ErrNotExist):
 	case err != nil:
-		return installError(dest, reason(err))
+		return installError(dest, reason(err), err)
 	case st.Mode()&os.ModeSymlink != 0:
-		return installError(dest, "is a symlink")
+		return installError(dest, "is a symlink", nil)
 	case !st.Mode().IsRegular():
-		return installError(dest, "is not a regular file")
+		return installError(dest, "is not a regular file", nil)
 	}
 	self, err := a.openItself()
 	if err != nil {
-		return installError(dest, fmt.Sprintf("the running binary cannot be read: %s", reason(err)))
+		return installError(dest, fmt.Sprintf("the running binary cannot be read: %s", reason(err)), err)
 	}
 	defer self.Close()
 	tmp, err := os.CreateTemp(filepath.Dir(dest), ".caplaunch-*")
 	if err != nil {
-		return installError(dest, fmt.Sprintf("%s: %s", filepath.Dir(dest), reason(err)))
+		return installError(dest, fmt.Sprintf("%s: %s", filepath.Dir(dest), reason(err)), err)
 	}
 	defer func() {
 		if err != nil {
@@ -172,16 +172,16 @@ func (a *app) install(c *installCmd) (err error) {
 		}
 	}()
 	if _, err := io.Copy(tmp, self); err != nil {
-		return installError(dest, reason(err))
+		return installError(dest, reason(err), err)
 	}
 	const mode = 0o555
 	if err := errors.Join(tmp.Chmod(mode), tmp.Sync(), tmp.Close()); err != nil {
-		return installError(dest, reason(err))
+		return installError(dest, reason(err), err)
 	}
 	// Not over a folder or a symlink that has come since: rename replaces a
 	// symlink itself, never what it points to.
 	if err := os.Rename(tmp.Name(), dest); err != nil {
-		return installError(dest, reason(err))
+		return installError(dest, reason(err), err)
 	}
 	return nil
 }
@@ -200,14 +200,16 @@ func (a *app) openItself() (*os.File, error) {
 	return os.Open(p.Path())
 }
 
-func installError(dest, why string) error {
-	switch why {
-	case unix.EFBIG.Error():
-		return usagef("ulimit -f unlimited", "cannot install to %q: %s", dest, why)
-	case unix.EMFILE.Error():
-		return usagef("ulimit -n 1024", "cannot install to %q: %s", dest, why)
+// installError says why not: in words, and err if an error is behind them.
+func installError(dest, why string, err error) error {
+	hint := "caplaunch install /shared, where /shared is a folder that can be written, such as a volume"
+	switch {
+	case errors.Is(err, unix.EFBIG):
+		hint = "ulimit -f unlimited"
+	case errors.Is(err, unix.EMFILE):
+		hint = "ulimit -n 1024"
 	}
-	return usagef("caplaunch install /shared, where /shared is a folder that can be written, such as a volume", "cannot install to %q: %s", dest, why)
+	return usagef(hint, "cannot install to %q: %s", dest, why)
 }
 
 // reason is the errno's text, without the temporary path around it.

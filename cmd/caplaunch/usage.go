@@ -38,18 +38,22 @@ type slip struct {
 	after   []string // nil without a "--"
 }
 
-// flags are those of a command.
-func (slip) flags(command string) map[string]*kong.Flag {
+// flags are those of a command. A launch that is right has to pay for no more
+// than its own.
+func (s slip) flags(command string) map[string]*kong.Flag {
 	known := map[string]*kong.Flag{}
-	k, err := kong.New(&grammar{}, kong.Name("caplaunch"))
-	if err != nil {
-		return known
-	}
-	for _, c := range k.Model.Children {
-		if c.Name == command {
-			for _, f := range c.Flags {
-				known[f.Name] = f
+	of := func(k *kong.Kong) {
+		for _, c := range k.Model.Children {
+			if c.Name == command {
+				for _, f := range c.Flags {
+					known[f.Name] = f
+				}
 			}
+		}
+	}
+	if of(s.k); len(known) == 0 {
+		if k, err := kong.New(&grammar{}, kong.Name("caplaunch")); err == nil {
+			of(k)
 		}
 	}
 	return known

@@ -9,12 +9,16 @@ import (
 // A StatusError is a /proc/PID/status that does not say what it has to.
 type StatusError struct {
 	Field string // the field, such as "CapPrm"
-	Value string // what it says, "" where it is missing, or that it comes twice
+	Value string // what it says, "" where it is missing
+	Twice bool   // it comes more than once
 	Err   error  // of reading the number, if that is it
 }
 
 func (e *StatusError) Error() string {
-	if e.Value == "" {
+	switch {
+	case e.Twice:
+		return fmt.Sprintf("malformed process status: %s comes twice", e.Field)
+	case e.Value == "":
 		return fmt.Sprintf("malformed process status: no %s", e.Field)
 	}
 	return fmt.Sprintf("malformed process status: %s is %.64q", e.Field, e.Value)
@@ -31,7 +35,7 @@ func ParseStatus(text string) (State, error) {
 	for line := range strings.Lines(text) {
 		if key, value, ok := strings.Cut(line, ":"); ok {
 			if _, twice := fields[key]; twice && failed == nil && strings.Contains(" Uid Gid Groups CapInh CapPrm CapEff CapBnd CapAmb NoNewPrivs ", " "+key+" ") {
-				failed = &StatusError{Field: key, Value: "there twice"} // a name cannot fake one: it comes escaped
+				failed = &StatusError{Field: key, Value: value, Twice: true} // a name cannot fake one: it comes escaped
 			}
 			fields[key] = strings.TrimSpace(value)
 		}
@@ -39,7 +43,7 @@ func ParseStatus(text string) (State, error) {
 	number := func(field, word string, base, bits int) uint64 {
 		n, err := strconv.ParseUint(word, base, bits)
 		if err != nil && failed == nil {
-			failed = &StatusError{field, fields[field], err}
+			failed = &StatusError{Field: field, Value: fields[field], Err: err}
 		}
 		return n
 	}

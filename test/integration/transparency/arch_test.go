@@ -16,21 +16,20 @@ func TestOtherArchitectures(t *testing.T) {
 	t.Parallel()
 	engine.RequireRoot(t)
 	amd64(t)
-	t.Run("386", func(t *testing.T) {
-		path := build(t, "386", true)
-		if !engine.Runs(t, path) {
-			return
-		}
-		l := append(launcher{path}, ask()...)
-		all := fmt.Sprintf("%x", every)
-		for _, c := range []condition{
-			{}, {stage: []string{"ignore=" + all}}, {stage: []string{"block=" + all}}, {stage: []string{"close=012"}}, {stage: []string{"close=1"}},
-			{stage: []string{"ignore=" + set(13, 15, 64), "block=" + set(10, 33), "close=0", "pdeathsig=12", "fds=300", "nice=3", "umask=077", "oom=100", "slack=70000", "setsid", "subreaper", "timers", "children", "limit=7:100:200"},
-				environ: []string{"", "A=1", "A=1", "GOMEMLIMIT=x", "B", "HOME=/x"}},
-		} {
-			c.same(t, inC(t), l)
-		}
-	})
+	// Where it does not run there is no such test, rather than one that passes.
+	if path := build(t, "386", true); engine.Runs(t, path) {
+		t.Run("386", func(t *testing.T) {
+			l := append(launcher{path}, ask()...)
+			all := fmt.Sprintf("%x", every)
+			for _, c := range []condition{
+				{}, {stage: []string{"ignore=" + all}}, {stage: []string{"block=" + all}}, {stage: []string{"close=012"}}, {stage: []string{"close=1"}},
+				{stage: []string{"ignore=" + set(13, 15, 64), "block=" + set(10, 33), "close=0", "pdeathsig=12", "fds=300", "nice=3", "umask=077", "oom=100", "slack=70000", "setsid", "subreaper", "timers", "children", "limit=7:100:200"},
+					environ: []string{"", "A=1", "A=1", "GOMEMLIMIT=x", "B", "HOME=/x"}},
+			} {
+				c.same(t, inC(t), l)
+			}
+		})
+	}
 	for arch, emulator := range map[string]string{"arm64": "qemu-aarch64-static", "arm": "qemu-arm-static"} {
 		t.Run(arch, func(t *testing.T) { emulated(t, arch, emulator) })
 	}
