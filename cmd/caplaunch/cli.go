@@ -15,6 +15,7 @@ import (
 // grammar is the command line in front of the first "--". What follows it
 // belongs to the program, and kong never sees it.
 type grammar struct {
+	Help    bool       `short:"h" help:"Show context-sensitive help."`
 	Run     runCmd     `cmd:"" default:"withargs" help:"Launch PROGRAM with the asked-for capabilities; the default."`
 	Explain explainCmd `cmd:"" help:"Say what run would do, and change nothing."`
 	Check   checkCmd   `cmd:"" help:"Fail when more capabilities were granted than a list allows."`
@@ -29,7 +30,8 @@ var commands = []string{"run", "explain", "check", "show", "install", "version"}
 // runGrammar is the part of grammar that a launch needs: kong takes its time for
 // every flag.
 type runGrammar struct {
-	Run runCmd `cmd:"" default:"withargs"`
+	Help bool   `short:"h"`
+	Run  runCmd `cmd:"" default:"withargs"`
 }
 
 // output says how caplaunch's own lines look.
@@ -91,79 +93,54 @@ var errHelp = errors.New("help")
 // maxWords bounds what stands before "--": kong's time grows with the square.
 const maxWords = 1000
 
+// newParser is kong for the grammar, which must have a field Help; what it prints
+// goes to out.
+func newParser(grammar any, out io.Writer) (*kong.Kong, error) {
+	return kong.New(grammar, kong.Name("caplaunch"), kong.Description(description), kong.Writers(out, out),
+		kong.NoDefaultHelp(), kong.Help(printHelp), kong.ExplicitGroups(groups),
+		kong.ValueFormatter(func(v *kong.Value) string { return v.Help }))
+}
+
 // parse reads the words before "--" with kong; after is what follows it, nil
 // without one. Help goes to out. The error is a *usageError or errHelp.
 func parse(args, after []string, out io.Writer) (*grammar, *kong.Context, error) {
-	hasProgram := after != nil
 	if len(args) > maxWords {
 		return nil, nil, usagef("one flag can take a whole list: --caps=net_admin,net_raw", "%d words before --, and at most %d are read", len(args), maxWords)
 	}
+	wantsHelp := len(args) > 0 && args[0] == "help" && after == nil
+	if wantsHelp {
+		args = args[1:]
+	}
+	command := commandOf(args)
 	var g grammar
 	var lean runGrammar
-	var help bytes.Buffer
-	exited := false
-	grammarOf := func(target any) (*kong.Kong, error) {
-		return kong.New(target, kong.Name("caplaunch"), kong.Description(description),
-			kong.Writers(&help, &help), kong.Exit(func(int) { exited = true; panic(errHelp) }),
-			kong.ExplicitGroups(groups), kong.Help(printHelp),
-			kong.ValueFormatter(func(v *kong.Value) string { return v.Help }))
-	}
-	wantsHelp := false
-	if len(args) > 0 && args[0] == "help" && !hasProgram {
-		args, wantsHelp = args[1:], true
-	}
-	command := "run"
-	if len(args) > 0 && slices.Contains(commands, args[0]) {
-		command = args[0]
-	}
 	target := any(&g)
 	if command == "run" {
 		target = &lean
 	}
-	k, err := grammarOf(target)
+	k, err := newParser(target, out)
 	if err != nil {
 		return nil, nil, err
 	}
 	// What comes behind a word that is no flag is not caplaunch's to understand.
 	words := args
-	misplaced := -1
-	launches := command == "run" || command == "explain"
-	if launches {
-		if misplaced = eachFlag(k, args, nil); misplaced >= 0 {
-			words = args[:misplaced]
-		}
+	misplaced := eachFlag(k, args, func(f *kong.Flag) { wantsHelp = wantsHelp || f.Name == "help" })
+	if misplaced >= 0 {
+		words = args[:misplaced]
 	}
-	wantsHelp = wantsHelp || slices.ContainsFunc(words, func(w string) bool { return w == "-h" || w == "--help" || strings.HasPrefix(w, "--help=") })
+	launches := command == "run" || command == "explain"
 	wrong := slip{k, command, args, after}
 	switch {
 	case wantsHelp:
-		words = []string{command, "--help"}
-		if k, err = grammarOf(&g); err != nil {
-			return nil, nil, err
-		}
-	case launches:
-		if err := wrong.dashes(words); err != nil {
-			return nil, nil, err
-		}
-	case hasProgram:
-		words := args
-		if len(args) == 1 && len(after) == 1 && command == "install" {
-			dest := after[0]
-			if strings.HasPrefix(dest, "-") {
-				dest = "./" + dest
-			}
-			words = append(words, dest)
-		}
-		return nil, nil, usagef(wrong.line(words, nil), "%s takes no PROGRAM, and no --", command)
+		return nil, nil, printUsage(command, out)
+	case !launches && after != nil:
+		return nil, nil, wrong.program()
 	}
-	overrideVariables(k, args)
-	ctx, err := parseOrHelp(k, words)
-	if exited {
-		if _, err := help.WriteTo(out); err != nil {
-			return nil, nil, err
-		}
-		return nil, nil, errHelp
+	if err := wrong.dashes(words); err != nil {
+		return nil, nil, err
 	}
+	overrideVariables(k, words)
+	ctx, err := k.Parse(words)
 	if err != nil {
 		return nil, nil, wrong.explained(err)
 	}
@@ -171,42 +148,62 @@ func parse(args, after []string, out io.Writer) (*grammar, *kong.Context, error)
 		g.Run = lean.Run
 	}
 	if misplaced >= 0 {
-		// The hint is to work, and a list that cannot be read would be in it.
 		flags := g.Run.launchFlags
 		if command == "explain" {
 			flags = g.Explain.launchFlags
 		}
 		if _, _, err := (&launch{flags: flags}).parse(); err != nil {
-			return nil, nil, err
+			return nil, nil, err // a hint that repeats it would not work
 		}
 		return nil, nil, wrong.misplaced(misplaced)
 	}
-	if launches && !hasProgram && (command == "run" || g.Explain.For == "") {
+	switch {
+	case launches && after == nil && g.Explain.For == "":
 		return nil, nil, usagef(wrong.line(args, []string{"PROGRAM"}), "no PROGRAM to run, and no --")
-	}
-	if hasProgram && len(after) == 0 {
+	case after != nil && len(after) == 0:
 		return nil, nil, usagef(wrong.line(args, []string{"PROGRAM"}), "no PROGRAM behind --")
 	}
 	return &g, ctx, nil
 }
 
-// parseOrHelp runs kong, whose --help ends in the Exit function above.
-func parseOrHelp(k *kong.Kong, args []string) (ctx *kong.Context, err error) {
-	defer func() {
-		if r := recover(); r != nil && r != any(errHelp) {
-			panic(r)
-		}
-	}()
-	return k.Parse(args)
+// commandOf is the command that args begin with, or run.
+func commandOf(args []string) string {
+	if len(args) > 0 && slices.Contains(commands, args[0]) {
+		return args[0]
+	}
+	return "run"
+}
+
+// printUsage prints the help of a command, and gives errHelp.
+func printUsage(command string, out io.Writer) error {
+	var help bytes.Buffer
+	k, err := newParser(&grammar{}, &help)
+	if err != nil {
+		return err
+	}
+	ctx, err := kong.Trace(k, []string{command})
+	if err != nil {
+		return err
+	}
+	if err = ctx.PrintUsage(false); err == nil {
+		_, err = help.WriteTo(out)
+	}
+	if err != nil {
+		return err
+	}
+	return errHelp
 }
 
 // eachFlag calls visit for the flags among args, and returns the index of the
 // first word that is neither a flag, nor the value of one, nor the command in
-// front: where somebody forgot the "--". It is -1 without one.
+// front, nor an argument of that: where somebody forgot the "--". It is -1
+// without one.
 func eachFlag(k *kong.Kong, args []string, visit func(*kong.Flag)) int {
+	command := commandOf(args)
+	launches := command == "run" || command == "explain"
 	flags := map[string]*kong.Flag{}
-	for _, c := range k.Model.Children {
-		for _, f := range c.Flags {
+	for _, n := range slices.Concat(k.Model.Children, []*kong.Node{k.Model.Node}) {
+		for _, f := range n.Flags {
 			flags["--"+f.Name] = f
 			if f.Short != 0 {
 				flags[string(f.Short)] = f
@@ -215,7 +212,7 @@ func eachFlag(k *kong.Kong, args []string, visit func(*kong.Flag)) int {
 	}
 	seen := func(name string) (takesValue bool) {
 		f := flags[name]
-		if f != nil && visit != nil {
+		if f != nil {
 			visit(f)
 		}
 		return f != nil && !f.IsBool()
@@ -237,8 +234,8 @@ func eachFlag(k *kong.Kong, args []string, visit func(*kong.Flag)) int {
 					break
 				}
 			}
-		case i == 0 && slices.Contains(commands, w):
-		default:
+		case i == 0 && w == command:
+		case launches:
 			return i
 		}
 	}
@@ -292,18 +289,3 @@ Example:
   docker run --cap-drop=ALL --cap-add=NET_ADMIN --cap-add=SETUID \
     --cap-add=SETGID IMAGE caplaunch -c net_admin -u 65532:65532 -- relay
 `
-
-// quoteAll writes words for a shell, each followed by a space.
-func quoteAll(words []string) string {
-	var b strings.Builder
-	for _, w := range words {
-		plain := w != "" && !strings.ContainsFunc(w, func(r rune) bool {
-			return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=+:,./@%", r)
-		})
-		if !plain {
-			w = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
-		}
-		b.WriteString(w + " ")
-	}
-	return b.String()
-}

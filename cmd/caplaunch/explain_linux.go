@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -50,7 +51,7 @@ func (a *app) explain(c *explainCmd, argv []string, report *reporter) error {
 	report.json = c.LogFormat == "json"
 	refused := a.prepare(l)
 	var usage *usageError
-	if refused != nil && (asUsage(refused, &usage) || l.host.Known == 0) {
+	if refused != nil && (errors.As(refused, &usage) || l.host.Known == 0) {
 		return refused // there is nothing to explain yet
 	}
 	doubt := (*exec.Error)(nil)

@@ -9,7 +9,6 @@ import (
 	"github.com/caplaunch/caplaunch/internal/ambient"
 	"github.com/caplaunch/caplaunch/internal/grant"
 	"github.com/caplaunch/caplaunch/internal/identity"
-	"github.com/caplaunch/caplaunch/internal/near"
 	"github.com/caplaunch/caplaunch/internal/origin"
 )
 
@@ -151,60 +150,6 @@ func (l *launch) parse() (spec *identity.Spec, groups []identity.Name, err error
 	return spec, groups, nil
 }
 
-// listHint is what to write instead of a list that cannot be read.
-func listHint(flag string, lists []string) string {
-	hint := corrected(flag, lists, func(word string) (string, bool) {
-		word = strings.TrimPrefix(word, "+") // as setpriv writes it
-		_, err := ambient.ParseList(word)
-		var unknown *ambient.UnknownCapError
-		if errors.As(err, &unknown) {
-			return unknown.Near, unknown.Near != ""
-		}
-		return word, err == nil
-	})
-	if hint != example(flag) {
-		return hint
-	}
-	none := ", or leave it out for none"
-	if flag == "allow" {
-		none = ", or " + source(flag) + "=none"
-	}
-	return hint + " (see capabilities(7))" + none
-}
-
-// setsHint is the same for --sets.
-func setsHint(lists []string) string {
-	const all = ambient.DefaultSets | ambient.InBounding
-	lost := false // a word that may have meant any set
-	hint := corrected("sets", lists, func(word string) (string, bool) {
-		if _, err := ambient.ParseSets(word); err == nil {
-			return word, true
-		}
-		meant := near.Word(strings.ToLower(word), all.Names()...)
-		lost = lost || meant == ""
-		return meant, true
-	})
-	if lost {
-		return source("sets") + "=" + all.String()
-	}
-	return hint
-}
-
-// signalsHint is the same for --ignore-signals.
-func signalsHint(lists []string) string {
-	return corrected("ignore-signals", lists, func(word string) (string, bool) {
-		_, err := origin.ParseSignals([]string{word})
-		var unknown *origin.UnknownSignalError
-		switch {
-		case err == nil:
-			return word, true
-		case errors.As(err, &unknown):
-			return unknown.Near, true
-		}
-		return "", true // KILL and STOP
-	})
-}
-
 // dropEmptyVariables makes a CAPLAUNCH_ variable that is set but empty count as
 // not set.
 func dropEmptyVariables() {
@@ -228,30 +173,3 @@ func wantsJSON(args []string) bool {
 	}
 	return format == "json"
 }
-
-// explainFor prints the smallest grant for a place. It asks nothing of the
-// system, so that it works everywhere.
-func (a *app) explainFor(l *launch, place grant.Place) error {
-	if len(l.argv) == 0 {
-		l.argv = []string{"PROGRAM"}
-	}
-	spec, _, err := l.parse()
-	if err != nil {
-		return err
-	}
-	if spec != nil && spec.User.Numeric && spec.User.ID == 0 && l.req.AllowNewPrivs && !l.req.DropBounding {
-		return &ambient.RefusedError{Why: ambient.RootRegains}
-	}
-	l.host.Known = ambient.UpTo(ambient.Cap(ambient.Named() - 1))
-	if spec != nil {
-		// Only whether it is root counts; a name is taken for somebody else.
-		l.req.User = &ambient.User{UID: 1}
-		if spec.User.Numeric && spec.User.ID == 0 || spec.User.Text == "root" {
-			l.req.User.UID = 0
-		}
-	}
-	_, err = io.WriteString(a.stdout, l.grant().Text(place))
-	return err
-}
-
-func asUsage(err error, to **usageError) bool { return errors.As(err, to) }

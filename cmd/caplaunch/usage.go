@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"regexp"
 	"slices"
@@ -52,7 +53,7 @@ func (s slip) flags(command string) map[string]*kong.Flag {
 		}
 	}
 	if of(s.k); len(known) == 0 {
-		if k, err := kong.New(&grammar{}, kong.Name("caplaunch")); err == nil {
+		if k, err := newParser(&grammar{}, io.Discard); err == nil {
 			of(k)
 		}
 	}
@@ -101,6 +102,19 @@ func (s slip) misplaced(at int) error {
 		}
 	}
 	return usagef(s.line(before, slices.Concat(rest, []string{"--"}, s.after)), "%q stands in front of --, where only flags can be", word)
+}
+
+// program is about one that stands behind "--" of a command that runs none.
+func (s slip) program() error {
+	words := s.args
+	if len(words) == 1 && len(s.after) == 1 && s.command == "install" {
+		dest := s.after[0]
+		if strings.HasPrefix(dest, "-") {
+			dest = "./" + dest
+		}
+		words = []string{s.command, dest}
+	}
+	return usagef(s.line(words, nil), "%s takes no PROGRAM, and no --", s.command)
 }
 
 // dashes finds a flag that is written with one dash instead of two, or a short
@@ -300,23 +314,6 @@ func (s slip) value(flag, given string) string {
 	return "=" + sample(flag)
 }
 
-// sample is a value that a flag takes.
-func sample(flag string) string {
-	switch flag {
-	case "caps", "optional-caps", "allow":
-		return "net_admin,net_raw"
-	case "user":
-		return "65532:65532"
-	case "groups":
-		return "65532"
-	case "sets":
-		return ambient.DefaultSets.String()
-	case "ignore-signals":
-		return "PIPE"
-	}
-	return "1"
-}
-
 // notOneOf is about a value that is none of a few words.
 func notOneOf(flag, quoted string, words []string) error {
 	flag = source(flag)
@@ -333,39 +330,4 @@ func notOneOf(flag, quoted string, words []string) error {
 		hint = flag + "=" + meant
 	}
 	return usagef(hint, "%s is %s, and not %s", flag, quoted, strings.Join(words, " or "))
-}
-
-// example is a value for a flag, where its own came from.
-func example(flag string) string { return source(flag) + "=" + sample(flag) }
-
-// source is where the value of a flag came from: the variable when that is set,
-// because those of flags that were given are unset by then.
-func source(flag string) string {
-	name := "CAPLAUNCH_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
-	if os.Getenv(name) != "" {
-		return name
-	}
-	return "--" + flag
-}
-
-// corrected is what to write instead of lists with words that cannot be read: the
-// same, each of those words replaced by the one that mend finds, or the sample
-// when it finds none.
-func corrected(flag string, lists []string, mend func(word string) (meant string, ok bool)) string {
-	words := ambient.Fields(strings.Join(lists, ","))
-	if len(words) > 1 { // then "none" is nothing to say
-		words = slices.DeleteFunc(words, func(w string) bool { return strings.EqualFold(w, "none") })
-	}
-	for i, w := range words {
-		meant, ok := mend(w)
-		if !ok {
-			return example(flag)
-		}
-		words[i] = meant
-	}
-	words = slices.DeleteFunc(words, func(w string) bool { return w == "" })
-	if len(words) == 0 {
-		return example(flag)
-	}
-	return source(flag) + "=" + strings.Join(words, ",")
 }

@@ -1,6 +1,7 @@
 package ambient
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -95,3 +96,50 @@ func CheckAllowed(now State, allow Set, m SetMask) error {
 	}
 	return e
 }
+
+// ErrUnexpectedCapability is what every *UnexpectedCapabilityError is.
+var ErrUnexpectedCapability = errors.New("unexpected capability")
+
+// An UnexpectedCapabilityError names what was granted beyond the allowlist.
+type UnexpectedCapabilityError struct {
+	Stray []Stray
+	Allow Set
+}
+
+// A Stray is a capability outside the allowlist and the sets it was found in.
+type Stray struct {
+	Cap Cap
+	In  SetMask
+}
+
+// Set is the set of those found.
+func (e *UnexpectedCapabilityError) Set() Set {
+	var s Set
+	for _, x := range e.Stray {
+		s |= SetOf(x.Cap)
+	}
+	return s
+}
+
+func (e *UnexpectedCapabilityError) Error() string {
+	var parts []string
+	var last SetMask
+	for _, x := range e.Stray {
+		if x.In != last && last != 0 {
+			parts[len(parts)-1] += " in " + last.String()
+		}
+		last = x.In
+		name := fmt.Sprintf("%v (%d)", x.Cap, uint8(x.Cap))
+		if x.Cap.String() == fmt.Sprint(uint8(x.Cap)) {
+			name = fmt.Sprint(uint8(x.Cap))
+		}
+		parts = append(parts, name)
+	}
+	return fmt.Sprintf("more was granted than allowed: %s in %v; the allowlist is %v", strings.Join(parts, ", "), last, e.Allow)
+}
+
+// Is makes errors.Is(err, ErrUnexpectedCapability) true.
+func (*UnexpectedCapabilityError) Is(target error) bool { return target == ErrUnexpectedCapability }
+
+// ExitStatus is 78.
+func (*UnexpectedCapabilityError) ExitStatus() int { return ExitUnexpected }

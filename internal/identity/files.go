@@ -80,35 +80,26 @@ func (*LookupError) ExitStatus() int { return ambient.ExitFailure }
 // plain is set, but one that cannot be had is no error. Podman makes a passwd that
 // its own user cannot read. With alone, the memberships do not matter, because other
 // groups take their place. The error is a *LookupError.
-func (f Files) Resolve(s Spec, plain, alone bool) (ambient.User, Entry, error) {
-	u := ambient.User{UID: s.User.ID}
-	var entry Entry
+func (f Files) Resolve(s Spec, plain, alone bool) (u ambient.User, entry Entry, err error) {
+	u.UID = s.User.ID
 	needed := !s.User.Numeric || s.Group == nil
 	if needed || !plain {
-		switch found, err := f.findUser(s.User); {
-		case err == nil:
+		found, err := f.findUser(s.User)
+		if err != nil && needed {
+			return u, entry, err
+		} else if err == nil {
 			u.UID, u.GID = uint32(found.Uid), uint32(found.Gid)
 			entry = Entry{Name: found.Name, Home: found.Home}
-		case needed:
-			if s.User.Numeric && (err.Why == NotFound || err.Why == NoFile) {
-				err.Why = NoGroup
-			}
-			return u, entry, err
 		}
 	}
-	if s.Group == nil && alone {
-		u.Groups = ambient.NewGroups(u.GID)
-		return u, entry, nil
+	var others []uint32
+	if s.Group != nil {
+		u.GID, err = f.groupID(*s.Group)
+	} else if !alone {
+		others, err = f.memberships(s.User, entry.Name)
 	}
-	if s.Group == nil {
-		gids, err := f.memberships(s.User, entry.Name)
-		u.Groups = ambient.NewGroups(append(gids, u.GID)...)
-		return u, entry, orNil(err)
-	}
-	gid, err := f.groupID(*s.Group)
-	u.GID = gid
-	u.Groups = ambient.NewGroups(gid)
-	return u, entry, orNil(err)
+	u.Groups = ambient.NewGroups(append(others, u.GID)...)
+	return u, entry, err
 }
 
 // Groups turns names into a list of ids. The error is a *LookupError.
@@ -124,16 +115,8 @@ func (f Files) Groups(names []Name) (ambient.Groups, error) {
 	return ambient.NewGroups(ids...), nil
 }
 
-// orNil keeps a nil pointer from becoming an error.
-func orNil(e *LookupError) error {
-	if e == nil {
-		return nil
-	}
-	return e
-}
-
 // findUser is the first line of passwd with the name, or the id.
-func (f Files) findUser(n Name) (user.User, *LookupError) {
+func (f Files) findUser(n Name) (user.User, error) {
 	var line []byte
 	at, err := scan(f.Passwd, func(l []byte) bool {
 		if n.matches(l) {
@@ -141,40 +124,42 @@ func (f Files) findUser(n Name) (user.User, *LookupError) {
 		}
 		return line == nil
 	})
+	e := &LookupError{Name: n, Path: f.Passwd, Why: whyNot(err), Line: at, Err: err}
 	if line == nil {
-		return user.User{}, lookupError(n, false, f.Passwd, err)
+		if n.Numeric && (e.Why == NotFound || e.Why == NoFile) {
+			e.Why = NoGroup
+		}
+		return user.User{}, e
 	}
 	// The library reads an id that is no number as 0, and cuts large ones.
-	parts := bytes.Split(line, []byte(":"))
-	if len(parts) < 4 || !plainID(parts[2]) || !plainID(parts[3]) {
-		return user.User{}, &LookupError{Name: n, Path: f.Passwd, Why: Malformed, Line: at}
+	if parts := bytes.Split(line, []byte(":")); len(parts) >= 4 && plainID(parts[2]) && plainID(parts[3]) {
+		if users, err := user.ParsePasswd(bytes.NewReader(line)); err == nil && len(users) == 1 {
+			return users[0], nil
+		}
 	}
-	users, err := user.ParsePasswd(bytes.NewReader(line))
-	if err != nil || len(users) != 1 {
-		return user.User{}, &LookupError{Name: n, Path: f.Passwd, Why: Malformed, Line: at, Err: err}
-	}
-	return users[0], nil
+	e.Why = Malformed
+	return user.User{}, e
 }
 
 // groupID is the id of a group.
-func (f Files) groupID(n Name) (uint32, *LookupError) {
+func (f Files) groupID(n Name) (uint32, error) {
 	if n.Numeric {
 		return n.ID, nil
 	}
-	groups, err := f.groupLines(n, n.matches, 1)
+	ids, err := f.groupIDs(n, true, n.matches)
+	if err == nil && len(ids) == 0 {
+		err = &LookupError{Name: n, Group: true, Path: f.Group}
+	}
 	if err != nil {
 		return 0, err
 	}
-	if len(groups) == 0 {
-		return 0, &LookupError{Name: n, Group: true, Path: f.Group}
-	}
-	return uint32(groups[0].Gid), nil
+	return ids[0], nil
 }
 
 // memberships are the groups that list name as a member, initgroups(3). No file
 // means none.
-func (f Files) memberships(n Name, name string) ([]uint32, *LookupError) {
-	groups, err := f.groupLines(n, func(line []byte) bool {
+func (f Files) memberships(n Name, name string) ([]uint32, error) {
+	ids, err := f.groupIDs(n, false, func(line []byte) bool {
 		parts := bytes.SplitN(line, []byte(":"), 4)
 		if len(parts) < 4 {
 			return false
@@ -185,24 +170,21 @@ func (f Files) memberships(n Name, name string) ([]uint32, *LookupError) {
 			}
 		}
 		return false
-	}, ambient.MaxGroups)
-	if err != nil && err.Why != NoFile {
-		return nil, err
+	})
+	var e *LookupError
+	if errors.As(err, &e) && e.Why == NoFile {
+		return nil, nil
 	}
-	var ids []uint32
-	for _, g := range groups {
-		ids = append(ids, uint32(g.Gid))
-	}
-	return ids, nil
+	return ids, err
 }
 
-// groupLines parses the first most lines of group that match, which have to
-// have a proper id.
-func (f Files) groupLines(n Name, match func([]byte) bool, most int) ([]user.Group, *LookupError) {
+// groupIDs are the ids of the lines of group that match, of the first or of all.
+// They have to have a proper one.
+func (f Files) groupIDs(n Name, first bool, match func([]byte) bool) ([]uint32, error) {
 	var picked bytes.Buffer
 	count, malformed := 0, false
 	at, err := scan(f.Group, func(l []byte) bool {
-		if len(l) == 0 || l[0] == '#' || !match(l) {
+		if l[0] == '#' || !match(l) {
 			return true
 		}
 		parts := bytes.SplitN(l, []byte(":"), 4)
@@ -213,32 +195,40 @@ func (f Files) groupLines(n Name, match func([]byte) bool, most int) ([]user.Gro
 		picked.Write(bytes.Join(parts[:3], []byte(":")))
 		picked.WriteString(":\n")
 		count++
-		return count < most || most > 1 && count == most
+		return !first && count <= ambient.MaxGroups
 	})
+	e := &LookupError{Name: n, Group: first, Path: f.Group, Why: whyNot(err), Line: at, Err: err}
 	switch {
 	case malformed:
-		return nil, &LookupError{Name: n, Group: most == 1, Path: f.Group, Why: Malformed, Line: at}
-	case count > most:
-		return nil, &LookupError{Name: n, Path: f.Group, Why: TooManyOf}
+		e.Why = Malformed
+		return nil, e
+	case count > ambient.MaxGroups:
+		e.Why = TooManyOf
+		return nil, e
 	case err != nil:
-		return nil, lookupError(n, most == 1, f.Group, err)
+		return nil, e
 	}
 	groups, err := user.ParseGroup(&picked)
 	if err != nil {
-		return nil, &LookupError{Name: n, Group: most == 1, Path: f.Group, Why: Malformed, Line: at, Err: err}
+		e.Why, e.Err = Malformed, err
+		return nil, e
 	}
-	return groups, nil
+	var ids []uint32
+	for _, g := range groups {
+		ids = append(ids, uint32(g.Gid))
+	}
+	return ids, nil
 }
 
-func lookupError(n Name, group bool, path string, err error) *LookupError {
-	e := &LookupError{Name: n, Group: group, Path: path, Err: err}
+// whyNot is the Lookup for an error of reading a file, NotFound for none.
+func whyNot(err error) Lookup {
 	switch {
+	case err == nil:
+		return NotFound
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR):
-		e.Why = NoFile
-	case err != nil:
-		e.Why = Unreadable
+		return NoFile
 	}
-	return e
+	return Unreadable
 }
 
 // matches reports whether a line of passwd or group is about n: by the name, or
@@ -270,9 +260,10 @@ const maxLine = 1 << 20
 
 var errTooLong = errors.New("a line is longer than 1 MiB")
 
-// scan calls each for the lines of a file, without white space around them,
-// until it returns false, and returns the number of the last one, from 1 on.
-func scan(path string, each func(line []byte) bool) (int, error) {
+// scan calls each for the lines of a file, without white space around them and
+// but for the empty ones, until it returns false, and returns the number of the
+// last one, from 1 on.
+func scan(path string, each func(line []byte) bool) (at int, err error) {
 	f, err := open(path)
 	if err != nil {
 		return 0, err
@@ -284,45 +275,41 @@ func scan(path string, each func(line []byte) bool) (int, error) {
 	} else if !st.Mode().IsRegular() {
 		return 0, fmt.Errorf("%s is not a regular file", path)
 	}
-	whole := counter{r: f}
-	r := bufio.NewReaderSize(&whole, 16<<10)
-	for at := 1; ; at++ {
-		line, err := r.ReadSlice('\n')
-		if err == bufio.ErrBufferFull {
-			long := bytes.Clone(line)
-			for err == bufio.ErrBufferFull && len(long) <= maxLine {
-				line, err = r.ReadSlice('\n')
-				long = append(long, line...)
-			}
-			if len(long) > maxLine {
-				return at, fmt.Errorf("line %d of %s: %w", at, path, errTooLong)
-			}
-			line = long
+	at, err = (&reader{r: f, size: st.Size()}).scan(each)
+	if err == bufio.ErrTooLong {
+		err = fmt.Errorf("line %d of %s: %w", at, path, errTooLong)
+	}
+	return at, err
+}
+
+// A reader reads a file of the size, 0 if that is not known. What ends too early
+// would take groups from a user, and digits from an id: it ends in an error.
+type reader struct {
+	r         io.Reader
+	size, got int64
+	err       error
+}
+
+func (r *reader) scan(each func(line []byte) bool) (at int, err error) {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(make([]byte, 16<<10), maxLine)
+	for at = 1; lines.Scan(); at++ {
+		if r.err != nil && r.err != io.EOF {
+			return at, r.err // and this line may be cut off
 		}
-		if err != nil && err != io.EOF {
-			return at, err
-		}
-		if line = bytes.TrimSpace(line); len(line) > 0 && !each(line) {
-			return at, nil
-		}
-		if err == io.EOF {
-			// What ends too early would take groups from the user.
-			if size := st.Size(); size > 0 && whole.n != size {
-				return at, fmt.Errorf("%s has %d bytes, and %d were read", path, size, whole.n)
-			}
+		if line := bytes.TrimSpace(lines.Bytes()); len(line) > 0 && !each(line) {
 			return at, nil
 		}
 	}
+	return at, lines.Err()
 }
 
-// A counter counts what is read.
-type counter struct {
-	r io.Reader
-	n int64
-}
-
-func (c *counter) Read(b []byte) (int, error) {
-	n, err := c.r.Read(b)
-	c.n += int64(n)
+func (r *reader) Read(b []byte) (n int, err error) {
+	n, err = r.r.Read(b)
+	r.got += int64(n)
+	if err == io.EOF && r.size > 0 && r.got != r.size {
+		err = fmt.Errorf("it has %d bytes, and %d were read", r.size, r.got)
+	}
+	r.err = err
 	return n, err
 }

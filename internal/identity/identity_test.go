@@ -3,10 +3,12 @@ package identity
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
 )
@@ -240,4 +242,22 @@ func FuzzFiles(f *testing.F) {
 			t.Fatalf("gid %d from nowhere", u.GID)
 		}
 	})
+}
+
+// A read that ends too early, or fails, in the middle of an id would make it another id.
+func TestALineThatIsCutOffIsNoLine(t *testing.T) {
+	const text = "a:x:1:1::/:\nbob:x:10000:10000::/:\n"
+	for cut := range text {
+		for want, end := range map[string]io.Reader{
+			"were read": strings.NewReader(""),
+			"timeout":   iotest.TimeoutReader(iotest.OneByteReader(strings.NewReader("::"))),
+		} {
+			r := &reader{r: io.MultiReader(strings.NewReader(text[:cut]), end), size: int64(len(text))}
+			last := ""
+			_, err := r.scan(func(line []byte) bool { last = string(line); return !strings.HasPrefix(last, "bob") })
+			if err == nil || !strings.Contains(err.Error(), want) || last != "" && last != "a:x:1:1::/:" {
+				t.Errorf("%q: %q, %v", text[:cut], last, err)
+			}
+		}
+	}
 }

@@ -67,6 +67,7 @@ const (
 	plan   = "plan.go"
 	allow  = "allow.go"
 	kernel = "linux/kernel.go"
+	read   = "linux/read.go"
 )
 
 var mutants = []mutant{
@@ -198,10 +199,10 @@ var mutants = []mutant{
 	{"kernel: keepcaps is always on", goKernel, kernel, "\tvar v uintptr\n\tif on {", "\tv := uintptr(1)\n\tif on {"},
 	{"kernel: setgroups empties", goKernel, kernel, `all("setgroups", sysSetgroups, uintptr(len(ids)),`, `all("setgroups", sysSetgroups, 0,`},
 	{"kernel: one thread is changed", goKernel, kernel, "if _, _, e := psx.Syscall3(nr, a, b, c); e != 0 {", "if _, _, e := unix.RawSyscall(nr, a, b, c); e != 0 {"},
-	{"kernel: the effective set is read as permitted", goKernel, kernel, "s.Permitted = join(data[0].Permitted, data[1].Permitted)", "s.Permitted = join(data[0].Effective, data[1].Effective)"},
-	{"kernel: the highest capability is not read", goKernel, kernel, "for c := range known.All() {", "for c := range (known &^ ambient.SetOf(40)).All() {"},
-	{"kernel: no_new_privs is not read", goKernel, kernel, "s.NoNewPrivs = nnp == 1", "s.NoNewPrivs = false"},
-	{"kernel: securebits are not read", goKernel, kernel, "s.Securebits = ambient.Securebits(bits)", "_ = bits"},
+	{"kernel: the effective set is read as permitted", goKernel, read, "s.Permitted = join(data[0].Permitted, data[1].Permitted)", "s.Permitted = join(data[0].Effective, data[1].Effective)"},
+	{"kernel: the highest capability is not read", goKernel, read, "for c := range known.All() {", "for c := range (known &^ ambient.SetOf(40)).All() {"},
+	{"kernel: no_new_privs is not read", goKernel, read, "raised, nnp\n", "raised, false\n\t_ = nnp\n"},
+	{"kernel: securebits are not read", goKernel, read, "s.Securebits = ambient.Securebits(bits)", "_ = bits"},
 }
 
 // try builds the judge with the mutant and reports whether it fails.
