@@ -2,7 +2,9 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
@@ -25,14 +27,25 @@ type checkCmd struct {
 	logFormat
 	Allow []string `sep:"none" required:"" placeholder:"LIST" env:"CAPLAUNCH_ALLOW" help:"Capabilities that may be granted; none means not one."`
 	Sets  []string `sep:"none" placeholder:"LIST" env:"CAPLAUNCH_SETS" help:"The sets looked at: permitted, effective, inheritable, ambient (the default), bounding."`
-	PID   *int     `name:"pid" placeholder:"N" help:"Look at another process, in /proc/N/status."`
+	PID   *pid     `name:"pid" placeholder:"N" help:"Look at another process, in /proc/N/status."`
 	JSON  bool     `name:"json" help:"Print the outcome as JSON."`
 }
 
 type showCmd struct {
 	logFormat
-	PID  *int `arg:"" optional:"" name:"pid" help:"The process to look at; caplaunch itself without."`
+	PID  *pid `arg:"" optional:"" name:"pid" help:"The process to look at; caplaunch itself without."`
 	JSON bool `name:"json" help:"Print JSON."`
+}
+
+// A pid is the number of a process. kong alone would take 0x1 for one.
+type pid int
+
+func (p *pid) UnmarshalText(text []byte) error {
+	n, err := strconv.ParseUint(string(text), 10, 31)
+	if *p = pid(n); err != nil || n == 0 {
+		return fmt.Errorf("%.64q is no process number", text)
+	}
+	return nil
 }
 
 type installCmd struct {

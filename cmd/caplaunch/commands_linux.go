@@ -27,14 +27,11 @@ func newApp() *app {
 }
 
 // stateOf is the state of a process, of this one without a number.
-func (a *app) stateOf(number *int) (ambient.State, error) {
+func (a *app) stateOf(number *pid) (ambient.State, error) {
 	if number == nil {
 		return a.kernel.State()
 	}
-	pid := *number
-	if pid <= 0 {
-		return ambient.State{}, usagef("a process number, as ps shows it", "%d is no process number", pid)
-	}
+	pid := int(*number)
 	f, err := os.Open("/proc/" + strconv.Itoa(pid) + "/status")
 	if err != nil && !exists("/proc/self/status") {
 		return ambient.State{}, usagef("mount -t proc proc /proc", "process %d cannot be read: there is no /proc", pid)

@@ -123,7 +123,12 @@ func (a *app) become(l *launch, report *reporter) error {
 		report.verbosef("%v", s)
 	}
 	stalled := func(op string) string { return report.stalled(op, l.callHint()) }
-	apply := func() error { return ambient.Apply(a.kernel, l.plan.Steps) }
+	apply := func() error {
+		if err := ambient.Apply(a.kernel, l.plan.Steps); err != nil {
+			return err
+		}
+		return a.keepDeathSignal(death, parent)
+	}
 	if err := a.kernel.Watch(stalled, apply); err != nil {
 		return err
 	}
@@ -134,9 +139,6 @@ func (a *app) become(l *launch, report *reporter) error {
 		if err := l.copyProgram(); err != nil {
 			return err
 		}
-	}
-	if err := a.keepDeathSignal(death, parent); err != nil {
-		return err
 	}
 	if err := ambient.Verify(a.kernel, l.plan); err != nil {
 		return err

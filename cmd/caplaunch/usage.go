@@ -170,10 +170,12 @@ func (s slip) explained(err error) error {
 	switch {
 	case s.command == "check" && strings.HasPrefix(text, "missing flags"):
 		return usagef("caplaunch check --allow=net_admin,net_raw", "check needs to be told what is allowed: --allow is missing")
-	case strings.HasPrefix(text, "--pid: expected"):
-		return usagef("--pid=1", "--pid takes the number of a process")
-	case s.command == "show" && strings.HasPrefix(text, "[<pid>]"):
-		return usagef("caplaunch show 1", "show takes the number of a process, or nothing for itself")
+	case strings.HasSuffix(text, "is no process number"):
+		hint := "caplaunch show 1"
+		if s.command == "check" {
+			hint = "--pid=1"
+		}
+		return usagef(hint, "%s", text[strings.Index(text, `"`):])
 	case s.command == "install" && strings.HasPrefix(text, "expected"):
 		return usagef("caplaunch install /target/caplaunch", "install needs to be told where to: DEST is missing")
 	}

@@ -74,6 +74,8 @@ func TestUsageHintsAreWhatWasMeant(t *testing.T) {
 		"show|abc":                                  "caplaunch show 1",
 		"check":                                     "caplaunch check --allow=net_admin,net_raw",
 		"check|--allow=all|--pid=abc":               "--pid=1",
+		"check|--allow=all|--pid=0x1":               "--pid=1",
+		"show|0":                                    "caplaunch show 1",
 		"check|--allow=all|--|true":                 "caplaunch check --allow=all",
 		"check|--cap-add=kill|--allow=all":          "caplaunch check --help shows the flags",
 		"install":                                   "caplaunch install /target/caplaunch",
