@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"strings"
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
 	"github.com/caplaunch/caplaunch/internal/grant"
@@ -85,66 +84,56 @@ func (c *checkCmd) parse() (allow ambient.List, sets ambient.SetMask, err error)
 
 // explainGrant prints the smallest grant for the place that --for names. It asks
 // nothing of the system.
-func (a *app) explainGrant(c *explainCmd, argv []string, report *reporter) error {
+func (a *app) explainGrant(c *explainCmd, report *reporter) error {
 	report.json, report.quiet = c.LogFormat == "json", c.Quiet
 	named := ambient.UpTo(ambient.Cap(ambient.Named() - 1))
 	for _, f := range []struct {
 		flag  string
 		words []string
 	}{{"caps", c.Caps}, {"optional-caps", c.OptionalCaps}} {
-		flag := f.flag
+		flag := source(f.flag)
 		if l, err := ambient.ParseList(f.words...); err == nil && !named.Contains(l.Set) {
 			rest := (l.Set & named).String()
 			if l.All {
 				rest = "all"
 			}
-			return usagef("--"+flag+"="+rest, "--%s: %v has no name in this caplaunch, and no runtime takes a number", flag, l.Set&^named)
+			return usagef(flag+"="+rest, "%s: %v has no name in this caplaunch, and no runtime takes a number", flag, l.Set&^named)
 		}
 	}
 	const user = "65532:65532"
-	if c.User == nil {
+	l := &launch{flags: c.launchFlags}
+	if l.flags.User == nil {
 		word := user
-		c.User = &word
-		report.infof("no --user: this grant is for caplaunch --user=%s, or any other that is not root", user)
-	}
-	place, _ := grant.ParsePlace(c.For)
-	var text strings.Builder
-	to := *a
-	to.stdout = &text
-	if err := to.explainFor(&launch{flags: c.launchFlags, argv: argv}, place); err != nil {
-		return err
-	}
-	if c.JSON {
-		return json.NewEncoder(a.stdout).Encode(struct {
-			Place string `json:"place"`
-			Grant string `json:"grant"`
-		}{place.String(), text.String()})
-	}
-	_, err := io.WriteString(a.stdout, text.String())
-	return err
-}
-
-// explainFor prints the smallest grant for a place. It asks nothing of the
-// system, so that it works everywhere.
-func (a *app) explainFor(l *launch, place grant.Place) error {
-	if len(l.argv) == 0 {
-		l.argv = []string{"PROGRAM"}
+		l.flags.User = &word
 	}
 	spec, _, err := l.parse()
 	if err != nil {
 		return err
 	}
-	if spec != nil && spec.User.Numeric && spec.User.ID == 0 && l.req.AllowNewPrivs && !l.req.DropBounding {
+	root := spec.User.Numeric && spec.User.ID == 0 || spec.User.Text == "root"
+	if root && l.req.AllowNewPrivs && !l.req.DropBounding {
 		return &ambient.RefusedError{Why: ambient.RootRegains}
 	}
 	l.host.Known = ambient.UpTo(ambient.Cap(ambient.Named() - 1))
-	if spec != nil {
-		// Only whether it is root counts; a name is taken for somebody else.
-		l.req.User = &ambient.User{UID: 1}
-		if spec.User.Numeric && spec.User.ID == 0 || spec.User.Text == "root" {
-			l.req.User.UID = 0
-		}
+	l.req.User = &ambient.User{UID: 1} // only whether it is root counts; a name is taken for somebody else
+	if root {
+		l.req.User.UID = 0
 	}
-	_, err = io.WriteString(a.stdout, l.grant().Text(place))
+	g := l.grant()
+	if err := l.req.CheckAllowed(ambient.State{Permitted: g.Caps}, l.host); err != nil {
+		report.fail(err, l.hint(err))
+		return &reportedError{err}
+	}
+	if c.User == nil {
+		report.infof("no --user: this grant is for caplaunch --user=%s, or any other that is not root", user)
+	}
+	place, _ := grant.ParsePlace(c.For)
+	if c.JSON {
+		return json.NewEncoder(a.stdout).Encode(struct {
+			Place string `json:"place"`
+			Grant string `json:"grant"`
+		}{place.String(), g.Text(place)})
+	}
+	_, err = io.WriteString(a.stdout, g.Text(place))
 	return err
 }

@@ -45,7 +45,7 @@ type shownVerdict struct {
 // explain says what run would do, and does none of it.
 func (a *app) explain(c *explainCmd, argv []string, report *reporter) error {
 	if c.For != "" {
-		return a.explainGrant(c, argv, report)
+		return a.explainGrant(c, report)
 	}
 	l := &launch{flags: c.launchFlags, argv: argv}
 	report.json = c.LogFormat == "json"
@@ -117,6 +117,14 @@ func handlers() int {
 // refused has to become one in the places that give such a user nothing.
 func smallest(l *launch, refused error) grant.Grant {
 	g := l.grant()
+	asked := l.req.Required.On(l.host) | l.req.Optional.Set
+	root := l.now.UID.Effective == 0
+	if l.req.User != nil && refused == nil && !l.plan.Switched && len(l.plan.Skipped) == 0 &&
+		(root || asked == 0 || l.place == grant.Podman || l.place == grant.Systemd) {
+		// It already is who it is to be, which takes no switch.
+		g.Root = root
+		g.Caps &^= ambient.SetOf(ambient.CapSetUID, ambient.CapSetGID) &^ asked
+	}
 	if l.req.User == nil && l.now.UID.Effective != 0 {
 		switch l.place {
 		case grant.Podman, grant.Systemd:

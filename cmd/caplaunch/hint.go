@@ -98,7 +98,8 @@ func (l *launch) grantHint(e *ambient.NotGrantedError) string {
 		case l.place == grant.Namespace:
 			return l.asRoot().Line(l.place)
 		case l.place == grant.Systemd && (u == nil || u.UID == e.Now.UID.Effective && u.GID == e.Now.GID.Effective):
-			return grant.Ambient(e.Set())
+			// In the place of the line that is there: all that was asked for and can be had.
+			return grant.Ambient(e.Now.Bounding & (l.req.Required.On(l.host) | l.req.Optional.Set))
 		}
 		return l.startAsRoot()
 	case ambient.NotGranted:
@@ -190,11 +191,13 @@ func (l *launch) identityHint(e *ambient.RefusedError) string {
 		}
 		return "caplaunch --user=0:0 to stay root: this user namespace has nobody else"
 	case ambient.StartedSetID, ambient.StartedWithFileCaps:
-		mend, path := "chmod 0755 ", ownPath()
+		mend := "chmod 0755 "
 		if e.Why == ambient.StartedWithFileCaps {
 			mend = "setcap -r "
+		} else if st, err := os.Stat(ownPath()); err == nil && st.Mode()&(os.ModeSetuid|os.ModeSetgid) == 0 {
+			return "take the set-uid or set-gid bit from the program that starts caplaunch, or let it change its real, effective and saved ids alike (setresuid, setresgid)"
 		}
-		return mend + path + " (the runtime has to grant the capabilities, not the file)"
+		return mend + shellWord(ownPath()) + " (the runtime has to grant the capabilities, not the file)"
 	case ambient.BoundingNeedsSetPCap:
 		if e.Now.UID.Effective != 0 && (l.req.User != nil || l.place != grant.Podman && l.place != grant.Systemd) {
 			return l.startAsRoot()
@@ -222,9 +225,12 @@ func (l *launch) identityHint(e *ambient.RefusedError) string {
 		}
 		uid := mapped(l.host.UIDs, e.Now.UID.Effective, l.host.SetGroups)
 		gid := mapped(l.host.GIDs, e.Now.GID.Effective, l.host.SetGroups)
-		hint := fmt.Sprintf("caplaunch --user=%d:%d --keep-groups", uid, gid)
+		hint := fmt.Sprintf("caplaunch --user=%d:%d", uid, gid)
+		if !l.host.SetGroups {
+			hint += " --keep-groups"
+		}
 		if l.req.Groups != nil {
-			hint += " in place of --groups"
+			hint += " in place of --user and --groups"
 		}
 		if e.Why == ambient.SetGroupsDenied {
 			return hint + ", which sets none; or another user namespace, that allows setgroups (podman unshare, newgidmap)"
@@ -284,6 +290,9 @@ func (l *launch) lookupHint(e *identity.LookupError) string {
 	case e.Why == identity.TooManyOf:
 		return fmt.Sprintf("caplaunch --groups=%d, or the ids that it needs", l.req.User.GID)
 	case e.Group && l.flags.Groups != nil && (l.flags.User == nil || !strings.HasSuffix(*l.flags.User, ":"+e.Name.Text)):
+		if rest := l.otherGroups(e); rest != "" {
+			return fmt.Sprintf("caplaunch --groups=%s, or with the number of %s: numbers need no file", rest, shellWord(e.Name.Text))
+		}
 		gid := l.now.GID.Effective
 		if l.req.User != nil {
 			gid = l.req.User.GID
@@ -299,13 +308,25 @@ func (l *launch) lookupHint(e *identity.LookupError) string {
 	return "caplaunch --user=65532:65532: numbers need no file"
 }
 
-// ownPath is the path of this binary, for a shell.
+// otherGroups are those of --groups that can be had although e cannot.
+func (l *launch) otherGroups(e *identity.LookupError) string {
+	names, _ := identity.ParseGroups(l.flags.Groups...)
+	var rest []string
+	for _, n := range names {
+		if n.Numeric || n.Text != e.Name.Text && e.Why != identity.NoFile && e.Why != identity.Unreadable {
+			rest = append(rest, n.Text)
+		}
+	}
+	return strings.Join(rest, ",")
+}
+
+// ownPath is the path of this binary.
 func ownPath() string {
 	path, err := os.Executable()
 	if err != nil {
 		path = os.Args[0]
 	}
-	return strings.TrimSpace(quoteAll([]string{path}))
+	return path
 }
 
 // fileHint is about a program whose file would break the promise.
@@ -314,7 +335,7 @@ func (l *launch) fileHint(e *ambient.FileError) string {
 	if e.File.Caps == nil {
 		mend = "chmod ug-s"
 	}
-	return fmt.Sprintf("caplaunch --strip-file-caps, or %s %s in the image", mend, strings.TrimSpace(quoteAll([]string{l.privileged})))
+	return fmt.Sprintf("caplaunch --strip-file-caps, or %s %s in the image", mend, shellWord(l.privileged))
 }
 
 // callHint is about a call that the kernel refused although its rules allow it.

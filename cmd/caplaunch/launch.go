@@ -127,7 +127,7 @@ func (l *launch) parse() (spec *identity.Spec, groups []identity.Name, err error
 	if f.User != nil {
 		s, err := identity.Parse(*f.User)
 		if err != nil {
-			return nil, nil, usagef(example("user")+", or a name", "%s: %w", source("user"), err)
+			return nil, nil, usagef(userHint(*f.User), "%s: %w", source("user"), err)
 		}
 		spec = &s
 	}
@@ -136,7 +136,7 @@ func (l *launch) parse() (spec *identity.Spec, groups []identity.Name, err error
 	}
 	if f.Groups != nil {
 		if groups, err = identity.ParseGroups(f.Groups...); err != nil {
-			return nil, nil, usagef(example("groups")+", or leave it out for the groups of --user", "%s: %w", source("groups"), err)
+			return nil, nil, usagef(groupsHint(f.Groups), "%s: %w", source("groups"), err)
 		}
 	}
 	if l.ignore, err = origin.ParseSignals(f.IgnoreSignals); err != nil {

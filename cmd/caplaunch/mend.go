@@ -2,11 +2,14 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
+	"github.com/caplaunch/caplaunch/internal/identity"
 	"github.com/caplaunch/caplaunch/internal/near"
 	"github.com/caplaunch/caplaunch/internal/origin"
 )
@@ -44,19 +47,15 @@ func source(flag string) string {
 }
 
 // corrected is what to write instead of lists with words that cannot be read: the
-// same, each of those words replaced by the one that mend finds, or the sample
-// when it finds none.
-func corrected(flag string, lists []string, mend func(word string) (meant string, ok bool)) string {
+// same, each of those words replaced by the one that mend finds, or left out when
+// that is "". It is the sample when nothing is left.
+func corrected(flag string, lists []string, mend func(word string) string) string {
 	words := ambient.Fields(strings.Join(lists, ","))
 	if len(words) > 1 { // then "none" is nothing to say
 		words = slices.DeleteFunc(words, func(w string) bool { return strings.EqualFold(w, "none") })
 	}
 	for i, w := range words {
-		meant, ok := mend(w)
-		if !ok {
-			return example(flag)
-		}
-		words[i] = meant
+		words[i] = mend(w)
 	}
 	words = slices.DeleteFunc(words, func(w string) bool { return w == "" })
 	if len(words) == 0 {
@@ -65,18 +64,32 @@ func corrected(flag string, lists []string, mend func(word string) (meant string
 	return source(flag) + "=" + strings.Join(words, ",")
 }
 
-// listHint is what to write instead of a list that cannot be read.
+// listHint is what to write instead of a list that cannot be read. A word with "+"
+// or "-" is one of setpriv(1).
 func listHint(flag string, lists []string) string {
-	hint := corrected(flag, lists, func(word string) (string, bool) {
-		word = strings.TrimPrefix(word, "+") // as setpriv writes it
-		_, err := ambient.ParseList(word)
+	var taken ambient.Set
+	all, added := false, 0
+	hint := corrected(flag, lists, func(word string) string {
+		word, isTaken := strings.CutPrefix(word, "-")
+		l, err := ambient.ParseList(strings.TrimPrefix(word, "+"))
+		if isTaken {
+			taken |= l.Set
+			return ""
+		}
+		added++
+		all = all || l.All
 		var unknown *ambient.UnknownCapError
 		if errors.As(err, &unknown) {
-			return unknown.Near, unknown.Near != ""
+			return unknown.Near
 		}
-		return word, err == nil
+		return strings.TrimPrefix(word, "+")
 	})
-	if hint != example(flag) {
+	switch {
+	case all && taken != 0:
+		return source(flag) + "=" + (ambient.UpTo(ambient.Cap(ambient.Named()-1)) &^ taken).String()
+	case added == 0 && len(ambient.Fields(strings.Join(lists, ","))) > 0:
+		return source(flag) + "=none" // nothing but what is to be taken away
+	case hint != example(flag):
 		return hint
 	}
 	none := ", or leave it out for none"
@@ -86,17 +99,38 @@ func listHint(flag string, lists []string) string {
 	return hint + " (see capabilities(7))" + none
 }
 
+// userHint is the same for --user.
+func userHint(text string) string {
+	user, _, _ := strings.Cut(text, ":")
+	if spec, err := identity.Parse(user); err != nil {
+		user = sample("user") + ", or a name"
+	} else if spec.User.Numeric {
+		user += ":" + user
+	}
+	return source("user") + "=" + user
+}
+
+// groupsHint is the same for --groups.
+func groupsHint(lists []string) string {
+	return corrected("groups", lists, func(word string) string {
+		if _, err := identity.ParseGroups(word); err != nil {
+			return ""
+		}
+		return word
+	}) + ", or leave it out for the groups of --user"
+}
+
 // setsHint is the same for --sets.
 func setsHint(lists []string) string {
 	const all = ambient.DefaultSets | ambient.InBounding
 	lost := false // a word that may have meant any set
-	hint := corrected("sets", lists, func(word string) (string, bool) {
+	hint := corrected("sets", lists, func(word string) string {
 		if _, err := ambient.ParseSets(word); err == nil {
-			return word, true
+			return word
 		}
 		meant := near.Word(strings.ToLower(word), all.Names()...)
 		lost = lost || meant == ""
-		return meant, true
+		return meant
 	})
 	if lost {
 		return source("sets") + "=" + all.String()
@@ -106,16 +140,16 @@ func setsHint(lists []string) string {
 
 // signalsHint is the same for --ignore-signals.
 func signalsHint(lists []string) string {
-	return corrected("ignore-signals", lists, func(word string) (string, bool) {
+	return corrected("ignore-signals", lists, func(word string) string {
 		_, err := origin.ParseSignals([]string{word})
 		var unknown *origin.UnknownSignalError
 		switch {
 		case err == nil:
-			return word, true
+			return word
 		case errors.As(err, &unknown):
-			return unknown.Near, true
+			return unknown.Near
 		}
-		return "", true // KILL and STOP
+		return "" // KILL and STOP
 	})
 }
 
@@ -123,13 +157,37 @@ func signalsHint(lists []string) string {
 func quoteAll(words []string) string {
 	var b strings.Builder
 	for _, w := range words {
-		plain := w != "" && !strings.ContainsFunc(w, func(r rune) bool {
-			return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=+:,./@%", r)
-		})
-		if !plain {
-			w = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
-		}
-		b.WriteString(w + " ")
+		b.WriteString(shellWord(w) + " ")
 	}
 	return b.String()
+}
+
+// shellWord writes a word for a shell, on one line whatever is in it.
+func shellWord(w string) string {
+	odd := func(r rune) bool { return unicode.IsControl(r) || r == unicode.ReplacementChar }
+	plain := func(r rune) bool {
+		return strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=+:,./@%", r)
+	}
+	switch {
+	case strings.ContainsFunc(w, odd): // bash, busybox and POSIX of 2024 know this form
+		var b strings.Builder
+		for i := range len(w) {
+			switch c := w[i]; {
+			case c == '\'' || c == '\\':
+				b.WriteString("\\" + w[i:i+1])
+			case c == '\n':
+				b.WriteString(`\n`)
+			case c == '\t':
+				b.WriteString(`\t`)
+			case c < ' ' || c >= 0x7f:
+				fmt.Fprintf(&b, `\%03o`, c)
+			default:
+				b.WriteByte(c)
+			}
+		}
+		return "$'" + b.String() + "'"
+	case w == "" || strings.TrimLeftFunc(w, plain) != "":
+		return "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
+	}
+	return w
 }

@@ -41,9 +41,9 @@ func (a *app) check(c *checkCmd, report *reporter) error {
 	return json.NewEncoder(a.stdout).Encode(outcome{OK: true, Allow: allow.Set.Names(), Sets: sets.Names(), Stray: []shownStray{}, Skipped: skipped})
 }
 
-func (a *app) explain(c *explainCmd, argv []string, report *reporter) error {
+func (a *app) explain(c *explainCmd, _ []string, report *reporter) error {
 	if c.For != "" {
-		return a.explainGrant(c, argv, report)
+		return a.explainGrant(c, report)
 	}
 	return errNotLinux("explain without --for")
 }

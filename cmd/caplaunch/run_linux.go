@@ -87,7 +87,7 @@ func (a *app) find(l *launch, v *exec.Viewer) error {
 	}
 	if l.plan, err = l.plan.For(f); err != nil {
 		l.privileged = p.Files[len(p.Files)-1].Path
-		return fmt.Errorf("%s: %w", strings.TrimSpace(quoteAll([]string{l.privileged})), err)
+		return fmt.Errorf("%s: %w", shellWord(l.privileged), err)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -76,18 +77,16 @@ func (s slip) misplaced(at int) error {
 	if word == "" {
 		return usagef(s.line(append(slices.Clone(before), rest[1:]...), s.after), "an empty word stands where a flag or PROGRAM can be: is a variable there that is not set?")
 	}
-	if at == 0 && len(word) > 4 && (s.after != nil || len(s.args) == 1) {
-		if command := near.Word(word, commands[1:]...); command != "" {
-			return usagef(s.line(append([]string{command}, rest[1:]...), s.after), "there is no command %q, did you mean %s?", word, command)
-		}
+	if command := s.commandLike(word); at == 0 && command != "" {
+		return usagef(s.line(append([]string{command}, rest[1:]...), s.after), "there is no command %q, did you mean %s?", word, command)
 	}
-	if slices.Contains(commands, word) {
-		flags, fits := s.flags(word), true
+	if explicit := at > 0 && before[0] == s.command; slices.Contains(commands, word) && (!explicit || s.after != nil && word == "explain") {
+		if explicit {
+			before = before[1:]
+		}
+		flags, fits := s.flags(word), s.after == nil || word == "run" || word == "explain"
 		eachFlag(s.k, before, func(f *kong.Flag) { fits = fits && flags[f.Name] != nil })
 		if fits {
-			if len(before) > 0 && slices.Contains(commands, before[0]) {
-				before = before[1:]
-			}
 			return usagef(s.line(append([]string{word}, append(slices.Clone(before), rest[1:]...)...), s.after), "the command %s has to stand in front of its flags", word)
 		}
 	}
@@ -102,6 +101,35 @@ func (s slip) misplaced(at int) error {
 		}
 	}
 	return usagef(s.line(before, slices.Concat(rest, []string{"--"}, s.after)), "%q stands in front of --, where only flags can be", word)
+}
+
+// commandLike is the command that somebody means who begins with word, "" where
+// it may as well be a program without "--" in front: what follows has to be what
+// the command takes.
+func (s slip) commandLike(word string) string {
+	command := near.Word(word, commands[1:]...)
+	for _, c := range commands[1:] {
+		if len(word) > 2 && strings.HasPrefix(c, word) {
+			command = c
+		}
+	}
+	launches := command == "explain"
+	if len(word) < 3 || command == "" || s.after != nil && !launches {
+		return ""
+	}
+	flags, fits, words := s.flags(command), true, 0
+	for _, w := range s.args[1:] {
+		if name, long := strings.CutPrefix(w, "--"); long {
+			name, _, _ = strings.Cut(name, "=")
+			fits = fits && flags[name] != nil
+		} else if !strings.HasPrefix(w, "-") {
+			words++
+		}
+	}
+	if !fits || words > 1 || words == 1 && command != "show" && command != "install" && !launches {
+		return ""
+	}
+	return command
 }
 
 // program is about one that stands behind "--" of a command that runs none.
@@ -134,7 +162,7 @@ func (s slip) dashes(words []string) error {
 		}
 		for _, f := range flags {
 			if hasValue && name == string(f.Short) && !f.IsBool() {
-				return usagef(fmt.Sprintf("--%s=%s", f.Name, strings.TrimSpace(quoteAll([]string{value}))), "%q: a short flag takes no =", w)
+				return usagef(fmt.Sprintf("--%s=%s", f.Name, shellWord(value)), "%q: a short flag takes no =", w)
 			}
 		}
 	}
@@ -170,6 +198,16 @@ func (s slip) explained(err error) error {
 	switch {
 	case s.command == "check" && strings.HasPrefix(text, "missing flags"):
 		return usagef("caplaunch check --allow=net_admin,net_raw", "check needs to be told what is allowed: --allow is missing")
+	case strings.HasPrefix(text, "unexpected argument "):
+		last := s.args[len(s.args)-1]
+		line := []string{s.command}
+		switch s.command {
+		case "check":
+			line = append(line, "--allow="+last)
+		case "show", "install":
+			line = append(line, last)
+		}
+		return usagef(s.line(line, nil), "%s", text)
 	case strings.HasSuffix(text, "is no process number"):
 		hint := "caplaunch show 1"
 		if s.command == "check" {
@@ -202,6 +240,8 @@ func (s slip) unknown(flag string) error {
 		meant = meantBy(name)
 	}
 	switch {
+	case s.command == "show" && name == "pid":
+		return usagef(s.line([]string{"show", cmp.Or(given, "1")}, nil), "unknown flag %s: show takes the number as it is", flag)
 	case meant == "user" && known[meant] != nil:
 		return usagef("--user="+s.ids(given), "unknown flag %s, did you mean --user?", flag)
 	case meant == "nothing" && known["caps"] != nil:
@@ -259,7 +299,7 @@ func meantBy(flag string) string {
 func (s slip) given(flag string) (value, words string) {
 	for i, a := range s.args {
 		if v, ok := strings.CutPrefix(a, flag+"="); ok {
-			return v, strings.TrimSpace(quoteAll([]string{a}))
+			return v, shellWord(a)
 		} else if a == flag && i+1 < len(s.args) && !strings.HasPrefix(s.args[i+1], "-") {
 			return s.args[i+1], strings.TrimSpace(quoteAll(s.args[i : i+2]))
 		}
@@ -298,7 +338,7 @@ func (s slip) ids(given string) string {
 	if gid != "" {
 		uid += ":" + gid
 	}
-	return strings.TrimSpace(quoteAll([]string{uid}))
+	return shellWord(uid)
 }
 
 // value is "=" and what was given, or else a sample, and "" for a flag that
@@ -309,7 +349,7 @@ func (s slip) value(flag, given string) string {
 	case f == nil || f.IsBool():
 		return ""
 	case given != "":
-		return "=" + strings.TrimSpace(quoteAll([]string{given}))
+		return "=" + shellWord(given)
 	case f.Enum != "":
 		return "=" + strings.ReplaceAll(strings.TrimPrefix(f.Enum, ","), ",", " or --"+flag+"=")
 	}

@@ -195,7 +195,7 @@ func (e *RefusedError) Error() string {
 	who := fmt.Sprintf("uid %v, gid %v", e.Now.UID, e.Now.GID)
 	switch e.Why {
 	case StartedSetID:
-		return fmt.Sprintf("caplaunch itself was started set-uid or set-gid (real uid %d, effective %d; real gid %d, effective %d): it would hand its privilege to whoever calls it",
+		return fmt.Sprintf("caplaunch was started with ids that differ (real uid %d, effective %d; real gid %d, effective %d), as a set-uid or set-gid file is: it would hand its privilege to whoever calls it",
 			e.Now.UID.Real, e.Now.UID.Effective, e.Now.GID.Real, e.Now.GID.Effective)
 	case StartedWithFileCaps:
 		return fmt.Sprintf("caplaunch itself has file capabilities (%v, permitted but not ambient, as uid %v): it would hand them to whoever calls it", e.Missing, e.Now.UID)

@@ -54,7 +54,7 @@ type Miss struct {
 // identity req.UserErr or *RefusedError. The plan it returns holds for a
 // program without file capabilities and set-id bits; see Plan.For.
 func NewPlan(req Request, now State, host Host) (Plan, error) {
-	if err := checkAllowed(req, now, host); err != nil {
+	if err := req.CheckAllowed(now, host); err != nil {
 		return Plan{}, err
 	}
 	user, switched, idErr := target(req, now, host)
@@ -188,8 +188,9 @@ func Verify(k Kernel, p Plan) error {
 	return nil
 }
 
-// checkAllowed compares what was granted with the allowlist, if there is one.
-func checkAllowed(req Request, now State, host Host) error {
+// CheckAllowed compares what was granted with the allowlist, if there is one. The
+// error is an *UnexpectedCapabilityError.
+func (req Request) CheckAllowed(now State, host Host) error {
 	if req.Allow == nil && !req.Strict {
 		return nil
 	}
@@ -291,11 +292,6 @@ func target(req Request, now State, host Host) (User, bool, error) {
 	want := stay
 	if req.User != nil {
 		want = *req.User
-		// An id that is not mapped is shown as the overflow id, which then only
-		// looks like the one asked for.
-		if !host.UIDs.Has(want.UID) || !host.GIDs.Has(want.GID) {
-			return refuse(Unmapped, want, 0)
-		}
 	}
 	if req.KeepGroups {
 		want.Groups = now.Groups.Without(0)
@@ -306,7 +302,10 @@ func target(req Request, now State, host Host) (User, bool, error) {
 	// As initgroups(3) does: a set-gid program must not shed the primary group.
 	// That a start lacks it in its list is no difference.
 	want.Groups = want.Groups.With(want.GID)
-	if want.UID == stay.UID && want.GID == stay.GID && want.Groups == stay.Groups.With(stay.GID) {
+	// An id that is not mapped is shown as the overflow id, which then only looks
+	// like the one asked for.
+	unmapped := req.User != nil && (!host.UIDs.Has(want.UID) || !host.GIDs.Has(want.GID))
+	if !unmapped && want.UID == stay.UID && want.GID == stay.GID && want.Groups == stay.Groups.With(stay.GID) {
 		return stay, false, nil
 	}
 
@@ -316,6 +315,10 @@ func target(req Request, now State, host Host) (User, bool, error) {
 	}
 	missing := need &^ now.Permitted
 	switch {
+	case unmapped && !root && req.KeepNonRoot:
+		return stay, false, nil
+	case unmapped:
+		return refuse(Unmapped, want, 0)
 	case missing == 0 && req.KeepGroups && host.Nested && now.Groups.Has(overflowGID):
 		// Set again, the ones that only look like it would become it.
 		return refuse(UnmappedGroups, want, 0)

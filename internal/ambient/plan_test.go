@@ -117,6 +117,8 @@ func TestStartingStates(t *testing.T) {
 		{name: "unshare -r, another user", now: root(UpTo(40)), host: unshared, req: Request{Required: wants, User: relay}, err: refusal(Unmapped)},
 		{name: "setgroups denied", now: root(UpTo(40)), host: Host{Known: UpTo(40), Ambient: true, Nested: true}, req: Request{Required: wants, User: relay}, err: refusal(SetGroupsDenied)},
 		{name: "overflow ids only look like the ones asked for", now: with(user(0, 0), func(s *State) { s.UID, s.GID = Same(65534), Same(65534) }), host: Host{Known: UpTo(40), Ambient: true, Nested: true, UIDs: IDMap{}, GIDs: IDMap{}}, req: Request{User: &User{65534, 65534, NewGroups(65534)}}, err: refusal(Unmapped)},
+		{name: "no other id is mapped, kept", now: user(0, 0), host: Host{Known: UpTo(40), Ambient: true, Nested: true, UIDs: IDMap{{65532, 1}}, GIDs: IDMap{{65532, 1}}}, req: Request{User: &User{1, 1, NewGroups(1)}, KeepNonRoot: true}, who: relay},
+		{name: "no other id is mapped, refused", now: user(0, 0), host: Host{Known: UpTo(40), Ambient: true, Nested: true, UIDs: IDMap{{65532, 1}}, GIDs: IDMap{{65532, 1}}}, req: Request{User: &User{1, 1, NewGroups(1)}}, err: refusal(Unmapped)},
 		{name: "unmapped groups cannot be kept", now: with(root(minimal), func(s *State) { s.Groups = NewGroups(65534) }), host: Host{Known: UpTo(40), Ambient: true, SetGroups: true, Nested: true}, req: Request{User: relay, KeepGroups: true}, err: refusal(UnmappedGroups)},
 		{name: "gid 0 is not kept, even with nobody named", now: with(user(0, 0), func(s *State) { s.Groups = NewGroups(0, 65532) }), req: Request{KeepGroups: true}, err: refusal(OtherGroups)},
 		{name: "too many groups", now: root(minimal), req: Request{User: &User{65532, 65532, manyGroups()}}, err: refusal(TooManyGroups)},

@@ -129,6 +129,10 @@ func (e *Error) Error() string {
 	case MalformedELF:
 		why = "an ELF file, but damaged, cut off or not an executable"
 	case NoFormat:
+		if e.binary {
+			why = "binary, but no ELF file, which is what Linux runs"
+			break
+		}
 		why = `neither an ELF file nor one whose first line names an interpreter after "#!"`
 	case Empty:
 		why = "the file is empty"
@@ -218,6 +222,9 @@ func (e *Error) Hint() string {
 	case MalformedELF, Empty:
 		return "copy or build " + path + " again"
 	case NoFormat:
+		if e.binary {
+			return "use the build for linux/" + runtime.GOARCH + " (docker build --platform=linux/" + runtime.GOARCH + "): this one is for another system, or no program"
+		}
 		return "sed -i '1i #!/bin/sh' " + path + ", or run it with the shell: caplaunch … -- /bin/sh " + path
 	case TextBusy:
 		return "wait until whoever writes it closes it: fuser -v " + path

@@ -18,7 +18,7 @@ func (t Target) Explain(err error) error {
 		return err
 	}
 	p, f := t.program, t.program.source()
-	e := &Error{Reason: Refused, Path: p.Path(), Errno: errno, UID: uint32(unix.Geteuid()), Arch: f.ELF.Arch()}
+	e := &Error{Reason: Refused, Path: p.Path(), Errno: errno, UID: uint32(unix.Geteuid()), Arch: f.ELF.Arch(), binary: !f.text}
 	switch errno {
 	case 0:
 		e.Reason = Returned

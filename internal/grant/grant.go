@@ -144,9 +144,9 @@ func yesNo(b bool) string {
 // Drop says, on one line, how to take capabilities away again.
 func Drop(p Place, stray ambient.Set) string {
 	drop := strings.Join(upper(stray, "--cap-drop="), " ")
-	engine := fmt.Sprintf("run %s (and no --cap-add or --privileged that brings it back)", drop)
-	kubernetes := fmt.Sprintf("securityContext: {privileged: false, capabilities: {drop: [%s]}} (and none of them in add)", strings.Join(upper(stray, ""), ", "))
-	systemd := "CapabilityBoundingSet=~" + strings.Join(upper(stray, "CAP_"), " ") + " (and none of them in AmbientCapabilities=)"
+	engine := fmt.Sprintf("run %s (beside the --cap-drop that is there, and no --cap-add or --privileged that brings it back)", drop)
+	kubernetes := fmt.Sprintf("securityContext: {privileged: false, capabilities: {drop: [%s]}} (beside what drop has, and none of them in add)", strings.Join(upper(stray, ""), ", "))
+	systemd := "CapabilityBoundingSet=~" + strings.Join(upper(stray, "CAP_"), " ") + " (as a line of its own below the others, and none of them in AmbientCapabilities=)"
 	switch p {
 	case Docker, Podman:
 		return p.String() + " " + engine

@@ -116,7 +116,7 @@ func (a *attempt) apply(t *testing.T, said said) {
 			flags := strings.Fields(m[1])
 			for _, f := range flags {
 				name, value, _ := strings.Cut(f, "=")
-				if name == "--cap-drop" && strings.Contains(hint, "no --cap-add") {
+				if name == "--cap-drop" && strings.Contains(hint, "beside the --cap-drop") {
 					a.args = slices.DeleteFunc(a.args, func(w string) bool { return w == "--cap-add="+value })
 				} else {
 					a.args = slices.DeleteFunc(a.args, func(w string) bool { return strings.HasPrefix(w, name+"=") })

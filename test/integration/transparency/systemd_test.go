@@ -271,6 +271,9 @@ func TestTheExampleUnitWorks(t *testing.T) {
 	s.WriteUnit(t, dropIn, example(dropIn))
 	s.Start(t, "relay.service")
 	says("mark 51820, uid 6")
+	if got := s.Show(t, "relay.service", "CapabilityBoundingSet"); got != "cap_net_admin" {
+		t.Errorf("the bounding set of the drop-in is %s", got)
+	}
 	if got := s.Show(t, "relay.service", "DynamicUser"); got != "yes" {
 		t.Errorf("the drop-in is not in effect: DynamicUser=%s", got)
 	}

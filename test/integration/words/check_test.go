@@ -44,7 +44,7 @@ func TestCheckKeepsAServiceFromStartingWithTooMuch(t *testing.T) {
 			t.Errorf("%s: %v", name, r)
 		}
 		const want = "caplaunch: error: more was granted than allowed: sys_admin (21) in permitted,effective; the allowlist is chown,setgid,setuid\n" +
-			"caplaunch: hint: docker run --cap-drop=SYS_ADMIN (and no --cap-add or --privileged that brings it back)\n"
+			"caplaunch: hint: docker run --cap-drop=SYS_ADMIN (beside the --cap-drop that is there, and no --cap-add or --privileged that brings it back)\n"
 		if r.Stderr != want {
 			t.Errorf("%s: %q\nwant %q", name, r.Stderr, want)
 		}
