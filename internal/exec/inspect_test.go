@@ -169,6 +169,7 @@ func TestInspectAndKernelAgreeOnWhatCannotRun(t *testing.T) {
 		{path: in("badloader"), text: string(nativeELF(in("plainx"))), mode: 0o755, after: MalformedELF, status: 126},
 		{path: in("noname"), text: "#!", mode: 0o755, reason: NoFormat, status: 126, hint: "#!/bin/sh"},
 		{path: in("text"), text: "echo hello\n", mode: 0o755, after: NoFormat, status: 126, hint: "#!/bin/sh"},
+		{path: in("binary"), text: "\xcf\xfa\xed\xfe\x00\n", mode: 0o755, after: NoFormat, status: 126, hint: "use the build for linux/"},
 		{path: in("empty"), text: "", mode: 0o755, after: Empty, status: 126},
 		{path: in("cut"), text: "\x7fELF\x02\x01\x01", mode: 0o755, after: MalformedELF, status: 126},
 		{path: in("foreign"), text: string(arm), mode: 0o755, after: WrongArch, status: 126, hint: "linux/" + runtime.GOARCH},

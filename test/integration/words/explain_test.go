@@ -421,6 +421,25 @@ func TestNotesSayWhatIsNotNeeded(t *testing.T) {
 	}
 }
 
+// A start that already is who it is to be needs nothing to become it, and the grant names nothing for it.
+func TestAGrantWithoutASwitchHasNoneForIt(t *testing.T) {
+	engine.RequireRoot(t)
+	for _, c := range []struct{ options, place, request, grant string }{
+		{"-u 65532 -g 65532 -G 65532 -i 1000 -a 1000 -n", "container=podman", "-c net_admin -u 65532:65532", "--cap-drop=ALL --cap-add=NET_ADMIN --security-opt=no-new-privileges\n"},
+		{"-G 0", "container=podman", "-c net_admin -u 0:0", "--user=0:0 --cap-drop=ALL --cap-add=NET_ADMIN --security-opt=no-new-privileges\n"},
+		{"-G 0,5", "container=podman", "-u 0:0", "--user=0:0 --cap-drop=ALL --cap-add=SETGID --security-opt=no-new-privileges\n"},
+		{"-u 65532 -g 65532 -G 65532", "container=docker", "-u 65532:65532", "--cap-drop=ALL --security-opt=no-new-privileges\n"},
+		{"-u 65532 -g 65532 -G 65532 -b 0", "container=docker", "-o net_admin -u 65532:65532", "--user=0:0 --cap-drop=ALL --cap-add=SETGID --cap-add=SETUID --cap-add=NET_ADMIN --security-opt=no-new-privileges\n"},
+	} {
+		words := behind(t, append([]string{"env", c.place, engine.Caplaunch(t), "explain", "--json"}, strings.Fields(c.request)...)...)
+		r := engine.Start(t, strings.Fields(c.options), words...)
+		var x explanation
+		if decode(t, r.Stdout, &x); r.Code != 0 || x.Grant != c.grant {
+			t.Errorf("%+v: %q, %v", c, x.Grant, r)
+		}
+	}
+}
+
 // Every JSON has the same keys, whatever happens: what is read by a program does
 // not come and go.
 func TestExplainJSONHasItsKeys(t *testing.T) {

@@ -105,6 +105,7 @@ func TestEveryOtherHintWorks(t *testing.T) {
 		{name: "too many interpreters", words: launch("--", deep), code: 126, says: `let the "#!" line of `, do: func() { file("deep0", "#!/bin/sh\nexec "+probe+"\n"); file("deep6", "#!"+in("deep0")+"\n") }},
 		{name: "no loader", words: launch("--", loaderless), code: 127, says: "the image has no glibc: build the program static", do: func() { program("loaderless", "true") }},
 		{name: "another architecture", words: launch("--", foreign), code: 126, says: "use the build for linux/" + runtime.GOARCH, do: func() { program("foreign", "true") }},
+		{name: "a program for another system", words: launch("--", file("macho", "\xcf\xfa\xed\xfe\f\x00\x00\x01\n\n")), code: 126, says: "use the build for linux/" + runtime.GOARCH, do: func() { program("macho", "true") }},
 		{name: "text busy", words: launch("--", busy), code: 126, says: "wait until whoever writes it closes it", do: func() { writer.Close() }},
 		{name: "noexec", within: noexec, words: launch("--", "/mnt/probe"), code: 126, says: `mount -o remount,exec "$(findmnt -n -o TARGET --target /mnt/probe)"`},
 		{name: "few descriptors", within: "ulimit -n 3", words: strip(large), code: 126, says: "ulimit -n 1024"},
@@ -121,6 +122,9 @@ func TestEveryOtherHintWorks(t *testing.T) {
 			do: func() {}, again: []string{"-c", "net_admin", "-u", "joiner", "--groups=65532", "--", probe}},
 		{name: "groups that are not mapped", within: mapped + `exec setpriv --groups=70000 nsenter --user --target=$p --preserve-credentials "$@"`, words: launch("--keep-groups", "--", probe), code: 125, says: "caplaunch --groups=65532 in place of --keep-groups",
 			do: func() {}, again: launch("--groups=65532", "--", probe)},
+		{name: "an id that is not mapped, and others are", within: strings.ReplaceAll(mapped, "65536", "1001") + `exec nsenter --user --target=$p --preserve-credentials "$@"`, words: launch("--", probe), code: 125, says: "caplaunch --user=1000:1000, which is mapped here",
+			do: func() {}, again: []string{"-c", "net_admin", "--user=1000:1000", "--", probe}, id: "1000"},
+		{name: "given up the effective uid alone", within: `exec setpriv --ruid=1000 "$@"`, words: launch("--", probe), code: 125, says: "take the set-uid or set-gid bit from the program that starts caplaunch, or let it change"},
 		{name: "a misspelt capability and no --", words: []string{"--log-format=json", "-c", "net_amdin", "-u", "65532:65532", probe}, code: 125, says: "--caps=net_admin", do: func() {}, again: launch("--", probe)},
 		{name: "no program", words: launch("--"), code: 125, says: "caplaunch " + strings.Join(user, " ") + " -- PROGRAM", do: func() {}, again: launch("--", probe)},
 		{name: "neither -- nor program", words: user, code: 125, says: "caplaunch " + strings.Join(user, " ") + " -- PROGRAM", do: func() {}, again: launch("--", probe)},
@@ -159,7 +163,7 @@ func TestEveryOtherHintWorks(t *testing.T) {
 			case ok && strings.HasPrefix(setpriv, "setpriv "):
 				m.within = strings.Replace(m.within, ` "$@"`, " "+setpriv+` "$@"`, 1)
 			case strings.HasPrefix(m.name, "securebits") || strings.HasPrefix(m.name, "given up"):
-				m.options = ""
+				m.options, m.within = "", ""
 			case m.do != nil:
 				m.do()
 			case m.within == "":
