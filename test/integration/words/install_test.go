@@ -272,7 +272,7 @@ func TestAPrivilegedCaplaunchInstallsNothing(t *testing.T) {
 			t.Fatal(r)
 		}
 		r := engine.Start(t, strings.Fields("-u 1000 -g 1000 -G none"), path, "install", secret)
-		if text, _ := os.ReadFile(secret); r.Code != 125 || !strings.Contains(r.Stderr, "caplaunch itself") || string(text) != "secret" {
+		if text, _ := os.ReadFile(secret); r.Code != 125 || !strings.Contains(r.Stderr, "to whoever calls it") || string(text) != "secret" {
 			t.Errorf("%s: %v", change, r)
 		}
 	}
