@@ -23,9 +23,11 @@ help: ## this list
 build: ## bin/caplaunch, static
 	@CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/caplaunch
 
+# -count=1: Go would take an old result where only the binary under test has changed,
+# which is built from another module.
 test: build ## all tests; what cannot run here is skipped, with its reason at the end
 	@$(GO) build -C test/integration -o ../../.cache/testrun ./cmd/testrun
-	@.cache/testrun . ./... -- test/integration -timeout 30m ./...
+	@.cache/testrun . -count=1 ./... -- test/integration -count=1 -timeout 30m ./...
 
 N ?= 100000
 
