@@ -249,8 +249,13 @@ func overrideVariables(k *kong.Kong, args []string) {
 		for _, name := range f.Envs {
 			os.Unsetenv(name)
 		}
-		if f.Name == "keep-groups" {
+		switch f.Name { // what contradicts it
+		case "keep-groups":
 			os.Unsetenv("CAPLAUNCH_GROUPS")
+		case "quiet":
+			os.Unsetenv("CAPLAUNCH_VERBOSE")
+		case "verbose":
+			os.Unsetenv("CAPLAUNCH_QUIET")
 		}
 	})
 }

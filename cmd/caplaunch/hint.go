@@ -74,11 +74,20 @@ func (l *launch) grant() grant.Grant {
 // or needs, the allowlist has to name; taking it away would only be refused
 // later.
 func (l *launch) strayHint(e *ambient.UnexpectedCapabilityError) string {
-	needed := e.Set() & l.grant().Caps
-	if needed == 0 {
-		return grant.Drop(l.place, e.Set())
+	wanted := l.grant().Caps
+	unlimited := l.req
+	unlimited.Allow, unlimited.Strict = nil, false
+	if p, err := ambient.NewPlan(unlimited, l.now, l.host); err == nil && !p.Switched {
+		wanted &^= ambient.SetOf(ambient.CapSetUID, ambient.CapSetGID) &^ p.Given
 	}
-	return source("allow") + "=" + (e.Allow | needed).String()
+	var hints []string
+	if needed := e.Set() & wanted; needed != 0 {
+		hints = append(hints, source("allow")+"="+(e.Allow|needed).String())
+	}
+	if rest := e.Set() &^ wanted; rest != 0 {
+		hints = append(hints, grant.Drop(l.place, rest))
+	}
+	return strings.Join(hints, "; and ")
 }
 
 // grantHint is about required capabilities that cannot be given. What the
@@ -189,6 +198,9 @@ func (l *launch) identityHint(e *ambient.RefusedError) string {
 		if uid, gid := mapped(l.host.UIDs, 0, l.host.SetGroups), mapped(l.host.GIDs, 0, l.host.SetGroups); uid != 0 || gid != 0 {
 			return fmt.Sprintf("caplaunch --user=%d:%d, or caplaunch --user=0:0 to stay root", uid, gid)
 		}
+		if !l.host.GIDs.Has(0) {
+			return grant.Grant{}.Line(grant.Namespace) + " (no gid is mapped here)"
+		}
 		return "caplaunch --user=0:0 to stay root: this user namespace has nobody else"
 	case ambient.StartedSetID, ambient.StartedWithFileCaps:
 		mend := "chmod 0755 "
@@ -218,8 +230,24 @@ func (l *launch) identityHint(e *ambient.RefusedError) string {
 	case ambient.UnmappedGroups:
 		return fmt.Sprintf("caplaunch --groups=%d in place of --keep-groups, or the ids that are needed and mapped", u.GID)
 	case ambient.TooManyGroups:
-		return fmt.Sprintf("caplaunch --groups=%d in place of --keep-groups, or the ids that are needed", u.GID)
+		instead := ""
+		if l.req.KeepGroups {
+			instead = " in place of --keep-groups"
+		}
+		return fmt.Sprintf("caplaunch --groups=%d%s, or the ids that are needed", u.GID, instead)
 	case ambient.SetGroupsDenied, ambient.Unmapped:
+		if e.Now.UID.Effective == 0 && !l.host.GIDs.Has(e.Now.GID.Effective) {
+			return grant.Grant{}.Line(grant.Namespace) + " (no gid is mapped here)"
+		}
+		if e.Why == ambient.Unmapped && l.host.UIDs.Has(u.UID) && l.host.GIDs.Has(u.GID) {
+			var has []uint32
+			for _, id := range u.Groups.IDs() {
+				if l.host.GIDs.Has(id) {
+					has = append(has, id)
+				}
+			}
+			return fmt.Sprintf("caplaunch --groups=%s, which are mapped here; or map the others (/etc/subgid)", joinIDs(ambient.NewGroups(has...)))
+		}
 		if !l.host.UIDs.Has(e.Now.UID.Effective) || !l.host.GIDs.Has(e.Now.GID.Effective) {
 			return fmt.Sprintf("caplaunch without --user, to run as it is: no id can be had here; or map uid %d and gid %d", u.UID, u.GID)
 		}

@@ -18,7 +18,7 @@ import (
 
 // run launches argv. It returns only when that failed, with a *reportedError.
 func (a *app) run(r *runCmd, argv []string, report *reporter) error {
-	report.json, report.quiet, report.verbose = r.LogFormat == "json", r.Quiet, r.Verbose
+	report.json, report.quiet, report.verbose = r.LogFormat == "json", r.Quiet, r.Verbose && !r.Quiet
 	l := &launch{flags: r.launchFlags, argv: argv}
 	err := a.prepare(l)
 	if err == nil {
@@ -86,8 +86,9 @@ func (a *app) find(l *launch, v *exec.Viewer) error {
 		return err
 	}
 	if l.plan, err = l.plan.For(f); err != nil {
-		l.privileged = p.Files[len(p.Files)-1].Path
-		return fmt.Errorf("%s: %w", shellWord(l.privileged), err)
+		source := p.Files[len(p.Files)-1].Path
+		l.privileged = exec.Own(source)
+		return fmt.Errorf("%s: %w", shellWord(source), err)
 	}
 	return nil
 }
@@ -103,9 +104,6 @@ func (l *launch) copyProgram() (err error) {
 
 // become carries the plan out and replaces the process.
 func (a *app) become(l *launch, report *reporter) error {
-	for _, m := range l.plan.Skipped {
-		report.skipped(m.Cap, m.Why(l.now, l.host))
-	}
 	env := a.environment(l)
 	death, err := a.kernel.DeathSignal()
 	if err != nil {
@@ -142,6 +140,9 @@ func (a *app) become(l *launch, report *reporter) error {
 	}
 	if err := ambient.Verify(a.kernel, l.plan); err != nil {
 		return err
+	}
+	for _, m := range l.plan.Skipped { // not sooner: a launch that fails is two lines
+		report.skipped(m.Cap, m.Why(l.now, l.host))
 	}
 	report.verbosef("execve %s", l.path)
 	return a.leave(l, env)

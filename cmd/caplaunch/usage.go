@@ -77,6 +77,16 @@ func (s slip) misplaced(at int) error {
 	if word == "" {
 		return usagef(s.line(append(slices.Clone(before), rest[1:]...), s.after), "an empty word stands where a flag or PROGRAM can be: is a variable there that is not set?")
 	}
+	if name := strings.TrimLeft(word, "–—−"); name != word {
+		var flag []string
+		if name != "" {
+			flag = []string{"--" + name}
+		}
+		if name != "" || s.after != nil {
+			return usagef(s.line(slices.Concat(before, flag, rest[1:]), s.after), "%q is written with another dash than -", word)
+		}
+		return usagef(s.line(before, rest[1:]), "%q is another dash than --", word)
+	}
 	if command := s.commandLike(word); at == 0 && command != "" {
 		return usagef(s.line(append([]string{command}, rest[1:]...), s.after), "there is no command %q, did you mean %s?", word, command)
 	}
@@ -100,7 +110,47 @@ func (s slip) misplaced(at int) error {
 			}
 		}
 	}
+	if joined := s.joined(at); s.works(joined) {
+		return usagef(s.line(joined, s.after), "%q stands apart from the list in front of it", word)
+	}
+	isFlag := func(w string) bool { return strings.HasPrefix(w, "-") }
+	if without := slices.Concat(before, rest[1:]); s.works(without) && (word == "run" || slices.ContainsFunc(rest, isFlag)) {
+		return usagef(s.line(without, s.after), "%q stands in front of --, where only flags can be", word)
+	}
 	return usagef(s.line(before, slices.Concat(rest, []string{"--"}, s.after)), "%q stands in front of --, where only flags can be", word)
+}
+
+// joined is args with the words from at on made part of the list that is the value
+// of the flag in front, nil where that takes none.
+func (s slip) joined(at int) []string {
+	var last *kong.Flag
+	eachFlag(s.k, s.args[:at], func(f *kong.Flag) { last = f })
+	if last == nil || !last.IsSlice() {
+		return nil
+	}
+	end := at
+	for end < len(s.args) && !strings.HasPrefix(s.args[end], "-") {
+		end++
+	}
+	list := strings.Join(s.args[at-1:end], ",")
+	return slices.Concat(s.args[:at-1], []string{list}, s.args[end:])
+}
+
+// works reports whether args can be understood, in the place of those that cannot.
+func (s slip) works(args []string) bool {
+	if args == nil || eachFlag(s.k, args, func(*kong.Flag) {}) >= 0 {
+		return false
+	}
+	g, _, err := parse(args, s.after, io.Discard)
+	if err != nil {
+		return false
+	}
+	flags := g.Run.launchFlags
+	if s.command == "explain" {
+		flags = g.Explain.launchFlags
+	}
+	_, _, err = (&launch{flags: flags}).parse()
+	return err == nil
 }
 
 // commandLike is the command that somebody means who begins with word, "" where

@@ -65,6 +65,9 @@ func (c Cap) Since() string {
 // 0 to 63. The error is an *UnknownCapError.
 func ParseCap(s string) (Cap, error) {
 	name := strings.ToLower(s)
+	if len(name) != len(s) { // the Kelvin sign is no k
+		return 0, newUnknownCapError(s)
+	}
 	if n, err := strconv.ParseUint(name, 10, 8); err == nil && n <= uint64(MaxCap) && name[0] != '+' {
 		if strconv.FormatUint(n, 10) == name {
 			return Cap(n), nil

@@ -210,7 +210,10 @@ func (e *RefusedError) Error() string {
 	case SetGroupsDenied:
 		return "setgroups is denied in this user namespace (/proc/self/setgroups says deny), so the groups cannot be set"
 	case Unmapped:
-		return fmt.Sprintf("uid %d, gid %d or one of the groups %v is not mapped in this user namespace", e.User.UID, e.User.GID, e.User.Groups)
+		if e.Err != nil { // of setgroups: the two ids are looked at before any step
+			return fmt.Sprintf("one of the groups %v is not mapped in this user namespace", e.User.Groups)
+		}
+		return fmt.Sprintf("uid %d or gid %d is not mapped in this user namespace", e.User.UID, e.User.GID)
 	case UnmappedGroups:
 		return "the groups received are not all mapped in this user namespace (they show as 65534), so they cannot be kept"
 	case TooManyGroups:

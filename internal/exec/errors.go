@@ -4,6 +4,7 @@ package exec
 
 import (
 	"fmt"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -81,7 +82,7 @@ func (e *Error) Unwrap() error {
 // caplaunch that will not or cannot, and not execve.
 func (e *Error) ExitStatus() int {
 	switch {
-	case e.Reason == ForeignCaps, e.Reason >= Changed && e.Reason <= Returned:
+	case e.Errno == unix.EMFILE, e.Errno == unix.ENFILE, e.Reason == ForeignCaps, e.Reason >= Changed && e.Reason <= Returned:
 		return ambient.ExitFailure
 	case e.Errno == unix.ENOENT:
 		return 127
@@ -176,6 +177,7 @@ func (e *Error) CRLF() bool {
 // Hint is one line that says what to change, "" where there is nothing to say.
 func (e *Error) Hint() string {
 	path, culprit := shell(e.Path), shell(e.Culprit)
+	own := shell(Own(e.Path))
 	switch e.Reason {
 	case NotInPath:
 		if e.Path == "" {
@@ -212,9 +214,9 @@ func (e *Error) Hint() string {
 	case TooDeep:
 		return "let the \"#!\" line of " + path + " name a program that is not a script itself"
 	case BadCaps, ForeignCaps:
-		return "setcap -r " + path + ", or run caplaunch with --strip-file-caps"
+		return "setcap -r " + own + ", or run caplaunch with --strip-file-caps"
 	case CapsUncovered:
-		return "setcap -r " + path + ", or run caplaunch with --strip-file-caps, or grant the capabilities"
+		return "setcap -r " + own + ", or run caplaunch with --strip-file-caps, or grant the capabilities"
 	case WrongArch:
 		return "use the build for linux/" + runtime.GOARCH + " (docker build --platform=linux/" + runtime.GOARCH + ")"
 	case MissingEmulator:
@@ -239,7 +241,7 @@ func (e *Error) Hint() string {
 	case Changed:
 		return "run it again when nothing writes to " + path
 	case CopyForbidden:
-		return "setcap -r " + path + ", or chmod ug-s " + path + ", and run without --strip-file-caps (or sysctl -w vm.memfd_noexec=1 on the host)"
+		return "setcap -r " + own + ", or chmod ug-s " + own + ", and run without --strip-file-caps (or sysctl -w vm.memfd_noexec=1 on the host)"
 	case CopyTooLarge:
 		return "ulimit -f unlimited (docker run --ulimit=fsize=-1, systemd LimitFSIZE=infinity)"
 	}
@@ -254,6 +256,15 @@ func (e *Error) Hint() string {
 		}
 	}
 	return ""
+}
+
+// Own is the path of a file without symlinks, which setcap(8) does not follow, or
+// path where that cannot be told.
+func Own(path string) string {
+	if own, err := filepath.EvalSymlinks(path); err == nil {
+		return own
+	}
+	return path
 }
 
 // kind names what is no regular file.

@@ -4,7 +4,9 @@ package exec
 
 import (
 	"errors"
+	"os"
 	"runtime"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -80,7 +82,10 @@ func (p Program) Doubt(v *Viewer) *Error {
 func (p Program) Uncopyable() *Error {
 	f := p.source()
 	var limit unix.Rlimit
+	forbids, _ := os.ReadFile("/proc/sys/vm/memfd_noexec")
 	switch {
+	case strings.TrimSpace(string(forbids)) == "2":
+		return &Error{Reason: CopyForbidden, Path: f.Path, Errno: unix.EACCES}
 	case f.Format == Opaque:
 		return &Error{Reason: Unreadable, Path: f.Path, Mode: f.stat.Mode, Owner: [2]uint32{f.stat.Uid, f.stat.Gid}, Errno: unix.EACCES}
 	case unix.Getrlimit(unix.RLIMIT_FSIZE, &limit) == nil && limit.Cur < uint64(f.stat.Size):

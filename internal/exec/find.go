@@ -70,6 +70,9 @@ func Find(name, path string, v *Viewer, host ambient.Host) (Program, error) {
 	}
 	for dir := range strings.SplitSeq(path, ":") {
 		candidate := name
+		if len(dir) >= unix.PathMax {
+			continue
+		}
 		if dir != "" {
 			candidate = dir + "/" + name
 		}

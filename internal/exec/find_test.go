@@ -84,6 +84,8 @@ func TestFindAgreesWithEnv(t *testing.T) {
 	for _, path := range elements {
 		compare("p", path)
 	}
+	compare("p", "/"+strings.Repeat("x", 5000)+":good") // passed over
+	compare("p", "/"+strings.Repeat("x", 300)+":good")  // not passed over
 	for _, name := range []string{"", "nothere", "file", "./file", "good/p", "closed/p", "mine/p", "nothere/p", dir + "/good/p", "file/", "good/../also/p", strings.Repeat("n", 300)} {
 		compare(name, "good:"+dir)
 		compare(name, "")

@@ -132,7 +132,8 @@ func (f Files) findUser(n Name) (user.User, error) {
 		return user.User{}, e
 	}
 	// The library reads an id that is no number as 0, and cuts large ones.
-	if parts := bytes.Split(line, []byte(":")); len(parts) >= 4 && plainID(parts[2]) && plainID(parts[3]) {
+	parts := bytes.Split(line, []byte(":"))
+	if len(parts) >= 4 && len(parts[0]) > 0 && plainID(parts[2]) && plainID(parts[3]) && !bytes.Contains(line, []byte{0}) {
 		if users, err := user.ParsePasswd(bytes.NewReader(line)); err == nil && len(users) == 1 {
 			return users[0], nil
 		}
@@ -184,7 +185,7 @@ func (f Files) groupIDs(n Name, first bool, match func([]byte) bool) ([]uint32, 
 	var picked bytes.Buffer
 	count, malformed := 0, false
 	at, err := scan(f.Group, func(l []byte) bool {
-		if l[0] == '#' || !match(l) {
+		if !counts(l) || !match(l) {
 			return true
 		}
 		parts := bytes.SplitN(l, []byte(":"), 4)
@@ -235,7 +236,7 @@ func whyNot(err error) Lookup {
 // by the number in the third field.
 func (n Name) matches(line []byte) bool {
 	name, rest, ok := bytes.Cut(line, []byte(":"))
-	if !ok {
+	if !ok || !counts(line) {
 		return false
 	}
 	if !n.Numeric {
@@ -245,6 +246,10 @@ func (n Name) matches(line []byte) bool {
 	id, _, _ := bytes.Cut(rest, []byte(":"))
 	return string(id) == n.Text
 }
+
+// counts reports whether a line is about somebody: a comment is not, nor what
+// begins with "+" or "-", with which NIS is asked.
+func counts(line []byte) bool { return line[0] != '#' && line[0] != '+' && line[0] != '-' }
 
 // plainID reports whether a field is a decimal id up to MaxID.
 func plainID(b []byte) bool {

@@ -110,6 +110,8 @@ func TestLookupsThatFail(t *testing.T) {
 	folder := Files{t.TempDir(), t.TempDir()}
 	long := files(t, strings.Repeat("a", 2<<20)+"\n", "")
 	many := files(t, "u:x:5:5::/:\n", manyGroups(100_000))
+	// What is nobody's: comments, what NIS is asked for, a line without a name, and one that no variable can hold.
+	odd := files(t, "#c:x:5:0::/:\n+:x:6:0:::\n-n:x:7:0::/:\n:x:8:8::/:\na\x00b:x:9:9::/:\nh:x:10:10::/\x00:\n", "root:x:0:\n#g:x:0:\n+g:x:0:\nempty:x:50:\n")
 	for _, c := range []struct {
 		f    Files
 		spec string
@@ -120,7 +122,8 @@ func TestLookupsThatFail(t *testing.T) {
 		{f, "relay:bad", Malformed}, {f, "nohome", Malformed},
 		{none, "relay", NoFile}, {none, "1234", NoGroup}, {none, "1:net", NoFile},
 		{folder, "relay", Unreadable}, {folder, "5", Unreadable}, {folder, "5:net", Unreadable},
-		{long, "relay", Unreadable}, {many, "u", TooManyOf},
+		{odd, "5", NoGroup}, {odd, "#c", NotFound}, {odd, "6", NoGroup}, {odd, "7", NoGroup}, {odd, "8", Malformed}, {odd, "9", Malformed},
+		{odd, "h", Malformed}, {odd, "1:#g", NotFound}, {long, "relay", Unreadable}, {many, "u", TooManyOf},
 	} {
 		s, err := Parse(c.spec)
 		if err != nil {

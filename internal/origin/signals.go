@@ -100,7 +100,11 @@ func parseSignal(word string) int {
 	if n, ok := number(word); ok && 1 <= n && n <= rtmax {
 		return n
 	}
-	name := strings.TrimPrefix(strings.ToLower(word), "sig")
+	name := strings.ToLower(word)
+	if len(name) != len(word) { // the Kelvin sign is no k
+		return 0
+	}
+	name = strings.TrimPrefix(name, "sig")
 	for signal, known := range names {
 		if known == name && name != "" {
 			return signal

@@ -421,6 +421,58 @@ func TestNotesSayWhatIsNotNeeded(t *testing.T) {
 	}
 }
 
+// What vm.memfd_noexec forbids is known beforehand.
+func TestExplainKnowsThatACopyIsForbidden(t *testing.T) {
+	engine.RequireRoot(t)
+	engine.Require(t, "setcap", "unshare")
+	caps := filepath.Join(engine.TempDir(t), "caps")
+	if err := engine.CopyFile(caps, engine.Probe(t), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if r := engine.Exec(t, "setcap", "cap_net_raw=+ep", caps); r.Code != 0 {
+		t.Fatal(r)
+	}
+	for _, command := range []string{"run", "explain"} {
+		r := engine.Exec(t, "unshare", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-ec", `echo 2 >/proc/sys/vm/memfd_noexec; exec "$@"`, "sh",
+			engine.Caplaunch(t), command, "-u", "65532:65532", "--strip-file-caps", "--", caps)
+		if r.Code != 125 || !strings.Contains(r.Stdout+r.Stderr, "vm.memfd_noexec=2") {
+			t.Errorf("%s: %v", command, r)
+		}
+	}
+}
+
+// The allowlist is to name what the launch needs and no more; the rest is to be taken away.
+func TestTheHintOfAnAllowlistNamesWhatIsNeeded(t *testing.T) {
+	engine.RequireRoot(t)
+	for _, c := range []struct{ options, words, hint string }{
+		{"-b a80425fb -p a80425fb -e a80425fb", "-c net_raw -u 65532:65532 --allow=net_raw,chown,fowner,fsetid,kill,setpcap,net_bind_service,sys_chroot,mknod,audit_write",
+			"--allow=chown,fowner,fsetid,kill,setgid,setuid,setpcap,net_bind_service,net_raw,sys_chroot,mknod,audit_write; and docker run --cap-drop=DAC_OVERRIDE --cap-drop=SETFCAP ("},
+		{"-u 65532 -g 65532 -G 65532 -b 20c0 -i 20c0 -a 20c0", "-c net_raw -u 65532:65532 --strict", "docker run --cap-drop=SETGID --cap-drop=SETUID ("},
+	} {
+		r := engine.Start(t, strings.Fields(c.options), append([]string{"env", "container=docker", engine.Caplaunch(t)}, behind(t, strings.Fields(c.words)...)...)...)
+		if _, hint, _ := strings.Cut(r.Stderr, "caplaunch: hint: "); r.Code != 78 || !strings.HasPrefix(hint, c.hint) {
+			t.Errorf("%s: %v", c.words, r)
+		}
+	}
+}
+
+// Of two switches that contradict each other, the one that is given wins over the variable, and --quiet over --verbose.
+func TestQuietAndVerbose(t *testing.T) {
+	engine.RequireRoot(t)
+	for _, c := range []struct {
+		variable, words string
+		verbose, told   bool
+	}{
+		{"x=", "-v", true, true}, {"x=", "-q", false, false}, {"x=", "-q -v", false, false}, {"x=", "", false, true},
+		{"CAPLAUNCH_VERBOSE=1", "-q", false, false}, {"CAPLAUNCH_QUIET=1", "-v", true, true}, {"CAPLAUNCH_QUIET=1", "", false, false},
+	} {
+		r := engine.Exec(t, append([]string{"env", c.variable, engine.Caplaunch(t), "-u", "65532:65532", "-o", "63"}, behind(t, strings.Fields(c.words)...)...)...)
+		if verbose, told := strings.Contains(r.Stderr, "setresuid"), strings.Contains(r.Stderr, "63 skipped"); r.Code != 0 || verbose != c.verbose || told != c.told {
+			t.Errorf("%+v: %v", c, r)
+		}
+	}
+}
+
 // A start that already is who it is to be needs nothing to become it, and the grant names nothing for it.
 func TestAGrantWithoutASwitchHasNoneForIt(t *testing.T) {
 	engine.RequireRoot(t)

@@ -91,6 +91,7 @@ func TestEveryOtherHintWorks(t *testing.T) {
 	crowd := file("group", strings.Repeat("x:x:1:joiner\n", 1<<16+1))
 	joiner := file("joiners", "root:x:0:0:root:/root:/bin/sh\njoiner:x:65532:65532::/:/bin/sh\n")
 	large, forbidden := program("large", "setcap cap_net_raw=+ep large"), program("forbidden", "setcap cap_net_raw=+ep forbidden")
+	behindSymlink, symlink := program("behind", "setcap cap_net_admin=+ep behind; ln -s behind symlink"), in("symlink")
 	elsewhere := program("elsewhere", "setcap -n 12345 cap_net_raw=+ep elsewhere")
 
 	for _, m := range []mishap{
@@ -106,9 +107,10 @@ func TestEveryOtherHintWorks(t *testing.T) {
 		{name: "no loader", words: launch("--", loaderless), code: 127, says: "the image has no glibc: build the program static", do: func() { program("loaderless", "true") }},
 		{name: "another architecture", words: launch("--", foreign), code: 126, says: "use the build for linux/" + runtime.GOARCH, do: func() { program("foreign", "true") }},
 		{name: "a program for another system", words: launch("--", file("macho", "\xcf\xfa\xed\xfe\f\x00\x00\x01\n\n")), code: 126, says: "use the build for linux/" + runtime.GOARCH, do: func() { program("macho", "true") }},
+		{name: "file capabilities behind a symlink", words: launch("--", symlink), code: 125, says: "caplaunch --strip-file-caps, or setcap -r " + behindSymlink + " in the image", do: func() { shell("setcap -r %s", behindSymlink) }},
 		{name: "text busy", words: launch("--", busy), code: 126, says: "wait until whoever writes it closes it", do: func() { writer.Close() }},
 		{name: "noexec", within: noexec, words: launch("--", "/mnt/probe"), code: 126, says: `mount -o remount,exec "$(findmnt -n -o TARGET --target /mnt/probe)"`},
-		{name: "few descriptors", within: "ulimit -n 3", words: strip(large), code: 126, says: "ulimit -n 1024"},
+		{name: "few descriptors", within: "ulimit -n 3", words: strip(large), code: 125, says: "ulimit -n 1024"},
 		{name: "no queued signals", within: "ulimit -i 0", words: launch("--", probe), code: 125, says: "ulimit -i 1024"},
 		{name: "a copy that is too large", within: "ulimit -f 8", words: strip(large), code: 125, says: "ulimit -f unlimited"},
 		{name: "a copy that is forbidden", within: "echo 2 >/proc/sys/vm/memfd_noexec", words: strip(forbidden), code: 125, says: "setcap -r " + forbidden + ", or chmod ug-s " + forbidden + ", and run without --strip-file-caps",
