@@ -131,7 +131,7 @@ func parse(args, after []string, out io.Writer) (*grammar, *kong.Context, error)
 	launches := command == "run" || command == "explain"
 	wrong := slip{k, command, args, after}
 	switch {
-	case wantsHelp:
+	case wantsHelp && !slices.Contains(words, "--help=false"):
 		return nil, nil, printUsage(command, out)
 	case !launches && after != nil:
 		return nil, nil, wrong.program()
