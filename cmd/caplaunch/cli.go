@@ -124,14 +124,16 @@ func parse(args, after []string, out io.Writer) (*grammar, *kong.Context, error)
 	}
 	// What comes behind a word that is no flag is not caplaunch's to understand.
 	words := args
-	misplaced := eachFlag(k, args, func(f *kong.Flag) { wantsHelp = wantsHelp || f.Name == "help" })
+	misplaced := eachFlag(k, args, func(f *kong.Flag, value string) {
+		wantsHelp = wantsHelp || f.Name == "help" && !isOff(value)
+	})
 	if misplaced >= 0 {
 		words = args[:misplaced]
 	}
 	launches := command == "run" || command == "explain"
 	wrong := slip{k, command, args, after}
 	switch {
-	case wantsHelp && !slices.Contains(words, "--help=false"):
+	case wantsHelp:
 		return nil, nil, printUsage(command, out)
 	case !launches && after != nil:
 		return nil, nil, wrong.program()
@@ -194,11 +196,12 @@ func printUsage(command string, out io.Writer) error {
 	return errHelp
 }
 
-// eachFlag calls visit for the flags among args, and returns the index of the
+// eachFlag calls visit for the flags among args, with the value that is joined to one
+// by "=", and returns the index of the
 // first word that is neither a flag, nor the value of one, nor the command in
 // front, nor an argument of that: where somebody forgot the "--". It is -1
 // without one.
-func eachFlag(k *kong.Kong, args []string, visit func(*kong.Flag)) int {
+func eachFlag(k *kong.Kong, args []string, visit func(f *kong.Flag, value string)) int {
 	command := commandOf(args)
 	launches := command == "run" || command == "explain"
 	flags := map[string]*kong.Flag{}
@@ -210,24 +213,24 @@ func eachFlag(k *kong.Kong, args []string, visit func(*kong.Flag)) int {
 			}
 		}
 	}
-	seen := func(name string) (takesValue bool) {
+	seen := func(name, value string) (takesValue bool) {
 		f := flags[name]
 		if f != nil {
-			visit(f)
+			visit(f, value)
 		}
 		return f != nil && !f.IsBool()
 	}
 	for i := 0; i < len(args); i++ {
 		switch w := args[i]; {
 		case strings.HasPrefix(w, "--"):
-			name, _, hasValue := strings.Cut(w, "=")
-			if seen(name) && !hasValue {
+			name, value, hasValue := strings.Cut(w, "=")
+			if seen(name, value) && !hasValue {
 				i++
 			}
 		case len(w) > 1 && w[0] == '-':
 			// Of -qc the c takes a value: what follows it, or the next word.
 			for j := 1; j < len(w); j++ {
-				if seen(w[j : j+1]) {
+				if seen(w[j:j+1], "") {
 					if j == len(w)-1 {
 						i++
 					}
@@ -245,20 +248,24 @@ func eachFlag(k *kong.Kong, args []string, visit func(*kong.Flag)) int {
 // overrideVariables unsets the variable of each flag that is given: kong would
 // refuse a value there that nobody asks for.
 func overrideVariables(k *kong.Kong, args []string) {
-	eachFlag(k, args, func(f *kong.Flag) {
+	eachFlag(k, args, func(f *kong.Flag, value string) {
 		for _, name := range f.Envs {
 			os.Unsetenv(name)
 		}
-		switch f.Name { // what contradicts it
-		case "keep-groups":
+		switch { // what contradicts it
+		case isOff(value):
+		case f.Name == "keep-groups":
 			os.Unsetenv("CAPLAUNCH_GROUPS")
-		case "quiet":
+		case f.Name == "quiet":
 			os.Unsetenv("CAPLAUNCH_VERBOSE")
-		case "verbose":
+		case f.Name == "verbose":
 			os.Unsetenv("CAPLAUNCH_QUIET")
 		}
 	})
 }
+
+// isOff reports whether the value of a switch turns it off.
+func isOff(value string) bool { return value == "false" || value == "no" || value == "0" }
 
 // printHelp is kong's help, with the commands listed below the flags of run.
 func printHelp(options kong.HelpOptions, ctx *kong.Context) error {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -42,10 +43,15 @@ type pid int
 func (p *pid) UnmarshalText(text []byte) error {
 	n, err := strconv.ParseUint(string(text), 10, 31)
 	if *p = pid(n); err != nil || n == 0 {
-		return fmt.Errorf("%.64q is no process number", text)
+		return &pidError{string(text)}
 	}
 	return nil
 }
+
+// A pidError is a word that is no process number.
+type pidError struct{ word string }
+
+func (e *pidError) Error() string { return fmt.Sprintf("%.64q is no process number", e.word) }
 
 type installCmd struct {
 	logFormat
@@ -120,8 +126,10 @@ func (a *app) explainGrant(c *explainCmd, report *reporter) error {
 		l.req.User.UID = 0
 	}
 	g := l.grant()
-	if err := l.req.CheckAllowed(ambient.State{Permitted: g.Caps}, l.host); err != nil {
-		report.fail(err, l.hint(err))
+	err = l.req.CheckAllowed(ambient.State{Permitted: g.Caps, Effective: g.Caps, Bounding: g.Caps}, l.host)
+	var stray *ambient.UnexpectedCapabilityError
+	if errors.As(err, &stray) {
+		report.fail(err, source("allow")+"="+(stray.Allow|stray.Set()).String())
 		return &reportedError{err}
 	}
 	if c.User == nil {

@@ -331,7 +331,7 @@ func (l *launch) lookupHint(e *identity.LookupError) string {
 		return fmt.Sprintf("caplaunch --groups=%d: numbers need no file", gid)
 	case e.Group && l.flags.User != nil:
 		user, _, _ := strings.Cut(*l.flags.User, ":")
-		return fmt.Sprintf("caplaunch --user=%s:65532: numbers need no file", user)
+		return fmt.Sprintf("caplaunch --user=%s:65532: numbers need no file", shellWord(user))
 	}
 	return "caplaunch --user=65532:65532: numbers need no file"
 }
@@ -345,7 +345,10 @@ func (l *launch) otherGroups(e *identity.LookupError) string {
 			rest = append(rest, n.Text)
 		}
 	}
-	return strings.Join(rest, ",")
+	if rest == nil {
+		return ""
+	}
+	return shellWord(strings.Join(rest, ","))
 }
 
 // ownPath is the path of this binary.

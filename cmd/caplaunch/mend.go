@@ -51,9 +51,6 @@ func source(flag string) string {
 // that is "". It is the sample when nothing is left.
 func corrected(flag string, lists []string, mend func(word string) string) string {
 	words := ambient.Fields(strings.Join(lists, ","))
-	if len(words) > 1 { // then "none" is nothing to say
-		words = slices.DeleteFunc(words, func(w string) bool { return strings.EqualFold(w, "none") })
-	}
 	for i, w := range words {
 		words[i] = mend(w)
 	}
@@ -61,42 +58,48 @@ func corrected(flag string, lists []string, mend func(word string) string) strin
 	if len(words) == 0 {
 		return example(flag)
 	}
-	return source(flag) + "=" + strings.Join(words, ",")
+	return source(flag) + "=" + shellWord(strings.Join(words, ","))
 }
 
 // listHint is what to write instead of a list that cannot be read. A word with "+"
-// or "-" is one of setpriv(1).
+// or "-" is one of setpriv(1); what is to be taken away is never in the hint.
 func listHint(flag string, lists []string) string {
-	var taken ambient.Set
-	all, added := false, 0
-	hint := corrected(flag, lists, func(word string) string {
-		word, isTaken := strings.CutPrefix(word, "-")
-		l, err := ambient.ParseList(strings.TrimPrefix(word, "+"))
-		if isTaken {
-			taken |= l.Set
-			return ""
-		}
-		added++
-		all = all || l.All
+	named := ambient.Host{Known: ambient.UpTo(ambient.Cap(ambient.Named() - 1))}
+	read := func(word string) (meant ambient.Set, known bool) {
+		l, err := ambient.ParseList(word)
 		var unknown *ambient.UnknownCapError
-		if errors.As(err, &unknown) {
-			return unknown.Near
+		if errors.As(err, &unknown) && unknown.Near != "" {
+			l, err = ambient.ParseList(unknown.Near)
 		}
-		return strings.TrimPrefix(word, "+")
-	})
-	switch {
-	case all && taken != 0:
-		return source(flag) + "=" + (ambient.UpTo(ambient.Cap(ambient.Named()-1)) &^ taken).String()
-	case added == 0 && len(ambient.Fields(strings.Join(lists, ","))) > 0:
-		return source(flag) + "=none" // nothing but what is to be taken away
-	case hint != example(flag):
-		return hint
+		return l.On(named), err == nil
+	}
+	var given, taken ambient.Set
+	asked, lost := false, false
+	for _, w := range ambient.Fields(strings.Join(lists, ",")) {
+		word, isTaken := strings.CutPrefix(w, "-")
+		meant, known := read(strings.TrimPrefix(word, "+"))
+		if isTaken {
+			taken |= meant
+			lost = lost || !known
+		} else {
+			given |= meant
+			asked = asked || !strings.EqualFold(word, "none")
+		}
 	}
 	none := ", or leave it out for none"
 	if flag == "allow" {
 		none = ", or " + source(flag) + "=none"
 	}
-	return hint + " (see capabilities(7))" + none
+	lost = lost && given.Contains(named.Known) // else nothing that was excluded is given
+	switch rest := given &^ taken; {
+	case rest == named.Known && !lost:
+		return source(flag) + "=all"
+	case rest != 0 && !lost:
+		return source(flag) + "=" + rest.String()
+	case !asked && (taken != 0 || len(ambient.Fields(strings.Join(lists, ","))) > 0), taken != 0 && rest == 0:
+		return source(flag) + "=none"
+	}
+	return example(flag) + " (see capabilities(7))" + none
 }
 
 // userHint is the same for --user.
@@ -106,6 +109,8 @@ func userHint(text string) string {
 		user = sample("user") + ", or a name"
 	} else if spec.User.Numeric {
 		user += ":" + user
+	} else {
+		user = shellWord(user)
 	}
 	return source("user") + "=" + user
 }

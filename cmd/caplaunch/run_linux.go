@@ -141,7 +141,7 @@ func (a *app) become(l *launch, report *reporter) error {
 	if err := ambient.Verify(a.kernel, l.plan); err != nil {
 		return err
 	}
-	for _, m := range l.plan.Skipped { // not sooner: a launch that fails is two lines
+	for _, m := range l.plan.Skipped { // not sooner: what fails until here is two lines
 		report.skipped(m.Cap, m.Why(l.now, l.host))
 	}
 	report.verbosef("execve %s", l.path)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -77,9 +78,12 @@ func (s slip) misplaced(at int) error {
 	if word == "" {
 		return usagef(s.line(append(slices.Clone(before), rest[1:]...), s.after), "an empty word stands where a flag or PROGRAM can be: is a variable there that is not set?")
 	}
-	if name := strings.TrimLeft(word, "–—−"); name != word {
+	if strings.TrimLeft(word, otherDashes) != word {
+		name := strings.TrimLeft(word, otherDashes+"-")
 		var flag []string
-		if name != "" {
+		if len(name) == 1 {
+			flag = []string{"-" + name}
+		} else if name != "" {
 			flag = []string{"--" + name}
 		}
 		if name != "" || s.after != nil {
@@ -95,7 +99,7 @@ func (s slip) misplaced(at int) error {
 			before = before[1:]
 		}
 		flags, fits := s.flags(word), s.after == nil || word == "run" || word == "explain"
-		eachFlag(s.k, before, func(f *kong.Flag) { fits = fits && flags[f.Name] != nil })
+		eachFlag(s.k, before, func(f *kong.Flag, _ string) { fits = fits && flags[f.Name] != nil })
 		if fits {
 			return usagef(s.line(append([]string{word}, append(slices.Clone(before), rest[1:]...)...), s.after), "the command %s has to stand in front of its flags", word)
 		}
@@ -110,47 +114,60 @@ func (s slip) misplaced(at int) error {
 			}
 		}
 	}
-	if joined := s.joined(at); s.works(joined) {
+	if joined := s.joined(at); joined != nil && s.works(joined) == nil {
 		return usagef(s.line(joined, s.after), "%q stands apart from the list in front of it", word)
 	}
 	isFlag := func(w string) bool { return strings.HasPrefix(w, "-") }
-	if without := slices.Concat(before, rest[1:]); s.works(without) && (word == "run" || slices.ContainsFunc(rest, isFlag)) {
-		return usagef(s.line(without, s.after), "%q stands in front of --, where only flags can be", word)
+	isOurs := func(w string) bool {
+		name, _, _ := strings.Cut(w, "=")
+		return isFlag(w) && s.flags(s.command)[strings.TrimPrefix(name, "--")] != nil
+	}
+	switch err := s.works(slices.Concat(before, rest[1:])); {
+	case err == nil && (word == "run" || slices.ContainsFunc(rest, isFlag)):
+		return usagef(s.line(slices.Concat(before, rest[1:]), s.after), "%q stands in front of --, where only flags can be", word)
+	case err != nil && slices.ContainsFunc(rest, isOurs):
+		return err // that first: the flags behind the word are ours
 	}
 	return usagef(s.line(before, slices.Concat(rest, []string{"--"}, s.after)), "%q stands in front of --, where only flags can be", word)
 }
+
+// otherDashes are what editors make of "-" and "--".
+const otherDashes = "–—−"
 
 // joined is args with the words from at on made part of the list that is the value
 // of the flag in front, nil where that takes none.
 func (s slip) joined(at int) []string {
 	var last *kong.Flag
-	eachFlag(s.k, s.args[:at], func(f *kong.Flag) { last = f })
-	if last == nil || !last.IsSlice() {
+	eachFlag(s.k, s.args[:at], func(f *kong.Flag, _ string) { last = f })
+	if last == nil || !last.IsSlice() || len(s.after) == 0 || strings.HasPrefix(s.after[0], "-") {
 		return nil
 	}
 	end := at
 	for end < len(s.args) && !strings.HasPrefix(s.args[end], "-") {
+		if last.Name == "groups" && strings.Trim(s.args[end], "0123456789,") != "" {
+			return nil // it may as well be a program
+		}
 		end++
 	}
 	list := strings.Join(s.args[at-1:end], ",")
 	return slices.Concat(s.args[:at-1], []string{list}, s.args[end:])
 }
 
-// works reports whether args can be understood, in the place of those that cannot.
-func (s slip) works(args []string) bool {
-	if args == nil || eachFlag(s.k, args, func(*kong.Flag) {}) >= 0 {
-		return false
+// works is the error of args, in the place of those that cannot be understood.
+func (s slip) works(args []string) error {
+	if at := eachFlag(s.k, args, func(*kong.Flag, string) {}); at >= 0 {
+		return usagef(s.line(args[:at], args[at:]), "-- is missing in front of PROGRAM")
 	}
 	g, _, err := parse(args, s.after, io.Discard)
 	if err != nil {
-		return false
+		return err
 	}
 	flags := g.Run.launchFlags
 	if s.command == "explain" {
 		flags = g.Explain.launchFlags
 	}
 	_, _, err = (&launch{flags: flags}).parse()
-	return err == nil
+	return err
 }
 
 // commandLike is the command that somebody means who begins with word, "" where
@@ -245,25 +262,18 @@ func (s slip) explained(err error) error {
 	if m := match(`^--([a-z-]+): (?:expected \S+ value but got (?:"EOL"|.*\((?:long|short) flag\))|missing value)`); m != nil {
 		return usagef("--"+m[1]+s.value(m[1], ""), "--%s has no value", m[1])
 	}
+	var number *pidError
 	switch {
 	case s.command == "check" && strings.HasPrefix(text, "missing flags"):
 		return usagef("caplaunch check --allow=net_admin,net_raw", "check needs to be told what is allowed: --allow is missing")
 	case strings.HasPrefix(text, "unexpected argument "):
-		last := s.args[len(s.args)-1]
-		line := []string{s.command}
-		switch s.command {
-		case "check":
-			line = append(line, "--allow="+last)
-		case "show", "install":
-			line = append(line, last)
-		}
-		return usagef(s.line(line, nil), "%s", text)
-	case strings.HasSuffix(text, "is no process number"):
+		return s.unexpected(strings.TrimPrefix(text, "unexpected argument "))
+	case errors.As(err, &number):
 		hint := "caplaunch show 1"
 		if s.command == "check" {
 			hint = "--pid=1"
 		}
-		return usagef(hint, "%s", text[strings.Index(text, `"`):])
+		return usagef(hint, "%w", number)
 	case s.command == "install" && strings.HasPrefix(text, "expected"):
 		return usagef("caplaunch install /target/caplaunch", "install needs to be told where to: DEST is missing")
 	}
@@ -272,6 +282,24 @@ func (s slip) explained(err error) error {
 		text = text[:most] + "…"
 	}
 	return usagef(s.help(), "%s", text)
+}
+
+// unexpected is about a word that a command other than run and explain does not
+// take.
+func (s slip) unexpected(word string) error {
+	at := slices.Index(s.args, word)
+	if at < 0 {
+		return usagef(s.help(), "unexpected argument %s", word)
+	}
+	isAllow := func(w string) bool { return w == "--allow" || strings.HasPrefix(w, "--allow=") }
+	line := slices.Delete(slices.Clone(s.args), at, at+1)
+	switch {
+	case s.command == "check" && !slices.ContainsFunc(line, isAllow):
+		line = append(line, "--allow="+word)
+	case s.command == "check" && (strings.HasPrefix(s.args[at-1], "--allow=") || at > 1 && s.args[at-2] == "--allow"):
+		line[at-1] += "," + word
+	}
+	return usagef(s.line(line, nil), "unexpected argument %s", word)
 }
 
 // help is where the flags of the command are listed.

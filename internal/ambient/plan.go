@@ -315,7 +315,7 @@ func target(req Request, now State, host Host) (User, bool, error) {
 	}
 	missing := need &^ now.Permitted
 	switch {
-	case unmapped && !root && req.KeepNonRoot:
+	case unmapped && req.KeepNonRoot && !root && host.UIDs.Has(stay.UID) && host.GIDs.Has(stay.GID):
 		return stay, false, nil
 	case unmapped:
 		return refuse(Unmapped, want, 0)

@@ -280,7 +280,7 @@ func scan(path string, each func(line []byte) bool) (at int, err error) {
 	} else if !st.Mode().IsRegular() {
 		return 0, fmt.Errorf("%s is not a regular file", path)
 	}
-	at, err = (&reader{r: f, size: st.Size()}).scan(each)
+	at, err = (&reader{path: path, r: f, size: st.Size()}).scan(each)
 	if err == bufio.ErrTooLong {
 		err = fmt.Errorf("line %d of %s: %w", at, path, errTooLong)
 	}
@@ -290,6 +290,7 @@ func scan(path string, each func(line []byte) bool) (at int, err error) {
 // A reader reads a file of the size, 0 if that is not known. What ends too early
 // would take groups from a user, and digits from an id: it ends in an error.
 type reader struct {
+	path      string
 	r         io.Reader
 	size, got int64
 	err       error
@@ -313,7 +314,7 @@ func (r *reader) Read(b []byte) (n int, err error) {
 	n, err = r.r.Read(b)
 	r.got += int64(n)
 	if err == io.EOF && r.size > 0 && r.got != r.size {
-		err = fmt.Errorf("it has %d bytes, and %d were read", r.size, r.got)
+		err = fmt.Errorf("%s has %d bytes, and %d were read", r.path, r.size, r.got)
 	}
 	r.err = err
 	return n, err
