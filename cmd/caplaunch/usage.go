@@ -189,7 +189,7 @@ func (s slip) commandLike(word string) string {
 		if name, long := strings.CutPrefix(w, "--"); long {
 			name, _, _ = strings.Cut(name, "=")
 			fits = fits && flags[name] != nil
-		} else if !strings.HasPrefix(w, "-") {
+		} else if w == "-" || !strings.HasPrefix(w, "-") {
 			words++
 		}
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"io"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -16,7 +17,7 @@ func told(line string) (msg, hint string) {
 	g, _, err := parse(before, after, io.Discard)
 	if err == nil {
 		flags := g.Run.launchFlags
-		if before[0] == "explain" {
+		if commandOf(before) == "explain" {
 			flags = g.Explain.launchFlags
 		}
 		_, _, err = (&launch{flags: flags}).parse()
@@ -80,7 +81,7 @@ func TestUsageHintsAreWhatWasMeant(t *testing.T) {
 		"check|-allow=all":                        "--allow=all",
 		"check|all":                               "caplaunch check --allow=all",
 		"show|1|2":                                "caplaunch show 1",
-		"chek|-":                                  "caplaunch check -",
+		"chek|-":                                  "caplaunch -- chek -",
 		"-|x":                                     "caplaunch -- - x",
 		"shell":                                   "caplaunch -- shell",
 		"sho|-c|x|id":                             "caplaunch -- sho -c x id",
@@ -163,6 +164,16 @@ func TestUsageHintsAreWhatWasMeant(t *testing.T) {
 		msg, hint := told(line)
 		if msg == "" || hint != want {
 			t.Errorf("%s: %s\nhint %q\nwant %q", line, msg, hint, want)
+		}
+		// A whole line is pasted into a shell, and understood.
+		if !strings.HasPrefix(hint, "caplaunch ") || strings.Contains(hint, " --help shows") || strings.Contains(hint, " in place of ") {
+			continue
+		}
+		words, err := exec.Command("bash", "-c", "caplaunch() { printf '%s|' \"$@\"; }; "+hint).Output()
+		if err != nil {
+			t.Errorf("%s: hint %q: %v", line, hint, err)
+		} else if again, _ := told(strings.TrimSuffix(string(words), "|")); again != "" {
+			t.Errorf("%s: hint %q: %s", line, hint, again)
 		}
 	}
 }

@@ -74,7 +74,7 @@ type List struct {
 
 // ParseList reads lists of capabilities split at commas and white space:
 // names and numbers as ParseCap takes them, "all", or "none" alone. A list
-// without a single word is an *EmptyListError: an unset variable must not
+// without a single word is an *ListError: an unset variable must not
 // pass for a decision. Unknown names are an *UnknownCapError.
 func ParseList(lists ...string) (List, error) {
 	var l List

@@ -126,6 +126,10 @@ func TestEveryOtherHintWorks(t *testing.T) {
 			do: func() {}, again: launch("--groups=65532", "--", probe)},
 		{name: "an id that is not mapped, and others are", within: strings.ReplaceAll(mapped, "65536", "1001") + `exec nsenter --user --target=$p --preserve-credentials "$@"`, words: launch("--", probe), code: 125, says: "caplaunch --user=1000:1000, which is mapped here",
 			do: func() {}, again: []string{"-c", "net_admin", "--user=1000:1000", "--", probe}, id: "1000"},
+		{name: "a group that is not mapped", within: strings.ReplaceAll(mapped, "65536", "1001") + `exec nsenter --user --target=$p --preserve-credentials "$@"`, words: []string{"--log-format=json", "-c", "net_admin", "-u", "500:500", "--groups=70000", "--", probe}, code: 125, says: "caplaunch --groups=500, which are mapped here",
+			do: func() {}, again: []string{"-c", "net_admin", "-u", "500:500", "--groups=500", "--", probe}, id: "500"},
+		{name: "a namespace without a gid", within: `exec unshare --user --map-user=0 --keep-caps "$@"`, words: []string{"--log-format=json", "-c", "net_admin", "-u", "0:0", "--keep-groups", "--", probe}, code: 125, says: "unshare --user --map-user=0 --map-group=0 --keep-caps", id: "0"},
+		{name: "a group nobody knows, among others", words: launch("--groups=65532,nosuchgroup", "--", probe), code: 125, says: "caplaunch --groups=65532, or with the number of nosuchgroup", do: func() {}, again: launch("--groups=65532", "--", probe)},
 		{name: "given up the effective uid alone", within: `exec setpriv --ruid=1000 "$@"`, words: launch("--", probe), code: 125, says: "take the set-uid or set-gid bit from the program that starts caplaunch, or let it change"},
 		{name: "a misspelt capability and no --", words: []string{"--log-format=json", "-c", "net_amdin", "-u", "65532:65532", probe}, code: 125, says: "--caps=net_admin", do: func() {}, again: launch("--", probe)},
 		{name: "no program", words: launch("--"), code: 125, says: "caplaunch " + strings.Join(user, " ") + " -- PROGRAM", do: func() {}, again: launch("--", probe)},
@@ -164,6 +168,8 @@ func TestEveryOtherHintWorks(t *testing.T) {
 			switch setpriv, _, ok := strings.Cut(said.Hint, " caplaunch …"); {
 			case ok && strings.HasPrefix(setpriv, "setpriv "):
 				m.within = strings.Replace(m.within, ` "$@"`, " "+setpriv+` "$@"`, 1)
+			case strings.HasPrefix(m.says, "unshare "):
+				m.within = "exec " + m.says + ` "$@"`
 			case strings.HasPrefix(m.name, "securebits") || strings.HasPrefix(m.name, "given up"):
 				m.options, m.within = "", ""
 			case m.do != nil:
