@@ -9,6 +9,7 @@ import (
 	"unicode"
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
+	"github.com/caplaunch/caplaunch/internal/origin"
 )
 
 // A reporter writes caplaunch's own lines to stderr.
@@ -67,6 +68,11 @@ func (r *reporter) verbosef(format string, args ...any) {
 	if r.verbose {
 		r.write(record{Level: "debug", Msg: oneLine(fmt.Sprintf(format, args...))})
 	}
+}
+
+// dying is what to write when the Go runtime gives up, whose own words stand above.
+func (r *reporter) dying(when string) string {
+	return r.text(record{Level: "error", Msg: "the Go runtime gave up " + when, Hint: origin.Room, Code: ambient.ExitFailure})
 }
 
 // stalled is what to write when op does not come back.

@@ -130,6 +130,7 @@ func (a *app) become(l *launch, report *reporter) error {
 	if err := a.kernel.Watch(stalled, apply); err != nil {
 		return err
 	}
+	origin.LastWords(report.dying("between the last step and the execve"))
 	if l.unseen {
 		if err := a.find(l, nil); err != nil {
 			return err

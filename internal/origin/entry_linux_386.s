@@ -4,6 +4,10 @@
 #define SYS_rt_sigaction	174
 #define SYS_rt_sigprocmask	175
 #define SYS_fstat64		197
+#define SYS_write		4
+#define SYS_timer_create	259
+#define SYS_timer_settime	260
+#define SYS_exit_group		252
 
 // See entry_linux_amd64.s, which says what and why. INT overwrites AX only.
 TEXT _caplaunch_entry(SB),NOSPLIT|NOFRAME,$0
@@ -50,6 +54,37 @@ descriptor:
 	CMPL	BX, $3
 	JNE	descriptor
 
+	// rt_sigaction(signal, &action, NULL, 8) for each of deadly
+	LEAL	·deadly(SB), BP
+	MOVL	$const_deadlyCount, DI
+handler:
+	MOVL	(BP), BX
+	LEAL	action<>(SB), CX
+	XORL	DX, DX
+	MOVL	$8, SI
+	MOVL	$SYS_rt_sigaction, AX
+	INT	$0x80
+	ADDL	$4, BP
+	DECL	DI
+	JNE	handler
+	TESTL	AX, AX	// who forbids this has forbidden the runtime to start
+	JGE	handlers
+	JMP	die<>(SB)
+handlers:
+
+	// timer_create(CLOCK_MONOTONIC, &expiry, &timer), timer_settime(timer, 0, &deadline, NULL)
+	MOVL	$const_clockMonotonic, BX
+	LEAL	·expiry(SB), CX
+	LEAL	·timer(SB), DX
+	MOVL	$SYS_timer_create, AX
+	INT	$0x80
+	MOVL	·timer(SB), BX
+	XORL	CX, CX
+	LEAL	·deadline(SB), DX
+	XORL	SI, SI
+	MOVL	$SYS_timer_settime, AX
+	INT	$0x80
+
 	// SI: the block. DX: its envp. BP: its end, behind the pair of auxv that begins with 0.
 	MOVL	SP, SI
 	MOVL	(SI), AX
@@ -92,3 +127,21 @@ setting:
 	REP; MOVSL
 
 	JMP	_rt0_386_linux(SB)
+
+DATA action<>+0(SB)/4, $die<>(SB)
+DATA action<>+4(SB)/4, $0x0c000000
+DATA action<>+8(SB)/4, $die<>(SB)
+DATA action<>+12(SB)/8, $0
+GLOBL action<>(SB), RODATA, $20
+
+TEXT die<>(SB),NOSPLIT|NOFRAME,$0
+	MOVL	·lastWords(SB), AX
+	MOVL	$2, BX
+	MOVL	0(AX), CX
+	MOVL	4(AX), DX
+	MOVL	$SYS_write, AX
+	INT	$0x80
+	MOVL	$const_lastStatus, BX
+	MOVL	$SYS_exit_group, AX
+	INT	$0x80
+	UNDEF

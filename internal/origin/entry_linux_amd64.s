@@ -4,6 +4,10 @@
 #define SYS_fstat		5
 #define SYS_rt_sigaction	13
 #define SYS_rt_sigprocmask	14
+#define SYS_write		1
+#define SYS_timer_create	222
+#define SYS_timer_settime	223
+#define SYS_exit_group		231
 
 // The ELF entry, chosen with the linker's -E. The kernel gives it no return address and no register but
 // SP, which points to argc, argv, NULL, envp, NULL, auxv. It stores answers for package origin and never
@@ -55,6 +59,37 @@ descriptor:
 	CMPQ	R12, $3
 	JNE	descriptor
 
+	// rt_sigaction(signal, &action, NULL, 8) for each of deadly
+	LEAQ	·deadly(SB), R13
+	MOVL	$const_deadlyCount, R12
+handler:
+	MOVQ	(R13), DI
+	LEAQ	action<>(SB), SI
+	XORL	DX, DX
+	MOVL	$8, R10
+	MOVL	$SYS_rt_sigaction, AX
+	SYSCALL
+	ADDQ	$8, R13
+	DECQ	R12
+	JNE	handler
+	TESTQ	AX, AX	// who forbids this has forbidden the runtime to start
+	JGE	handlers
+	JMP	die<>(SB)
+handlers:
+
+	// timer_create(CLOCK_MONOTONIC, &expiry, &timer), timer_settime(timer, 0, &deadline, NULL)
+	MOVL	$const_clockMonotonic, DI
+	LEAQ	·expiry(SB), SI
+	LEAQ	·timer(SB), DX
+	MOVL	$SYS_timer_create, AX
+	SYSCALL
+	MOVL	·timer(SB), DI
+	XORL	SI, SI
+	LEAQ	·deadline(SB), DX
+	XORL	R10, R10
+	MOVL	$SYS_timer_settime, AX
+	SYSCALL
+
 	// SI: the block. DX: its envp. R8: its end, behind the pair of auxv that begins with 0.
 	MOVQ	SP, SI
 	MOVQ	(SI), AX
@@ -97,3 +132,25 @@ setting:
 	REP; MOVSQ
 
 	JMP	_rt0_amd64_linux(SB)
+
+// struct sigaction of the kernel: handler, SA_ONSTACK and SA_RESTORER, restorer, mask. The handler never
+// returns, and so needs no restorer, but for a kernel that insists.
+DATA action<>+0(SB)/8, $die<>(SB)
+DATA action<>+8(SB)/8, $0x0c000000
+DATA action<>+16(SB)/8, $die<>(SB)
+DATA action<>+24(SB)/8, $0
+GLOBL action<>(SB), RODATA, $32
+
+// die is the signal handler: write(2, *lastWords), exit_group(lastStatus). It may run on any thread, in the
+// middle of anything, and touches nothing but registers.
+TEXT die<>(SB),NOSPLIT|NOFRAME,$0
+	MOVQ	·lastWords(SB), AX
+	MOVL	$2, DI
+	MOVQ	0(AX), SI
+	MOVQ	8(AX), DX
+	MOVL	$SYS_write, AX
+	SYSCALL
+	MOVL	$const_lastStatus, DI
+	MOVL	$SYS_exit_group, AX
+	SYSCALL
+	UNDEF

@@ -4,6 +4,10 @@
 #define SYS_rt_sigaction	174
 #define SYS_rt_sigprocmask	175
 #define SYS_fstat64		197
+#define SYS_write		4
+#define SYS_timer_create	257
+#define SYS_timer_settime	258
+#define SYS_exit_group		248
 
 // See entry_linux_amd64.s, which says what and why. SWI overwrites R0 only.
 TEXT _caplaunch_entry(SB),NOSPLIT|NOFRAME,$0
@@ -58,6 +62,36 @@ descriptor:
 	CMP	$3, R6
 	BNE	descriptor
 
+	// rt_sigaction(signal, &action, NULL, 8) for each of deadly
+	MOVW	$·deadly(SB), R4
+	MOVW	$const_deadlyCount, R6
+handler:
+	MOVW.P	4(R4), R0
+	MOVW	$action<>(SB), R1
+	MOVW	$0, R2
+	MOVW	$8, R3
+	MOVW	$SYS_rt_sigaction, R7
+	SWI	$0
+	SUB.S	$1, R6
+	BNE	handler
+	CMP	$0, R0	// who forbids this has forbidden the runtime to start
+	BGE	handlers
+	B	die<>(SB)
+handlers:
+
+	// timer_create(CLOCK_MONOTONIC, &expiry, &timer), timer_settime(timer, 0, &deadline, NULL)
+	MOVW	$const_clockMonotonic, R0
+	MOVW	$·expiry(SB), R1
+	MOVW	$·timer(SB), R2
+	MOVW	$SYS_timer_create, R7
+	SWI	$0
+	MOVW	·timer(SB), R0
+	MOVW	$0, R1
+	MOVW	$·deadline(SB), R2
+	MOVW	$0, R3
+	MOVW	$SYS_timer_settime, R7
+	SWI	$0
+
 	// R9: the block. R1: its envp. R2: its end, behind the pair of auxv that begins with 0.
 	MOVW	(R9), R0
 	ADD	R0<<2, R9, R1
@@ -98,3 +132,21 @@ rest:	// envp, NULL, auxv
 	BNE	rest
 
 	B	_rt0_arm_linux(SB)
+
+DATA action<>+0(SB)/4, $die<>(SB)
+DATA action<>+4(SB)/4, $0x0c000000
+DATA action<>+8(SB)/4, $die<>(SB)
+DATA action<>+12(SB)/8, $0
+GLOBL action<>(SB), RODATA, $20
+
+TEXT die<>(SB),NOSPLIT|NOFRAME,$0
+	MOVW	·lastWords(SB), R3
+	MOVW	$2, R0
+	MOVW	0(R3), R1
+	MOVW	4(R3), R2
+	MOVW	$SYS_write, R7
+	SWI	$0
+	MOVW	$const_lastStatus, R0
+	MOVW	$SYS_exit_group, R7
+	SWI	$0
+	UNDEF

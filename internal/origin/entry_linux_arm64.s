@@ -4,6 +4,10 @@
 #define SYS_fstat		80
 #define SYS_rt_sigaction	134
 #define SYS_rt_sigprocmask	135
+#define SYS_write		64
+#define SYS_timer_create	107
+#define SYS_timer_settime	110
+#define SYS_exit_group		94
 
 // See entry_linux_amd64.s, which says what and why. SVC overwrites R0 only.
 TEXT _caplaunch_entry(SB),NOSPLIT|NOFRAME,$0
@@ -57,6 +61,36 @@ descriptor:
 	CMP	$3, R24
 	BNE	descriptor
 
+	// rt_sigaction(signal, &action, NULL, 8) for each of deadly
+	MOVD	$·deadly(SB), R22
+	MOVD	$const_deadlyCount, R24
+handler:
+	MOVD.P	8(R22), R0
+	MOVD	$action<>(SB), R1
+	MOVD	$0, R2
+	MOVD	$8, R3
+	MOVD	$SYS_rt_sigaction, R8
+	SVC
+	SUBS	$1, R24
+	BNE	handler
+	CMP	$0, R0	// who forbids this has forbidden the runtime to start
+	BGE	handlers
+	B	die<>(SB)
+handlers:
+
+	// timer_create(CLOCK_MONOTONIC, &expiry, &timer), timer_settime(timer, 0, &deadline, NULL)
+	MOVD	$const_clockMonotonic, R0
+	MOVD	$·expiry(SB), R1
+	MOVD	$·timer(SB), R2
+	MOVD	$SYS_timer_create, R8
+	SVC
+	MOVW	·timer(SB), R0
+	MOVD	$0, R1
+	MOVD	$·deadline(SB), R2
+	MOVD	$0, R3
+	MOVD	$SYS_timer_settime, R8
+	SVC
+
 	// R20: the block. R1: its envp. R2: its end, behind the pair of auxv that begins with 0.
 	MOVD	(R20), R0
 	ADD	R0<<3, R20, R1
@@ -95,3 +129,21 @@ rest:	// envp, NULL, auxv
 	BNE	rest
 
 	B	_rt0_arm64_linux(SB)
+
+DATA action<>+0(SB)/8, $die<>(SB)
+DATA action<>+8(SB)/8, $0x0c000000
+DATA action<>+16(SB)/8, $die<>(SB)
+DATA action<>+24(SB)/8, $0
+GLOBL action<>(SB), RODATA, $32
+
+TEXT die<>(SB),NOSPLIT|NOFRAME,$0
+	MOVD	·lastWords(SB), R3
+	MOVD	$2, R0
+	MOVD	0(R3), R1
+	MOVD	8(R3), R2
+	MOVD	$SYS_write, R8
+	SVC
+	MOVD	$const_lastStatus, R0
+	MOVD	$SYS_exit_group, R8
+	SVC
+	UNDEF

@@ -4,6 +4,10 @@
 #define SYS_fstat		80
 #define SYS_rt_sigaction	134
 #define SYS_rt_sigprocmask	135
+#define SYS_write		64
+#define SYS_timer_create	107
+#define SYS_timer_settime	110
+#define SYS_exit_group		94
 
 // See entry_linux_amd64.s, which says what and why. X2 is SP. ECALL overwrites A0 only.
 TEXT _caplaunch_entry(SB),NOSPLIT|NOFRAME,$0
@@ -60,6 +64,36 @@ descriptor:
 	ADD	$1, S7
 	BNE	S7, S8, descriptor
 
+	// rt_sigaction(signal, &action, NULL, 8) for each of deadly
+	MOV	$·deadly(SB), S5
+	MOV	$const_deadlyCount, S7
+handler:
+	MOV	(S5), A0
+	MOV	$action<>(SB), A1
+	MOV	$0, A2
+	MOV	$8, A3
+	MOV	$SYS_rt_sigaction, A7
+	ECALL
+	ADD	$8, S5
+	ADD	$-1, S7
+	BNEZ	S7, handler
+	BGEZ	A0, handlers	// who forbids this has forbidden the runtime to start
+	JMP	die<>(SB)
+handlers:
+
+	// timer_create(CLOCK_MONOTONIC, &expiry, &timer), timer_settime(timer, 0, &deadline, NULL)
+	MOV	$const_clockMonotonic, A0
+	MOV	$·expiry(SB), A1
+	MOV	$·timer(SB), A2
+	MOV	$SYS_timer_create, A7
+	ECALL
+	MOVW	·timer(SB), A0
+	MOV	$0, A1
+	MOV	$·deadline(SB), A2
+	MOV	$0, A3
+	MOV	$SYS_timer_settime, A7
+	ECALL
+
 	// S2: the block. A1: its envp. A2: its end, behind the pair of auxv that begins with 0.
 	MOV	(S2), T0
 	SLL	$3, T0
@@ -105,3 +139,21 @@ rest:	// envp, NULL, auxv
 	BNE	S2, A2, rest
 
 	JMP	_rt0_riscv64_linux(SB)
+
+// Of this architecture's struct, the mask follows the flags: it has no restorer.
+DATA action<>+0(SB)/8, $die<>(SB)
+DATA action<>+8(SB)/8, $0x08000000
+DATA action<>+16(SB)/8, $0
+GLOBL action<>(SB), RODATA, $24
+
+TEXT die<>(SB),NOSPLIT|NOFRAME,$0
+	MOV	·lastWords(SB), T0
+	MOV	$2, A0
+	MOV	0(T0), A1
+	MOV	8(T0), A2
+	MOV	$SYS_write, A7
+	ECALL
+	MOV	$const_lastStatus, A0
+	MOV	$SYS_exit_group, A7
+	ECALL
+	UNDEF

@@ -78,10 +78,16 @@ var builds sync.Map // of func() (string, error), so that parallel tests share o
 // build makes the launcher for an architecture, with the linker flags and further flags of go build.
 func build(t *testing.T, arch, ldflags string, flags ...string) string {
 	t.Helper()
-	key := fmt.Sprint(arch, ldflags, flags)
+	return buildProgram(t, "launcher", arch, ldflags, flags...)
+}
+
+// buildProgram makes a program of testdata.
+func buildProgram(t *testing.T, name, arch, ldflags string, flags ...string) string {
+	t.Helper()
+	key := fmt.Sprint(name, arch, ldflags, flags)
 	once, _ := builds.LoadOrStore(key, sync.OnceValues(func() (string, error) {
-		path := filepath.Join(binDir, fmt.Sprintf("launcher-%s-%x", arch, key))
-		args := slices.Concat([]string{"build", "-ldflags", ldflags, "-o", path}, flags, []string{"./testdata/launcher"})
+		path := filepath.Join(binDir, fmt.Sprintf("%s-%s-%x", name, arch, key))
+		args := slices.Concat([]string{"build", "-ldflags", ldflags, "-o", path}, flags, []string{"./testdata/" + name})
 		cmd := exec.Command("go", args...)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch)
 		if out, err := cmd.CombinedOutput(); err != nil {

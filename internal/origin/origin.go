@@ -15,6 +15,8 @@
 //
 // Without the flag, with cgo, or on a platform that has no entry here, everything builds and works;
 // [Received] then says ErrNoEntry.
+//
+// The entry also sees to it that a process which the Go runtime ends has [LastWords] and exits with status 125.
 package origin
 
 import (
@@ -39,6 +41,12 @@ func (p Process) String() string {
 	}
 	return fmt.Sprintf("ignored [%v], blocked [%v], closed [%s]", p.Ignored, p.Blocked, strings.Join(closed, " "))
 }
+
+// Room is the hint that goes with [LastWords]: what gives the Go runtime the threads, the memory and the system
+// calls that it needs.
+const Room = "docker or podman run --pids-limit=-1 --security-opt=seccomp=unconfined; " +
+	"kubernetes: securityContext: {seccompProfile: {type: Unconfined}}; " +
+	"systemd: TasksMax=infinity and SystemCallFilter= (empty); a shell: ulimit -u unlimited; ulimit -v unlimited"
 
 // ErrNoEntry says that nothing was recorded, because this binary does not start at the package's entry.
 var ErrNoEntry = errors.New("what the kernel handed over was not recorded: built without -ldflags '-E _caplaunch_entry'")

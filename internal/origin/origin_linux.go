@@ -17,8 +17,9 @@ var (
 
 // settings stand in front of the environment that the entry shows to the runtime. The runtime takes the
 // first entry of a name, so it never sees what was meant for the program. They are its defaults, but for
-// two. It may not preempt by signal: a SIGURG that comes while Restore blocks it would stay pending in
-// the program. And it prepares for one processor: on a host with 256 that saves most of the start.
+// three. It may not preempt by signal: a SIGURG that comes while Restore blocks it would stay pending in
+// the program. It prepares for one processor: on a host with 256 that saves most of the start. And it
+// ends by SIGABRT when it gives up, for which LastWords has a handler.
 //
 //lint:ignore U1000 the entry, in assembly, reads them
 var settings = [settingsCount]string{
@@ -26,7 +27,7 @@ var settings = [settingsCount]string{
 	"GOGC=100\x00",
 	"GOMAXPROCS=1\x00",
 	"GOMEMLIMIT=off\x00",
-	"GOTRACEBACK=single\x00",
+	"GOTRACEBACK=crash\x00",
 }
 
 // answers are the raw words of the kernel. The entry stores them and does not decide; the names of the

@@ -1,0 +1,83 @@
+//go:build linux && (amd64 || arm64 || 386 || arm || riscv64)
+
+package origin
+
+import (
+	"syscall"
+	"unsafe"
+)
+
+// A runtime that gets no thread, no memory or no signal handler ends the process with status 2, or by a
+// signal, or waits for ever, and no code of ours is asked. So the entry puts a handler in its way, in
+// assembly, for the signals by which a process dies of itself, and sets a deadline. The runtime calls a
+// handler that was there before its own for faults outside of Go code (os/signal, "Non-Go programs that call
+// Go code") and, with GOTRACEBACK=crash, ends everything else by SIGABRT, which it hands on as well.
+//
+// Out of reach is what fails before the runtime has read that variable, which is the memory maps of its first
+// moments and its look at the standard descriptors, and a fault while it blocks all signals around a clone.
+
+// deadly are the signals that the handler is for: those of a fault; 33, should the runtime be unable to take
+// that one; and 34, of the timers, which the runtime leaves alone and unblocked.
+//
+//lint:ignore U1000 the entry, in assembly, reads them
+var deadly = [deadlyCount]uintptr{uintptr(syscall.SIGILL), uintptr(syscall.SIGTRAP), uintptr(syscall.SIGABRT),
+	uintptr(syscall.SIGBUS), uintptr(syscall.SIGFPE), uintptr(syscall.SIGSEGV), uintptr(syscall.SIGSYS), sigPerThread, sigExpiry}
+
+const (
+	deadlyCount = 9
+	sigExpiry   = 34
+	lastStatus  = 125 // with which the handler exits
+)
+
+// lastWords are what the handler writes. It reads one pointer, so that it never sees half of a change.
+var lastWords = &startWords
+
+var startWords = "caplaunch: error: the Go runtime gave up before caplaunch began: a limit or a seccomp filter is in its way\n" +
+	"caplaunch: hint: " + Room + "\n"
+
+// LastWords sets what the process writes to stderr, before it exits with status 125, when the Go runtime
+// gives up, when it has not come to its execve within five minutes, or when a [Watch] ends. Without the
+// entry nothing is written: the runtime has the last word.
+func LastWords(text string) { lastWords = &text }
+
+// The deadline is for a runtime that waits for a thread or a wake-up that was only said to be there. What
+// takes long in a launch is reading PROGRAM from a slow disk. execve deletes the timer, timer_create(2).
+var (
+	expiry   = sigevent{signal: sigExpiry}
+	deadline = timespecs{value: 300}
+	timer    int32
+)
+
+const clockMonotonic = 1
+
+// sigevent is the struct of timer_create(2), with notify 0, which is SIGEV_SIGNAL.
+type sigevent struct {
+	value          uintptr
+	signal, notify int32
+	_              [48]byte
+}
+
+// timespecs is struct itimerspec, in seconds and nanoseconds.
+type timespecs struct{ interval, _, value, _ uintptr }
+
+// Watch runs do, and ends the process with its last words when do uses up a second of CPU time: in
+// syscall.AllThreadsSyscall the runtime waits for a thread that no signal reaches in a loop without end, and
+// runs no other Go code meanwhile. So it is a timer of the kernel. One that cannot be had is no reason to
+// refuse, because it guards against what hardly ever happens. Without the entry there is none.
+//
+// CPU time, because a container that is frozen or starved is not stalled. A launch takes a hundredth of it.
+func Watch(do func() error) error {
+	const clockProcessCPUTime = 2
+	var timer int32
+	if initialStack != nil && done(syscall.SYS_TIMER_CREATE, clockProcessCPUTime, unsafe.Pointer(&expiry), unsafe.Pointer(&timer)) {
+		defer done(syscall.SYS_TIMER_DELETE, uintptr(timer), nil, nil)
+		done(syscall.SYS_TIMER_SETTIME, uintptr(timer), nil, unsafe.Pointer(&timespecs{value: 1}))
+	}
+	return do()
+}
+
+// done makes the call, whose fourth argument is NULL, and reports whether it succeeded.
+func done(number, a uintptr, b, c unsafe.Pointer) bool {
+	_, _, e := syscall.RawSyscall6(number, a, uintptr(b), uintptr(c), 0, 0, 0)
+	return e == 0
+}
