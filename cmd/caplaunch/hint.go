@@ -222,7 +222,12 @@ func (l *launch) identityHint(e *ambient.RefusedError) string {
 	case ambient.OtherGroups:
 		switch {
 		case u.GID != e.Now.GID.Effective:
-			return l.groupHint(u)
+			hint := l.groupHint(u)
+			others := e.Now.Groups.Without(e.Now.GID.Effective).Without(u.GID).Without(0)
+			if others.Len() > 0 && others.With(u.GID) != u.Groups && l.req.Groups == nil && !l.req.KeepGroups {
+				hint += ", and caplaunch --keep-groups" // those stay
+			}
+			return hint
 		case l.req.Groups == nil && !l.req.KeepGroups && (u.GID == 0 || !e.Now.Groups.Has(0)):
 			return "caplaunch --keep-groups"
 		}

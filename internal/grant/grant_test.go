@@ -88,6 +88,7 @@ func TestPlacesAreToldApart(t *testing.T) {
 		{file: "/run/.containerenv", want: Podman}, {env: "container=podman", want: Podman}, {env: "container=podman", host: one, want: Podman},
 		{env: "KUBERNETES_SERVICE_HOST=10.0.0.1", file: "/.dockerenv", want: Kubernetes}, {env: "INVOCATION_ID=0", want: Systemd},
 		{env: "INVOCATION_ID=0", file: "/.dockerenv", want: Docker}, {host: one, want: Namespace}, {host: one, file: "/.dockerenv", want: Namespace},
+		{host: ambient.Host{Nested: true, UIDs: ambient.IDMap{}}, file: "/.dockerenv", want: Namespace},
 		{host: many, want: Namespace}, {host: many, file: "/.dockerenv", want: Docker}, {host: many, env: "container=lxc", want: Unknown},
 	} {
 		got := Detect(strings.Fields(c.env), func(path string) bool { return path == c.file }, c.host)

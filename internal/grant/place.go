@@ -42,8 +42,8 @@ func ParsePlace(name string) (Place, bool) {
 
 // Detect tells the place by what it shows to a process: environment variables,
 // files at the root, and the user namespace. Kubernetes first: its containers can
-// look like those of the engine below. A namespace with a single id in a place
-// that looks like Docker is one that somebody made inside.
+// look like those of the engine below. A namespace with a single id, or none, in
+// a place that looks like Docker is one that somebody made inside.
 func Detect(env []string, exists func(path string) bool, host ambient.Host) Place {
 	var kubernetes, systemd bool
 	var container string
@@ -57,7 +57,7 @@ func Detect(env []string, exists func(path string) bool, host ambient.Host) Plac
 			container = value
 		}
 	}
-	single := host.Nested && len(host.UIDs) == 1 && host.UIDs[0].Count == 1
+	single := host.Nested && (len(host.UIDs) == 0 || len(host.UIDs) == 1 && host.UIDs[0].Count == 1)
 	switch {
 	case kubernetes:
 		return Kubernetes

@@ -1,12 +1,15 @@
 #include "go_asm.h"
 #include "textflag.h"
 
+#define SYS_munmap		91
 #define SYS_rt_sigaction	174
 #define SYS_rt_sigprocmask	175
+#define SYS_mmap2		192
 #define SYS_fstat64		197
 #define SYS_write		4
 #define SYS_timer_create	259
 #define SYS_timer_settime	260
+#define SYS_fcntl64		221
 #define SYS_exit_group		252
 
 // See entry_linux_amd64.s, which says what and why. INT overwrites AX only.
@@ -54,6 +57,25 @@ descriptor:
 	CMPL	BX, $3
 	JNE	descriptor
 
+	// fcntl(fd, F_GETFD), from 3 on until one is not open
+	XORL	DX, DX
+open:
+	MOVL	$const_getFD, CX
+	MOVL	$SYS_fcntl64, AX
+	INT	$0x80
+	TESTL	AX, AX
+	JGE	taken
+	CMPL	AX, $-const_badFD
+	JEQ	free
+	JMP	die<>(SB)	// the runtime asks the same and would give up
+taken:
+	INCL	BX
+	CMPL	BX, $const_mostFDs
+	JLT	open
+free:
+	MOVL	BX, ·received+answers_free(SB)
+	MOVL	AX, ·received+answers_freeResult(SB)
+
 	// rt_sigaction(signal, &action, NULL, 8) for each of deadly
 	LEAL	·deadly(SB), BP
 	MOVL	$const_deadlyCount, DI
@@ -83,6 +105,25 @@ handlers:
 	LEAL	·deadline(SB), DX
 	XORL	SI, SI
 	MOVL	$SYS_timer_settime, AX
+	INT	$0x80
+
+	// mmap2(NULL, room, PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0), munmap(it, room)
+	XORL	BX, BX
+	MOVL	$const_room, CX
+	XORL	DX, DX
+	MOVL	$const_reserved, SI
+	MOVL	$-1, DI
+	XORL	BP, BP
+	MOVL	$SYS_mmap2, AX
+	INT	$0x80
+	DECL	AX	// of an address, less than that of a page below an errno
+	CMPL	AX, $-4097
+	JCS	roomy
+	JMP	die<>(SB)
+roomy:
+	INCL	AX
+	MOVL	AX, BX
+	MOVL	$SYS_munmap, AX
 	INT	$0x80
 
 	// SI: the block. DX: its envp. BP: its end, behind the pair of auxv that begins with 0.

@@ -1,12 +1,15 @@
 #include "go_asm.h"
 #include "textflag.h"
 
+#define SYS_munmap		91
 #define SYS_rt_sigaction	174
 #define SYS_rt_sigprocmask	175
+#define SYS_mmap2		192
 #define SYS_fstat64		197
 #define SYS_write		4
 #define SYS_timer_create	257
 #define SYS_timer_settime	258
+#define SYS_fcntl64		221
 #define SYS_exit_group		248
 
 // See entry_linux_amd64.s, which says what and why. SWI overwrites R0 only.
@@ -62,6 +65,28 @@ descriptor:
 	CMP	$3, R6
 	BNE	descriptor
 
+	// fcntl(fd, F_GETFD), from 3 on until one is not open
+open:
+	MOVW	R6, R0
+	MOVW	$const_getFD, R1
+	MOVW	$0, R2
+	MOVW	$SYS_fcntl64, R7
+	SWI	$0
+	CMP	$0, R0
+	BGE	taken
+	CMP	$-const_badFD, R0
+	BEQ	free
+	B	die<>(SB)	// the runtime asks the same and would give up
+taken:
+	ADD	$1, R6
+	CMP	$const_mostFDs, R6
+	BLT	open
+free:
+	MOVW	$·received+answers_free(SB), R4
+	MOVW	R6, (R4)
+	MOVW	$·received+answers_freeResult(SB), R4
+	MOVW	R0, (R4)
+
 	// rt_sigaction(signal, &action, NULL, 8) for each of deadly
 	MOVW	$·deadly(SB), R4
 	MOVW	$const_deadlyCount, R6
@@ -90,6 +115,24 @@ handlers:
 	MOVW	$·deadline(SB), R2
 	MOVW	$0, R3
 	MOVW	$SYS_timer_settime, R7
+	SWI	$0
+
+	// mmap2(NULL, room, PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0), munmap(it, room)
+	MOVW	$0, R0
+	MOVW	$const_room, R1
+	MOVW	$0, R2
+	MOVW	$const_reserved, R3
+	MOVW	R8, R4
+	MOVW	$0, R5
+	MOVW	$SYS_mmap2, R7
+	SWI	$0
+	SUB	$1, R0, R2	// of an address, less than that of a page below an errno
+	MOVW	$-4097, R3
+	CMP	R3, R2
+	BLO	roomy
+	B	die<>(SB)
+roomy:
+	MOVW	$SYS_munmap, R7
 	SWI	$0
 
 	// R9: the block. R1: its envp. R2: its end, behind the pair of auxv that begins with 0.

@@ -7,6 +7,9 @@
 #define SYS_write		64
 #define SYS_timer_create	107
 #define SYS_timer_settime	110
+#define SYS_fcntl		25
+#define SYS_munmap		215
+#define SYS_mmap		222
 #define SYS_exit_group		94
 
 // See entry_linux_amd64.s, which says what and why. SVC overwrites R0 only.
@@ -61,6 +64,26 @@ descriptor:
 	CMP	$3, R24
 	BNE	descriptor
 
+	// fcntl(fd, F_GETFD), from 3 on until one is not open
+open:
+	MOVD	R24, R0
+	MOVD	$const_getFD, R1
+	MOVD	$0, R2
+	MOVD	$SYS_fcntl, R8
+	SVC
+	CMP	$0, R0
+	BGE	taken
+	CMN	$const_badFD, R0
+	BEQ	free
+	B	die<>(SB)	// the runtime asks the same and would give up
+taken:
+	ADD	$1, R24
+	CMP	$const_mostFDs, R24
+	BLT	open
+free:
+	MOVD	R24, answers_free(R19)
+	MOVD	R0, answers_freeResult(R19)
+
 	// rt_sigaction(signal, &action, NULL, 8) for each of deadly
 	MOVD	$·deadly(SB), R22
 	MOVD	$const_deadlyCount, R24
@@ -89,6 +112,22 @@ handlers:
 	MOVD	$·deadline(SB), R2
 	MOVD	$0, R3
 	MOVD	$SYS_timer_settime, R8
+	SVC
+
+	// mmap(NULL, room, PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0), munmap(it, room)
+	MOVD	$0, R0
+	MOVD	$const_room, R1
+	MOVD	$0, R2
+	MOVD	$const_reserved, R3
+	MOVD	R21, R4
+	MOVD	$0, R5
+	MOVD	$SYS_mmap, R8
+	SVC
+	CMP	$0, R0
+	BGT	roomy
+	B	die<>(SB)
+roomy:
+	MOVD	$SYS_munmap, R8
 	SVC
 
 	// R20: the block. R1: its envp. R2: its end, behind the pair of auxv that begins with 0.

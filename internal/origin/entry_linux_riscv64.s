@@ -7,6 +7,9 @@
 #define SYS_write		64
 #define SYS_timer_create	107
 #define SYS_timer_settime	110
+#define SYS_fcntl		25
+#define SYS_munmap		215
+#define SYS_mmap		222
 #define SYS_exit_group		94
 
 // See entry_linux_amd64.s, which says what and why. X2 is SP. ECALL overwrites A0 only.
@@ -64,6 +67,27 @@ descriptor:
 	ADD	$1, S7
 	BNE	S7, S8, descriptor
 
+	// fcntl(fd, F_GETFD), from 3 on until one is not open
+open:
+	MOV	S7, A0
+	MOV	$const_getFD, A1
+	MOV	$0, A2
+	MOV	$SYS_fcntl, A7
+	ECALL
+	BGEZ	A0, taken
+	ADD	$const_badFD, A0, T0
+	BEQZ	T0, free
+	JMP	die<>(SB)	// the runtime asks the same and would give up
+taken:
+	ADD	$1, S7
+	MOV	$const_mostFDs, T0
+	BLT	S7, T0, open
+free:
+	ADD	$answers_free, S3, T0
+	MOV	S7, (T0)
+	ADD	$answers_freeResult, S3, T0
+	MOV	A0, (T0)
+
 	// rt_sigaction(signal, &action, NULL, 8) for each of deadly
 	MOV	$·deadly(SB), S5
 	MOV	$const_deadlyCount, S7
@@ -92,6 +116,21 @@ handlers:
 	MOV	$·deadline(SB), A2
 	MOV	$0, A3
 	MOV	$SYS_timer_settime, A7
+	ECALL
+
+	// mmap(NULL, room, PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0), munmap(it, room)
+	MOV	$0, A0
+	MOV	$const_room, A1
+	MOV	$0, A2
+	MOV	$const_reserved, A3
+	MOV	S4, A4
+	MOV	$0, A5
+	MOV	$SYS_mmap, A7
+	ECALL
+	BGTZ	A0, roomy
+	JMP	die<>(SB)
+roomy:
+	MOV	$SYS_munmap, A7
 	ECALL
 
 	// S2: the block. A1: its envp. A2: its end, behind the pair of auxv that begins with 0.

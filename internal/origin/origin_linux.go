@@ -39,6 +39,8 @@ type answers struct {
 	maskResult   int
 	file         [3]stat
 	fileResult   [3]int
+	free         int // the first descriptor from 3 on that was not open
+	freeResult   int // EBADF, if that was found out
 }
 
 // sigaction is the kernel's struct of rt_sigaction(2), which is 32 bytes or less. On the architectures
@@ -52,6 +54,15 @@ const (
 	sigactionSize = 32
 	statSize      = 144
 	settingsCount = 5
+
+	getFD   = syscall.F_GETFD
+	badFD   = syscall.EBADF
+	mostFDs = 1 << 20 // more than anybody has open; a lie must not go on for ever
+
+	// The address space that the runtime reserves before it can say anything but "out of memory": a little less than
+	// what it needs, which is 1,259 MB on 64 bits and 13 on 32, this binary included.
+	room     = 7<<20 + 1183<<20*(^uintptr(0)>>63)
+	reserved = syscall.MAP_PRIVATE | syscall.MAP_ANON
 
 	sigDFL = 0
 	sigIGN = 1
@@ -205,6 +216,10 @@ func Restore(p Process) error {
 		}
 	}
 
+	if err := closeAdded(); err != nil {
+		return err
+	}
+
 	// The mask after the dispositions: a signal that p ignores must not become pending.
 	if err := setMask(p.Blocked); err != nil {
 		return err
@@ -271,6 +286,27 @@ func closeOnExec(fd int) error {
 		return &ForeignFileError{FD: fd}
 	}
 	return check("fcntl", fd, fcntl(fd, syscall.F_SETFD, syscall.FD_CLOEXEC), true)
+}
+
+// closeAdded closes at the execve what the runtime opened before main and was not allowed to close: it asks a
+// file in /sys for the size of huge pages, and does not look whether close(2) succeeded.
+func closeAdded() error {
+	fd := received.free
+	if initialStack == nil || received.freeResult != -int(syscall.EBADF) {
+		return nil
+	}
+	flags := fcntl(fd, syscall.F_GETFD, 0)
+	if flags == -int(syscall.EBADF) || flags >= 0 && flags&syscall.FD_CLOEXEC != 0 {
+		return nil
+	}
+	if flags >= 0 {
+		flags = fcntl(fd, syscall.F_SETFD, syscall.FD_CLOEXEC)
+	}
+	if err := check("fcntl", fd, flags, true); err != nil {
+		return err
+	}
+	flags = fcntl(fd, syscall.F_GETFD, 0)
+	return check("fcntl", fd, flags, flags&syscall.FD_CLOEXEC != 0)
 }
 
 // signalCall is rt_sigaction(2) or rt_sigprocmask(2): a new value, room for the old one, the size of a set.

@@ -67,9 +67,9 @@ func set(words []string, word string, repeated bool) []string {
 }
 
 var (
-	engineLine = regexp.MustCompile(`(?:docker|podman) run((?: --[a-z-]+=\S+)+)`)
+	engineLine = regexp.MustCompile(`(?:docker|podman) run((?: --[a-z-]+=[^\s;]+)+)`)
 	yamlLine   = regexp.MustCompile(`securityContext: (\{.*\})`)
-	unitLine   = regexp.MustCompile(`\b(User|Group|CapabilityBoundingSet|AmbientCapabilities|NoNewPrivileges|SecureBits|SystemCallFilter)=([^;,(]*?)(?: and |$|[;,]| \()`)
+	unitLine   = regexp.MustCompile(`\b(User|Group|CapabilityBoundingSet|AmbientCapabilities|NoNewPrivileges|SecureBits|SystemCallFilter|TasksMax)=([^;,(]*?)(?: and |$|[;,]| \()`)
 	ourLine    = regexp.MustCompile(`caplaunch((?: --[a-z-]+(?:=[^\s,:;()]+(?:,[^\s,:;()]+)*(?::[^\s,:;()]+)?)?)+)`)
 	bareLine   = regexp.MustCompile(`^(--[a-z-]+=[^\s(]*[^\s(,])`)
 	shellLine  = regexp.MustCompile(`(?:^|or )((?:setcap|chmod|sed|chown) [^,;]*?)(?: in the image|$|,| \()`)
@@ -230,6 +230,11 @@ func TestHintsWorkWhenPasted(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	altstackless := filepath.Join(dir, "altstackless.json")
+	if err := os.WriteFile(altstackless, []byte(`{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["sigaltstack"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}]}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+
 	type row struct {
 		name string
 		attempt
@@ -256,6 +261,7 @@ func TestHintsWorkWhenPasted(t *testing.T) {
 		{"not granted", attempt{place: "kubernetes", flags: admin}, 77, netAdmin, "65532"},
 		{"runAsUser with add", attempt{place: "kubernetes", sec: engine.Security{RunAsUser: engine.ID(65532), RunAsGroup: engine.ID(65532), Add: []string{"NET_ADMIN"}}, flags: admin}, 77, netAdmin, "65532"},
 		{"runAsUser without runAsGroup", attempt{place: "kubernetes", sec: engine.Security{RunAsUser: engine.ID(65532)}, flags: with("--user=65532:65532")}, 125, 0, "65532"},
+		{"fsGroup and runAsUser without runAsGroup", attempt{place: "kubernetes", sec: engine.Security{RunAsUser: engine.ID(65532), SupplementalGroups: []int64{2000}}, flags: with("--user=65532:65532")}, 125, 0, "65532"},
 		{"fsGroup", attempt{place: "kubernetes", sec: engine.Security{RunAsUser: engine.ID(65532), RunAsGroup: engine.ID(65532), SupplementalGroups: []int64{2000}}, flags: with("--user=65532:65532")}, 125, 0, "65532"},
 		{"more than allowed", attempt{place: "kubernetes", sec: engine.Security{Drop: []string{"ALL"}, Add: []string{"NET_ADMIN", "SETUID", "SETGID", "SYS_ADMIN"}}, flags: append(with("--strict"), admin...)}, 78, netAdmin, "65532"},
 		{"not in CapabilityBoundingSet=", attempt{place: "systemd", args: with("CapabilityBoundingSet=CAP_SETUID CAP_SETGID"), flags: admin}, 77, netAdmin, "65532"},
@@ -301,6 +307,10 @@ func TestHintsWorkWhenPasted(t *testing.T) {
 		{"a switch that is neither on nor off", attempt{place: "hand", flags: append(with("--strip-file-caps=2"), admin...)}, 125, netAdmin, "65532"},
 		{"a flag without its value", attempt{place: "hand", flags: with("--caps=net_admin", "--user")}, 125, netAdmin, "65532"},
 		{"a seccomp profile that denies tgkill", attempt{place: "docker", args: with("--cap-add=NET_ADMIN", "--security-opt=seccomp="+stalling), flags: admin}, 125, netAdmin, "65532"},
+		{"no room for the threads of the Go runtime", attempt{place: "docker", args: with("--cap-add=NET_ADMIN", "--pids-limit=2"), flags: admin}, 125, netAdmin, "65532"},
+		{"a seccomp profile that denies sigaltstack", attempt{place: "podman", args: with("--cap-add=NET_ADMIN", "--security-opt=seccomp="+altstackless), flags: admin}, 125, netAdmin, "65532"},
+		{"a seccomp profile that denies sigaltstack", attempt{place: "kubernetes", sec: engine.Security{Add: []string{"NET_ADMIN"}, Profile: altstackless}, flags: admin}, 125, netAdmin, "65532"},
+		{"SystemCallFilter= without clone", attempt{place: "systemd", args: with("SystemCallFilter=~clone", "SystemCallErrorNumber=EPERM"), flags: admin}, 125, netAdmin, "65532"},
 		{"a CRLF script", attempt{place: "hand", flags: admin, program: script("crlf", "#!/bin/sh\r\nexec ")}, 127, netAdmin, "65532"},
 	}
 	for i, r := range rows {

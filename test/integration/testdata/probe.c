@@ -155,6 +155,11 @@ static void file(const char *key, const char *path) {
 }
 
 static void all(void) {
+	printf("descriptors=");
+	for (int fd = 0; fd < 1024; fd++)
+		if (fcntl(fd, F_GETFD) >= 0)
+			printf("%s%d", fd ? " " : "", fd);
+	printf("\n");
 	mode_t m = umask(0);
 	umask(m);
 	int sig = 0;

@@ -141,7 +141,7 @@ func rows() []row {
 			reason: "Those of the new user, as login(1) sets them; `--keep-env` leaves them alone."},
 		{what: "RLIMIT_NOFILE 500, hard 600", from: condition{stage: []string{"limit=7:500:600"}}, differs: lines(value("rlimit nofile "), "rlimit nofile")},
 		{what: "RLIMIT_AS 50 MB", from: condition{stage: []string{"limit=9:50000000:50000000"}}, differs: lines(says("another"), "rlimit as"),
-			reason: "The Go runtime reserves more than that, and ends with its own message."},
+			reason: "The Go runtime reserves more than that: status 125, and a hint."},
 		{what: "parent-death signal", from: condition{stage: []string{"pdeathsig=12"}}, differs: lines(says("lost"), "pdeathsig ")},
 		{what: "all the rest, at its default", from: condition{environ: plain}, differs: others},
 		{what: "all the rest, changed", from: condition{environ: plain, stage: []string{"nice=3", "schedule=3:4:0:0", "affinity=1", "ioprio=16389", "oom=300", "coredump=0x3f",
