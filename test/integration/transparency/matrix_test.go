@@ -140,13 +140,13 @@ func TestEachLimitPasses(t *testing.T) {
 	}
 }
 
-// Below what a Go program needs, the runtime says so, or caplaunch, and PROGRAM is not started: the documented exception.
+// Below what a Go program needs that is said, and PROGRAM is not started: the documented exception.
 func TestLimitsTooSmallForTheRuntimeStartNothing(t *testing.T) {
 	t.Parallel()
 	engine.RequireRoot(t)
 	p := newPlace(t)
 	defer p.close()
-	for l, says := range map[string]string{"9:50000000:50000000": "fatal error: ", "11:0:0": "RLIMIT_SIGPENDING"} { // as, sigpending
+	for l, says := range map[string]string{"9:50000000:50000000": "ulimit -v unlimited", "11:0:0": "RLIMIT_SIGPENDING"} { // as, sigpending
 		c := condition{stage: []string{"limit=" + l}}
 		if _, err := c.behind(t, p, inC(t)); err != nil {
 			t.Errorf("%s: %v", l, err)

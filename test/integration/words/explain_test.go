@@ -208,7 +208,7 @@ func TestExplainSaysWhatRunDoes(t *testing.T) {
 // at home, and those that only ask. What they change is the process's own memory
 // and threads.
 var reads = regexp.MustCompile(`^\d+ +(?:` + strings.Join([]string{
-	`(mmap|munmap|mprotect|madvise|mincore|brk|futex|sigaltstack|rt_sigaction|rt_sigprocmask|rt_sigreturn|gettid|getpid|getppid|getuid|geteuid|getgid|getegid|getresuid|getresgid|getgroups|capget|sched_getaffinity|sched_yield|nanosleep|clock_gettime|clock_nanosleep|arch_prctl|set_tid_address|set_robust_list|rseq|getrandom|uname|exit|exit_group|read|pread64|close|fstat|stat|lstat|newfstatat|statx|statfs|fstatfs|access|faccessat|faccessat2|readlink|readlinkat|getxattr|lgetxattr|fgetxattr|getdents64|lseek|getcwd|epoll_create1|epoll_pwait|eventfd2|restart_syscall)\(`,
+	`(mmap|munmap|mprotect|madvise|mincore|brk|futex|sigaltstack|rt_sigaction|rt_sigprocmask|rt_sigreturn|gettid|getpid|getppid|getuid|geteuid|getgid|getegid|getresuid|getresgid|getgroups|capget|sched_getaffinity|sched_yield|nanosleep|clock_gettime|clock_nanosleep|arch_prctl|set_tid_address|set_robust_list|rseq|getrandom|uname|exit|exit_group|read|pread64|close|fstat|stat|lstat|newfstatat|statx|statfs|fstatfs|access|faccessat|faccessat2|readlink|readlinkat|getxattr|lgetxattr|fgetxattr|getdents64|lseek|getcwd|epoll_create1|epoll_pwait|eventfd2|restart_syscall|timer_create|timer_settime)\(`,
 	`clone\([^)]*CLONE_THREAD`, `clone3\([^)]*CLONE_THREAD`,
 	`open(at)?\((AT_FDCWD, )?"[^"]*", (O_RDONLY|O_PATH)(\|O_(RDONLY|CLOEXEC|LARGEFILE|NOCTTY|NONBLOCK|NOFOLLOW|DIRECTORY|PATH))*(\)| <unfinished)`,
 	`prctl\((PR_CAPBSET_READ|PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET|PR_GET_\w+|PR_SET_VMA)\b`,
