@@ -42,7 +42,7 @@ func (a *app) main(args []string) int {
 		before, after = split(args[1:])
 	}
 	report := &reporter{w: a.stderr, json: wantsJSON(before)}
-	origin.LastWords(report.dying("before anything was changed"))
+	origin.LastWords(report.dying("before any id or capability was changed"))
 	err := a.command(before, after, report)
 	if err == nil || errors.Is(err, errHelp) {
 		return 0

@@ -70,14 +70,15 @@ func (r *reporter) verbosef(format string, args ...any) {
 	}
 }
 
-// dying is what to write when the Go runtime gives up, whose own words stand above.
+// dying is what to write when the Go runtime gives up, whose own words may stand above, or
+// the deadline comes.
 func (r *reporter) dying(when string) string {
-	return r.text(record{Level: "error", Msg: "the Go runtime gave up " + when, Hint: origin.Room, Code: ambient.ExitFailure})
+	return r.text(record{Level: "error", Msg: "cut short " + when + ": the Go runtime gave up, or five minutes have passed", Hint: origin.Room, Code: ambient.ExitFailure})
 }
 
 // stalled is what to write when op does not come back.
 func (r *reporter) stalled(op, hint string) string {
-	const why = " did not reach every thread: is tgkill or getpid refused?"
+	const why = " did not succeed on every thread: does a filter refuse it, tgkill or getpid?"
 	return r.text(record{Level: "error", Msg: op + why, Hint: hint, Code: ambient.ExitFailure})
 }
 

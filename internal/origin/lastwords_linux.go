@@ -3,6 +3,7 @@
 package origin
 
 import (
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 )
@@ -25,20 +26,21 @@ var deadly = [deadlyCount]uintptr{uintptr(syscall.SIGILL), uintptr(syscall.SIGTR
 
 const (
 	deadlyCount = 9
-	sigExpiry   = 34
 	lastStatus  = 125 // with which the handler exits
 )
 
 // lastWords are what the handler writes. It reads one pointer, so that it never sees half of a change.
 var lastWords = &startWords
 
-var startWords = "caplaunch: error: the Go runtime gave up before caplaunch began: a limit or a seccomp filter is in its way\n" +
+var startWords = "caplaunch: error: cut short before it began: the Go runtime gave up, because of a limit or a seccomp filter, or five minutes have passed\n" +
 	"caplaunch: hint: " + Room + "\n"
 
 // LastWords sets what the process writes to stderr, before it exits with status 125, when the Go runtime
 // gives up, when it has not come to its execve within five minutes, or when a [Watch] ends. Without the
 // entry nothing is written: the runtime has the last word.
-func LastWords(text string) { lastWords = &text }
+func LastWords(text string) {
+	atomic.StorePointer((*unsafe.Pointer)(unsafe.Pointer(&lastWords)), unsafe.Pointer(&text))
+}
 
 // The deadline is for a runtime that waits for a thread or a wake-up that was only said to be there. What
 // takes long in a launch is reading PROGRAM from a slow disk. execve deletes the timer, timer_create(2).
@@ -46,7 +48,15 @@ var (
 	expiry   = sigevent{signal: sigExpiry}
 	deadline = timespecs{value: 300}
 	timer    int32
+	noTimers bool
 )
+
+// forgoTimers lets their signal be ignored, as it was at the start, and takes the deadline back.
+func forgoTimers() {
+	noTimers = true
+	done(syscall.SYS_TIMER_DELETE, uintptr(timer), nil, nil)
+	_ = setIgnored(sigExpiry, true) // as good as it can be until Restore, which asks whether it succeeded
+}
 
 const clockMonotonic = 1
 
@@ -54,7 +64,7 @@ const clockMonotonic = 1
 type sigevent struct {
 	value          uintptr
 	signal, notify int32
-	_              [48]byte
+	_              [56 - unsafe.Sizeof(uintptr(0))]byte
 }
 
 // timespecs is struct itimerspec, in seconds and nanoseconds.
@@ -68,8 +78,8 @@ type timespecs struct{ interval, _, value, _ uintptr }
 // CPU time, because a container that is frozen or starved is not stalled. A launch takes a hundredth of it.
 func Watch(do func() error) error {
 	const clockProcessCPUTime = 2
-	var timer int32
-	if initialStack != nil && done(syscall.SYS_TIMER_CREATE, clockProcessCPUTime, unsafe.Pointer(&expiry), unsafe.Pointer(&timer)) {
+	timer := int32(-1) // no timer's, should the call only be said to have succeeded
+	if initialStack != nil && !noTimers && done(syscall.SYS_TIMER_CREATE, clockProcessCPUTime, unsafe.Pointer(&expiry), unsafe.Pointer(&timer)) {
 		defer done(syscall.SYS_TIMER_DELETE, uintptr(timer), nil, nil)
 		done(syscall.SYS_TIMER_SETTIME, uintptr(timer), nil, unsafe.Pointer(&timespecs{value: 1}))
 	}

@@ -4,7 +4,10 @@ package origin
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -40,15 +43,33 @@ func TestAProcessThatItsRuntimeEndsHasItsLastWords(t *testing.T) {
 			} else if err != nil {
 				t.Fatal(err)
 			}
-			for _, end := range []string{"panic", "nil", "deadlock", "stack", "abort", "loop"} {
-				if end == "abort" && arch == "riscv64" && emulator != "" {
+			for _, end := range []string{"panic", "nil", "deadlock", "stack", "signal 6", "loop"} {
+				if end == "signal 6" && arch == "riscv64" && emulator != "" {
 					continue // the runtime's stack trace out of a signal handler faults in this emulator
 				}
 				t.Run(end, func(t *testing.T) {
-					lastWordsOf(t, "these are the last words\n", append(argv[:len(argv):len(argv)], end)...)
+					lastWordsOf(t, "these are the last words\n", append(argv[:len(argv):len(argv)], strings.Fields(end)...)...)
 				})
 			}
 		})
+	}
+}
+
+// An ignored signal stays ignored meanwhile, and yet a runtime that ends by it has last words.
+func TestIgnoredSignalsOfOursLeaveTheLastWords(t *testing.T) {
+	t.Parallel()
+	die := buildProgram(t, "die", runtime.GOARCH, entryFlag)
+	environ := filepath.Join(t.TempDir(), "environ")
+	if err := os.WriteFile(environ, []byte("PATH=/bin\x00"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	behind := []string{helperPath(t), "set", fmt.Sprintf("%x", uint64(set(int(syscall.SIGABRT), sigExpiry))), "0", "", environ}
+	lastWordsOf(t, "these are the last words\n", append(behind, die, "panic")...)
+	for _, signal := range []string{"6", "34"} {
+		argv := append(behind[:len(behind):len(behind)], die, "signal", signal)
+		if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%.2000s", signal, err, out)
+		}
 	}
 }
 

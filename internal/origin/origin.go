@@ -46,7 +46,8 @@ func (p Process) String() string {
 // calls that it needs.
 const Room = "docker or podman run --pids-limit=-1 --security-opt=seccomp=unconfined; " +
 	"kubernetes: securityContext: {seccompProfile: {type: Unconfined}}; " +
-	"systemd: TasksMax=infinity and SystemCallFilter= (empty); a shell: ulimit -u unlimited; ulimit -v unlimited"
+	"systemd: TasksMax=infinity and SystemCallFilter= (empty); a shell: ulimit -u unlimited; ulimit -v unlimited; " +
+	"or again, if it was stopped for five minutes or a disk was slow"
 
 // ErrNoEntry says that nothing was recorded, because this binary does not start at the package's entry.
 var ErrNoEntry = errors.New("what the kernel handed over was not recorded: built without -ldflags '-E _caplaunch_entry'")

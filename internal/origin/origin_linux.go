@@ -5,6 +5,7 @@ package origin
 import (
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"unsafe"
 )
@@ -68,6 +69,7 @@ const (
 	sigIGN = 1
 
 	sigPerThread = 33 // by which the runtime carries a system call to all threads
+	sigExpiry    = 34 // of our timers
 
 	// What stands in a buffer before the kernel is asked is no answer that it ever gives: a handler at the
 	// last address, a mask with KILL and STOP, device -1. A read that was faked to succeed leaves it there.
@@ -141,13 +143,21 @@ func init() {
 	if initialStack == nil {
 		return
 	}
+	debug.SetTraceback("crash") // again: with AT_SECURE the runtime does not take it from the environment
 	p, err := received.process()
 	if err != nil {
 		return // whoever asks Received is told
 	}
 	var ignored []os.Signal
 	for n := 1; n <= 64; n++ {
-		if p.Ignored.Has(n) && n != sigPerThread {
+		switch {
+		case !p.Ignored.Has(n) || n == sigPerThread:
+		case n == int(syscall.SIGABRT):
+			// Caught, and dropped: ignored, it could not bring the last words.
+			signal.Notify(make(chan os.Signal, 1), syscall.SIGABRT)
+		case n == sigExpiry:
+			forgoTimers()
+		default:
 			ignored = append(ignored, syscall.Signal(n))
 		}
 	}

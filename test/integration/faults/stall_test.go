@@ -38,7 +38,7 @@ func TestAStallIsToldOnEveryArchitecture(t *testing.T) {
 			}
 			argv := append([]string{"strace", "-f", "-o", "/dev/null", "-e", "inject=tgkill:error=EPERM:when=3+"}, words...)
 			e := run(t, 3*patience, argv...)
-			if e.late || e.Code != 125 || e.Stdout != "" || !strings.HasSuffix(e.said(), " did not reach every thread: is tgkill or getpid refused?") {
+			if e.late || e.Code != 125 || e.Stdout != "" || !strings.HasSuffix(e.said(), " did not succeed on every thread: does a filter refuse it, tgkill or getpid?") {
 				t.Errorf("%v", e.Result)
 			}
 		})

@@ -4,6 +4,7 @@ package main
 import (
 	"os"
 	"runtime/debug"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -23,9 +24,10 @@ func main() {
 	case "stack":
 		debug.SetMaxStack(1 << 20)
 		deep(0)
-	case "abort":
-		_ = syscall.Kill(os.Getpid(), syscall.SIGABRT)
-		time.Sleep(time.Minute)
+	case "signal":
+		n, _ := strconv.Atoi(os.Args[2])
+		_ = syscall.Kill(os.Getpid(), syscall.Signal(n))
+		time.Sleep(time.Second)
 	case "loop":
 		_ = origin.Watch(func() error {
 			for {
