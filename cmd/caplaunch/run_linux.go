@@ -104,7 +104,7 @@ func (l *launch) copyProgram() (err error) {
 
 // become carries the plan out and replaces the process.
 func (a *app) become(l *launch, report *reporter) error {
-	if _, err := received(); err != nil {
+	if _, err := origin.Received(); err != nil && !errors.Is(err, origin.ErrNoEntry) {
 		return err // now, and not after the steps
 	}
 	env := a.environment(l)
@@ -227,23 +227,12 @@ func (a *app) keepDeathSignal(sig, parent int) error {
 	return nil
 }
 
-// received is what the kernel handed over, or what the runtime has left of it
-// where nothing was recorded.
-func received() (origin.Process, error) {
-	p, err := origin.Received()
-	if errors.Is(err, origin.ErrNoEntry) {
-		err = nil
-	}
-	return p, err
-}
-
-// restore gives it back, with more signals ignored.
 func restore(l *launch) error {
-	if !origin.Recorded() && l.ignore == 0 {
-		return nil // there is nothing to give back
-	}
-	p, err := received()
-	if err != nil {
+	p, err := origin.Received()
+	switch {
+	case errors.Is(err, origin.ErrNoEntry) && l.ignore == 0:
+		return nil // nothing was recorded, so that there is nothing to restore
+	case err != nil && !errors.Is(err, origin.ErrNoEntry):
 		return err
 	}
 	p.Ignored |= l.ignore

@@ -13,9 +13,10 @@
 #define SYS_exit_group		231
 
 // The ELF entry, chosen with the linker's -E. The kernel gives it no return address and no register but
-// SP, which points to argc, argv, NULL, envp, NULL, auxv. It stores answers for package origin and never
-// judges them: an error is stored like an answer. Then it goes on to the runtime's entry, with SP at a
-// copy of that block in which the settings stand before envp. The kernel's block stays as it is.
+// SP, which points to argc, argv, NULL, envp, NULL, auxv. It stores answers for package origin and does not
+// judge them: an error is stored like an answer, unless the runtime would only die of it. It leaves a handler
+// for such an end (lastwords_linux.go). Then it goes on to the runtime's entry, with SP at a copy of that block
+// in which the settings stand before envp. The kernel's block stays as it is.
 TEXT _caplaunch_entry(SB),NOSPLIT|NOFRAME,$0
 	MOVQ	SP, ·initialStack(SB)
 	LEAQ	·received(SB), BX

@@ -31,7 +31,7 @@ var settings = [settingsCount]string{
 	"GOTRACEBACK=crash\x00",
 }
 
-// answers are the raw words of the kernel. The entry stores them and does not decide; the names of the
+// answers are the raw words of the kernel. The entry stores them; the names of the
 // fields and constants reach it through go_asm.h. A result is what the call returned, negative for an errno.
 type answers struct {
 	action       [64]sigaction // of signal i+1
