@@ -17,18 +17,6 @@ import (
 // Out of reach is what fails before the runtime has read that variable, which is the memory maps of its first
 // moments and its look at the standard descriptors, and a fault while it blocks all signals around a clone.
 
-// deadly are the signals that the handler is for: those of a fault; 33, should the runtime be unable to take
-// that one; and 34, of the timers, which the runtime leaves alone and unblocked.
-//
-//lint:ignore U1000 the entry, in assembly, reads them
-var deadly = [deadlyCount]uintptr{uintptr(syscall.SIGILL), uintptr(syscall.SIGTRAP), uintptr(syscall.SIGABRT),
-	uintptr(syscall.SIGBUS), uintptr(syscall.SIGFPE), uintptr(syscall.SIGSEGV), uintptr(syscall.SIGSYS), sigPerThread, sigExpiry}
-
-const (
-	deadlyCount = 9
-	lastStatus  = 125 // with which the handler exits
-)
-
 // lastWords are what the handler writes. It reads one pointer, so that it never sees half of a change.
 var lastWords = &startWords
 
@@ -42,11 +30,9 @@ func LastWords(text string) {
 	atomic.StorePointer((*unsafe.Pointer)(unsafe.Pointer(&lastWords)), unsafe.Pointer(&text))
 }
 
-// The deadline is for a runtime that waits for a thread or a wake-up that was only said to be there. What
-// takes long in a launch is reading PROGRAM from a slow disk. execve deletes the timer, timer_create(2).
+// expiry is the event of both timers, and timer the id of the deadline's, or 0, which is no other's.
 var (
 	expiry   = sigevent{signal: sigExpiry}
-	deadline = timespecs{value: 300}
 	timer    int32
 	noTimers bool
 )
@@ -57,8 +43,6 @@ func forgoTimers() {
 	done(syscall.SYS_TIMER_DELETE, uintptr(timer), nil, nil)
 	_ = setIgnored(sigExpiry, true) // as good as it can be until Restore, which asks whether it succeeded
 }
-
-const clockMonotonic = 1
 
 // sigevent is the struct of timer_create(2), with notify 0, which is SIGEV_SIGNAL.
 type sigevent struct {

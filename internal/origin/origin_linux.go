@@ -16,21 +16,6 @@ var (
 	initialStack unsafe.Pointer // argc, argv, envp and auxv, as laid out by execve(2); nil: the entry did not run
 )
 
-// settings stand in front of the environment that the entry shows to the runtime. The runtime takes the
-// first entry of a name, so it never sees what was meant for the program. They are its defaults, but for
-// three. It may not preempt by signal: a SIGURG that comes while Restore blocks it would stay pending in
-// the program. It prepares for one processor: on a host with 256 that saves most of the start. And it
-// ends by SIGABRT when it gives up, for which LastWords has a handler.
-//
-//lint:ignore U1000 the entry, in assembly, reads them
-var settings = [settingsCount]string{
-	"GODEBUG=asyncpreemptoff=1\x00",
-	"GOGC=100\x00",
-	"GOMAXPROCS=1\x00",
-	"GOMEMLIMIT=off\x00",
-	"GOTRACEBACK=crash\x00",
-}
-
 // answers are the raw words of the kernel. The entry stores them; the names of the
 // fields and constants reach it through go_asm.h. A result is what the call returned, negative for an errno.
 type answers struct {
@@ -54,16 +39,6 @@ type stat [statSize / unsafe.Sizeof(uintptr(0))]uintptr
 const (
 	sigactionSize = 32
 	statSize      = 144
-	settingsCount = 5
-
-	getFD   = syscall.F_GETFD
-	badFD   = syscall.EBADF
-	mostFDs = 1 << 20 // more than anybody has open; a lie must not go on for ever
-
-	// The address space that the runtime reserves before it can say anything but "out of memory": a little less than
-	// what it needs, which is 1,259 MB on 64 bits and 13 on 32, this binary included.
-	room     = 7<<20 + 1183<<20*(^uintptr(0)>>63)
-	reserved = syscall.MAP_PRIVATE | syscall.MAP_ANON
 
 	sigDFL = 0
 	sigIGN = 1
