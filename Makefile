@@ -14,7 +14,7 @@ LDFLAGS := -w -buildid= $(ENTRY)
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: help build test oracle oracle-vm bench demo lint clean
+.PHONY: help build test oracle oracle-vm faults bench demo lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -36,6 +36,9 @@ oracle: ## N random sequences on the model and on this kernel, compared; and eve
 
 oracle-vm: ## the same sequences, fewer of them, on Debian's cloud kernel under qemu
 	@cd test/integration && CAPLAUNCH_ORACLE_VM=1 $(GO) test -count=1 -v -timeout 1h -run Debians ./oracle
+
+faults: build ## every fault and lie in every system call of a launch, one at a time
+	@cd test/integration && $(GO) test -count=1 -v -timeout 3h -run 'NoSystemCall|NoCallThat' ./faults -args -all
 
 bench: build ## what a launch costs, as ratios to the same launch in C, beside setpriv and gosu
 	@$(GO) test -run '^$$' -bench . -benchtime 300x ./test/bench
