@@ -35,7 +35,7 @@ func (l *launch) hint(err error) string {
 	case errors.As(err, &lookup):
 		return l.lookupHint(lookup)
 	case errors.As(err, &file):
-		return l.fileHint(file)
+		return l.fileHint()
 	case errors.As(err, &hinted) && hinted.Hint() != "":
 		return hinted.Hint()
 	}
@@ -366,12 +366,11 @@ func ownPath() string {
 }
 
 // fileHint is about a program whose file would break the promise.
-func (l *launch) fileHint(e *ambient.FileError) string {
-	mend := "setcap -r"
-	if e.File.Caps == nil {
-		mend = "chmod ug-s"
+func (l *launch) fileHint() string {
+	if !l.copyable {
+		return l.mend + " in the image"
 	}
-	return fmt.Sprintf("caplaunch --strip-file-caps, or %s %s in the image", mend, shellWord(l.privileged))
+	return "caplaunch --strip-file-caps, or " + l.mend + " in the image"
 }
 
 // callHint is about a call that the kernel refused although its rules allow it.

@@ -11,7 +11,10 @@ import (
 )
 
 // target would be PROGRAM's file.
-type target struct{ path, privileged string }
+type target struct {
+	path, mend string
+	copyable   bool
+}
 
 func newApp() *app {
 	return &app{files: identity.Etc, environ: os.Environ(), stdout: os.Stdout, stderr: os.Stderr}

@@ -62,7 +62,8 @@ type target struct {
 	file    exec.Target // what is executed: the path, or what Strip made of it
 	unseen  bool        // only the new user can look at it
 
-	privileged string // the file that credentials come from, where it has any
+	mend     string // the command that takes the privilege from its file
+	copyable bool   // --strip-file-caps would do it as well
 }
 
 // find looks for the program and holds the plan against its file, for the user
@@ -87,7 +88,7 @@ func (a *app) find(l *launch, v *exec.Viewer) error {
 	}
 	if l.plan, err = l.plan.For(f); err != nil {
 		source := p.Files[len(p.Files)-1].Path
-		l.privileged = exec.Own(source)
+		l.mend, l.copyable = p.Mend(shellWord), p.Uncopyable() == nil
 		return fmt.Errorf("%s: %w", shellWord(source), err)
 	}
 	return nil

@@ -275,7 +275,7 @@ func (s slip) explained(err error) error {
 		}
 		return usagef(hint, "%w", number)
 	case s.command == "install" && strings.HasPrefix(text, "expected"):
-		return usagef("caplaunch install /target/caplaunch", "install needs to be told where to: DEST is missing")
+		return usagef("caplaunch install /shared", "install needs to be told where to: DEST, a folder that can be written or a path, is missing")
 	}
 	const most = 300
 	if len(text) > most {
@@ -318,6 +318,10 @@ func (s slip) unknown(flag string) error {
 		meant = meantBy(name)
 	}
 	switch {
+	case s.after == nil && s.command == "run" && (flag == "--version" || flag == "-V"):
+		return usagef("caplaunch version", "unknown flag %s: version is a command", flag)
+	case s.command == "show" && strings.Trim(name, "0123456789") == "":
+		return usagef("caplaunch show 1", "%w", &pidError{flag})
 	case s.command == "show" && name == "pid":
 		return usagef(s.line([]string{"show", cmp.Or(given, "1")}, nil), "unknown flag %s: show takes the number as it is", flag)
 	case meant == "user" && known[meant] != nil:

@@ -51,6 +51,14 @@ func TestStatusIsRead(t *testing.T) {
 	if err != nil || s != want {
 		t.Errorf("%+v, %v", s, err)
 	}
+	for bad, field := range map[string]string{"\t3\t4\n": "Uid", "\t7\t8\n": "Gid"} {
+		for _, last := range []string{"4294967296", "-1", "0x1"} {
+			var e *StatusError
+			if _, err := ParseStatus(strings.Replace(text, bad, bad[:3]+last+"\n", 1)); !errors.As(err, &e) || e.Field != field {
+				t.Errorf("%s: %v", field, err)
+			}
+		}
+	}
 	for _, field := range []string{"Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs"} {
 		for _, bad := range []string{strings.Replace(text, field+":", "X"+field+":", 1), strings.Replace(text, field+":\t", field+":\tz", 1)} {
 			var e *StatusError

@@ -63,6 +63,7 @@ func ParseStatus(text string) (State, error) {
 			return IDs{}
 		}
 		id := func(i int) uint32 { return uint32(number(field, w[i], 10, 32)) }
+		id(3) // of the file system: it is the effective one
 		return IDs{id(0), id(1), id(2)}
 	}
 	s.UID, s.GID = ids("Uid"), ids("Gid")

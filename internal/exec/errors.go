@@ -67,7 +67,9 @@ type Error struct {
 	UID     uint32     // who may not; of ForeignCaps the root they belong to
 	Arch    string     // what Path was built for
 
-	binary bool // Path is no text
+	binary     bool // Path is no text
+	mend       mend // what takes its privilege from Path
+	uncopyable bool // --strip-file-caps would not do instead
 }
 
 // Unwrap makes errors.Is(err, fs.ErrNotExist) and the like work.
@@ -177,7 +179,7 @@ func (e *Error) CRLF() bool {
 // Hint is one line that says what to change, "" where there is nothing to say.
 func (e *Error) Hint() string {
 	path, culprit := shell(e.Path), shell(e.Culprit)
-	own := shell(Own(e.Path))
+	own := shell(own(e.Path))
 	switch e.Reason {
 	case NotInPath:
 		if e.Path == "" {
@@ -213,10 +215,15 @@ func (e *Error) Hint() string {
 		return "install " + culprit + ", or build the program static"
 	case TooDeep:
 		return "let the \"#!\" line of " + path + " name a program that is not a script itself"
-	case BadCaps, ForeignCaps:
-		return "setcap -r " + own + ", or run caplaunch with --strip-file-caps"
-	case CapsUncovered:
-		return "setcap -r " + own + ", or run caplaunch with --strip-file-caps, or grant the capabilities"
+	case BadCaps, ForeignCaps, CapsUncovered:
+		hint := e.mend.line(own)
+		if !e.uncopyable {
+			hint += ", or run caplaunch with --strip-file-caps"
+		}
+		if e.Reason == CapsUncovered {
+			hint += ", or grant the capabilities"
+		}
+		return hint
 	case WrongArch:
 		return "use the build for linux/" + runtime.GOARCH + " (docker build --platform=linux/" + runtime.GOARCH + ")"
 	case MissingEmulator:
@@ -237,11 +244,11 @@ func (e *Error) Hint() string {
 	case NoMemory:
 		return "raise the memory limit, or ulimit -v"
 	case Unreadable:
-		return "chmod a+r " + path + ", or setcap -r and chmod ug-s it, and run without --strip-file-caps"
+		return "chmod a+r " + path + ", or " + e.mend.line(own) + ", and run without --strip-file-caps"
 	case Changed:
 		return "run it again when nothing writes to " + path
 	case CopyForbidden:
-		return "setcap -r " + own + ", or chmod ug-s " + own + ", and run without --strip-file-caps (or sysctl -w vm.memfd_noexec=1 on the host)"
+		return e.mend.line(own) + ", and run without --strip-file-caps (or sysctl -w vm.memfd_noexec=1 on the host)"
 	case CopyTooLarge:
 		return "ulimit -f unlimited (docker run --ulimit=fsize=-1, systemd LimitFSIZE=infinity)"
 	}
@@ -258,9 +265,34 @@ func (e *Error) Hint() string {
 	return ""
 }
 
-// Own is the path of a file without symlinks, which setcap(8) does not follow, or
+// A mend is what a file has that gives it privilege, and that can be taken from it.
+type mend struct{ caps, setID bool }
+
+// line is the command that does it.
+func (m mend) line(word string) string {
+	switch {
+	case m.caps && m.setID:
+		return "setcap -r " + word + " && chmod ug-s " + word
+	case m.setID:
+		return "chmod ug-s " + word
+	}
+	return "setcap -r " + word
+}
+
+func (f *File) mend() mend {
+	return mend{caps: f.Caps != nil || f.capsErr != 0, setID: f.stat.Mode&(unix.S_ISUID|unix.S_ISGID) != 0}
+}
+
+// Mend is the command that takes file capabilities and set-id bits from the file
+// that credentials come from, whose name word writes for a shell.
+func (p Program) Mend(word func(string) string) string {
+	f := p.source()
+	return f.mend().line(word(own(f.Path)))
+}
+
+// own is the path of a file without symlinks, which setcap(8) does not follow, or
 // path where that cannot be told.
-func Own(path string) string {
+func own(path string) string {
 	if own, err := filepath.EvalSymlinks(path); err == nil {
 		return own
 	}

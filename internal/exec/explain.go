@@ -39,7 +39,7 @@ func (t Target) Explain(err error) error {
 		}
 	case unix.EPERM:
 		if f.Caps != nil && !t.Held() {
-			e.Reason, e.Path = CapsUncovered, f.Path
+			e.Reason, e.Path, e.mend, e.uncopyable = CapsUncovered, f.Path, f.mend(), p.Uncopyable() != nil
 		}
 	case unix.ETXTBSY:
 		e.Reason = TextBusy
@@ -85,9 +85,9 @@ func (p Program) Uncopyable() *Error {
 	forbids, _ := os.ReadFile("/proc/sys/vm/memfd_noexec")
 	switch {
 	case strings.TrimSpace(string(forbids)) == "2":
-		return &Error{Reason: CopyForbidden, Path: f.Path, Errno: unix.EACCES}
+		return &Error{Reason: CopyForbidden, Path: f.Path, Errno: unix.EACCES, mend: f.mend()}
 	case f.Format == Opaque:
-		return &Error{Reason: Unreadable, Path: f.Path, Mode: f.stat.Mode, Owner: [2]uint32{f.stat.Uid, f.stat.Gid}, Errno: unix.EACCES}
+		return &Error{Reason: Unreadable, Path: f.Path, Mode: f.stat.Mode, Owner: [2]uint32{f.stat.Uid, f.stat.Gid}, Errno: unix.EACCES, mend: f.mend()}
 	case unix.Getrlimit(unix.RLIMIT_FSIZE, &limit) == nil && limit.Cur < uint64(f.stat.Size):
 		return &Error{Reason: CopyTooLarge, Path: f.Path, Errno: unix.EFBIG}
 	}

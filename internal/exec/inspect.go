@@ -266,22 +266,26 @@ func (p Program) Credentials() (ambient.File, error) {
 	if f.NoSuid {
 		return c, nil
 	}
+	refuse := func(e Error) (ambient.File, error) {
+		e.Path, e.mend, e.uncopyable = f.Path, f.mend(), p.Uncopyable() != nil
+		return c, &e
+	}
 	if f.capsErr == unix.EOVERFLOW && p.host.Nested {
 		// The root that they belong to is not mapped here at all.
-		return c, &Error{Reason: ForeignCaps, Path: f.Path, UID: noUID}
+		return refuse(Error{Reason: ForeignCaps, UID: noUID})
 	}
 	if f.capsErr != 0 {
-		return c, &Error{Reason: BadCaps, Path: f.Path, Errno: f.capsErr}
+		return refuse(Error{Reason: BadCaps, Errno: f.capsErr})
 	}
 	if f.Caps != nil {
 		caps, err := ParseFileCaps(f.Caps)
 		switch {
 		case err != nil:
-			return c, &Error{Reason: BadCaps, Path: f.Path, Errno: unix.EINVAL}
+			return refuse(Error{Reason: BadCaps, Errno: unix.EINVAL})
 		case caps.RootID == 0:
 			c.Caps = &ambient.FileCaps{Permitted: caps.Permitted & p.host.Known, Inheritable: caps.Inheritable & p.host.Known, Effective: caps.Effective}
 		case p.host.Nested:
-			return c, &Error{Reason: ForeignCaps, Path: f.Path, UID: caps.RootID}
+			return refuse(Error{Reason: ForeignCaps, UID: caps.RootID})
 		}
 	}
 	if p.host.UIDs.Has(f.stat.Uid) && p.host.GIDs.Has(f.stat.Gid) {

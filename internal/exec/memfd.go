@@ -33,7 +33,7 @@ func (p Program) Strip() (Target, error) {
 	}
 	f := p.source()
 	fail := func(r Reason, err error) (Target, error) {
-		e := &Error{Reason: r, Path: f.Path, Mode: f.stat.Mode, Owner: [2]uint32{f.stat.Uid, f.stat.Gid}}
+		e := &Error{Reason: r, Path: f.Path, Mode: f.stat.Mode, Owner: [2]uint32{f.stat.Uid, f.stat.Gid}, mend: f.mend()}
 		e.Errno, _ = err.(unix.Errno)
 		return Target{}, e
 	}
@@ -66,7 +66,7 @@ func (p Program) Strip() (Target, error) {
 func (p Program) Copy() (Target, error) {
 	f := p.source()
 	fail := func(r Reason, err error) (Target, error) {
-		e := &Error{Reason: r, Path: f.Path, Mode: f.stat.Mode, Owner: [2]uint32{f.stat.Uid, f.stat.Gid}}
+		e := &Error{Reason: r, Path: f.Path, Mode: f.stat.Mode, Owner: [2]uint32{f.stat.Uid, f.stat.Gid}, mend: f.mend()}
 		e.Errno, _ = err.(unix.Errno)
 		return Target{}, e
 	}

@@ -92,6 +92,8 @@ func TestEveryOtherHintWorks(t *testing.T) {
 	joiner := file("joiners", "root:x:0:0:root:/root:/bin/sh\njoiner:x:65532:65532::/:/bin/sh\n")
 	large, forbidden := program("large", "setcap cap_net_raw=+ep large"), program("forbidden", "setcap cap_net_raw=+ep forbidden")
 	behindSymlink, symlink := program("behind", "setcap cap_net_admin=+ep behind; ln -s behind symlink"), in("symlink")
+	both := program("both", "chmod 4755 both; setcap cap_net_raw=+ep both")
+	suid := program("suid", "chmod 4755 suid")
 	elsewhere := program("elsewhere", "setcap -n 12345 cap_net_raw=+ep elsewhere")
 
 	for _, m := range []mishap{
@@ -108,12 +110,14 @@ func TestEveryOtherHintWorks(t *testing.T) {
 		{name: "another architecture", words: launch("--", foreign), code: 126, says: "use the build for linux/" + runtime.GOARCH, do: func() { program("foreign", "true") }},
 		{name: "a program for another system", words: launch("--", file("macho", "\xcf\xfa\xed\xfe\f\x00\x00\x01\n\n")), code: 126, says: "use the build for linux/" + runtime.GOARCH, do: func() { program("macho", "true") }},
 		{name: "file capabilities behind a symlink", words: launch("--", symlink), code: 125, says: "caplaunch --strip-file-caps, or setcap -r " + behindSymlink + " in the image", do: func() { shell("setcap -r %s", behindSymlink) }},
+		{name: "file capabilities and a set-uid bit", words: launch("--allow-new-privs", "--", both), code: 125, says: "caplaunch --strip-file-caps, or setcap -r " + both + " && chmod ug-s " + both + " in the image", do: func() { shell("setcap -r %[1]s && chmod ug-s %[1]s", both) }, again: launch("--", both)},
+		{name: "a set-uid bit where no copy can be made", within: "echo 2 >/proc/sys/vm/memfd_noexec", words: launch("--allow-new-privs", "--", suid), code: 125, says: "chmod ug-s " + suid + " in the image", do: func() { shell("chmod ug-s %s", suid) }, again: launch("--", suid)},
 		{name: "text busy", words: launch("--", busy), code: 126, says: "wait until whoever writes it closes it", do: func() { writer.Close() }},
 		{name: "noexec", within: noexec, words: launch("--", "/mnt/probe"), code: 126, says: `mount -o remount,exec "$(findmnt -n -o TARGET --target /mnt/probe)"`},
 		{name: "few descriptors", within: "ulimit -n 3", words: strip(large), code: 125, says: "ulimit -n 1024"},
 		{name: "no queued signals", within: "ulimit -i 0", words: launch("--", probe), code: 125, says: "ulimit -i 1024"},
 		{name: "a copy that is too large", within: "ulimit -f 8", words: strip(large), code: 125, says: "ulimit -f unlimited"},
-		{name: "a copy that is forbidden", within: "echo 2 >/proc/sys/vm/memfd_noexec", words: strip(forbidden), code: 125, says: "setcap -r " + forbidden + ", or chmod ug-s " + forbidden + ", and run without --strip-file-caps",
+		{name: "a copy that is forbidden", within: "echo 2 >/proc/sys/vm/memfd_noexec", words: strip(forbidden), code: 125, says: "setcap -r " + forbidden + ", and run without --strip-file-caps",
 			do: func() { shell("setcap -r %s", forbidden) }, again: launch("--", forbidden)},
 		{name: "a copy of what cannot be read", options: "-b 31c0", words: strip(unread), code: 126, says: "chmod a+r " + unread},
 		{name: "file capabilities of another namespace", within: "exec unshare --user --map-root-user \"$@\"", words: []string{"--log-format=json", "-c", "net_admin", "-u", "0:0", "--keep-groups", "--", elsewhere}, code: 125,
