@@ -6,7 +6,7 @@ GOARCH  := $(shell $(GO) env GOARCH)
 
 # Our own ELF entry, where there is one: it records what the kernel handed over
 # before the Go runtime changes it (internal/origin).
-ENTRY   := $(if $(filter amd64 arm64 386 arm riscv64,$(GOARCH)),-E _caplaunch_entry)
+ENTRY   := $(if $(filter amd64 arm64,$(GOARCH)),-E _caplaunch_entry)
 
 # The same bytes from every clone of a commit: no paths, no build id. -w drops
 # DWARF; -s would also drop what govulncheck -mode=binary reads.

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -13,55 +13,46 @@ import (
 )
 
 // grammar is the command line in front of the first "--". What follows it
-// belongs to the program, and kong never sees it.
+// belongs to the program, and kong never sees it. Every flag of a launch has a
+// variable: --keep-env has CAPLAUNCH_KEEP_ENV.
 type grammar struct {
 	Help    bool       `short:"h" help:"Show context-sensitive help."`
 	Run     runCmd     `cmd:"" default:"withargs" help:"Launch PROGRAM with the asked-for capabilities; the default."`
-	Explain explainCmd `cmd:"" help:"Say what run would do, and change nothing."`
+	Explain explainCmd `cmd:"" help:"Say what run would do: take every step, but start nothing."`
 	Check   checkCmd   `cmd:"" help:"Fail when more capabilities were granted than a list allows."`
 	Show    showCmd    `cmd:"" help:"Print the identity and the capability sets of a process."`
 	Install installCmd `cmd:"" help:"Copy this binary to a path, as an init container does."`
 	Version versionCmd `cmd:"" help:"Print version, commit, Go version and platform."`
 }
 
-// commands are the words that name one.
-var commands = []string{"run", "explain", "check", "show", "install", "version"}
+// launchFlags are the flags that run and explain share. A pointer, or a nil
+// slice, tells a flag that is empty from one that is not there.
+type launchFlags struct {
+	Caps          []string `name:"caps" short:"c" sep:"none" placeholder:"LIST" group:"caps" help:"Capabilities that PROGRAM must have. If one cannot be given, nothing runs (exit 77)."`
+	OptionalCaps  []string `name:"optional-caps" short:"o" sep:"none" placeholder:"LIST" group:"caps" help:"Capabilities that it gets if they can be had; all means whatever there is."`
+	Bounding      string   `name:"bounding" enum:"keep,drop,try" default:"keep" placeholder:"keep|drop|try" group:"caps" help:"drop also cuts the bounding set to the given ones (needs SETPCAP); try does where it can."`
+	AllowNewPrivs bool     `name:"allow-new-privs" group:"caps" help:"Do not set no_new_privs."`
+	StripFileCaps bool     `name:"strip-file-caps" group:"caps" help:"Run an in-memory copy of PROGRAM, which has no file capabilities and no set-id bits."`
 
-// runGrammar is the part of grammar that a launch needs: kong takes its time for
-// every flag.
-type runGrammar struct {
-	Help bool   `short:"h"`
-	Run  runCmd `cmd:"" default:"withargs"`
+	User       *string  `name:"user" short:"u" placeholder:"USER[:GROUP]" group:"who" help:"Who PROGRAM runs as: names or numbers."`
+	Groups     []string `name:"groups" sep:"none" placeholder:"LIST" group:"who" help:"Supplementary groups, in place of USER's memberships."`
+	KeepGroups bool     `name:"keep-groups" group:"who" help:"Keep the supplementary groups that the runtime added (fsGroup, --group-add)."`
+	NonRoot    string   `name:"non-root" enum:"refuse,keep" default:"refuse" placeholder:"refuse|keep" group:"who" help:"When started as another non-root user and unable to switch: refuse, or run as it is."`
+	KeepEnv    bool     `name:"keep-env" group:"who" help:"Do not set HOME, USER, LOGNAME."`
+
+	Allow  []string `name:"allow" sep:"none" placeholder:"LIST" group:"allow" help:"Refuse to start (exit 78) when anything outside LIST was granted."`
+	Strict bool     `name:"strict" group:"allow" help:"The same, with what was asked for and what the launch needs."`
+	Sets   []string `name:"sets" sep:"none" placeholder:"LIST" group:"allow" help:"The sets looked at: permitted, effective, inheritable, ambient (the default), bounding."`
+
+	IgnoreSignals []string `name:"ignore-signals" sep:"none" placeholder:"LIST" group:"process" help:"Signals that PROGRAM starts with ignored."`
+	Stdio         string   `name:"stdio" enum:"auto,keep" default:"auto" placeholder:"auto|keep" group:"process" help:"auto lets the new user open /dev/stdout and the like; keep leaves them alone."`
 }
 
 // output says how caplaunch's own lines look.
 type output struct {
-	Quiet     bool   `short:"q" env:"CAPLAUNCH_QUIET" group:"output" help:"Print errors only."`
-	Verbose   bool   `short:"v" env:"CAPLAUNCH_VERBOSE" group:"output" help:"Print the plan too, step by step."`
-	LogFormat string `enum:"text,json" default:"text" placeholder:"text|json" env:"CAPLAUNCH_LOG_FORMAT" group:"output" help:"How caplaunch's own lines look."`
-}
-
-// launchFlags are the flags that run and explain share. A pointer tells a flag
-// that is empty from one that is not there.
-type launchFlags struct {
-	Caps          []string `short:"c" sep:"none" placeholder:"LIST" env:"CAPLAUNCH_CAPS" group:"caps" help:"Capabilities that PROGRAM must have. If one cannot be given, nothing runs (exit 77)."`
-	OptionalCaps  []string `short:"o" sep:"none" placeholder:"LIST" env:"CAPLAUNCH_OPTIONAL_CAPS" group:"caps" help:"Capabilities that it gets if they can be had; all means whatever there is."`
-	Bounding      string   `enum:"keep,drop" default:"keep" placeholder:"keep|drop" env:"CAPLAUNCH_BOUNDING" group:"caps" help:"drop also cuts the bounding set to the given ones (needs SETPCAP)."`
-	AllowNewPrivs bool     `env:"CAPLAUNCH_ALLOW_NEW_PRIVS" group:"caps" help:"Do not set no_new_privs."`
-	StripFileCaps bool     `env:"CAPLAUNCH_STRIP_FILE_CAPS" group:"caps" help:"Run an in-memory copy of PROGRAM, which has no file capabilities and no set-id bits."`
-
-	User       *string  `short:"u" placeholder:"USER[:GROUP]" env:"CAPLAUNCH_USER" group:"who" help:"Who PROGRAM runs as: names or numbers."`
-	Groups     []string `sep:"none" placeholder:"LIST" env:"CAPLAUNCH_GROUPS" group:"who" help:"Supplementary groups, in place of the default."`
-	KeepGroups bool     `group:"who" help:"Keep the supplementary groups received, less gid 0."`
-	NonRoot    string   `enum:"refuse,keep" default:"refuse" placeholder:"refuse|keep" env:"CAPLAUNCH_NON_ROOT" group:"who" help:"When started as another non-root user and unable to switch: refuse, or run as it is."`
-	KeepEnv    bool     `group:"who" help:"Do not set HOME, USER, LOGNAME."`
-
-	Allow  []string `sep:"none" placeholder:"LIST" env:"CAPLAUNCH_ALLOW" group:"allow" help:"Refuse to start (exit 78) when anything outside LIST was granted."`
-	Strict bool     `env:"CAPLAUNCH_STRICT" group:"allow" help:"The same, with what was asked for and what the launch needs."`
-	Sets   []string `sep:"none" placeholder:"LIST" env:"CAPLAUNCH_SETS" group:"allow" help:"The sets looked at: permitted, effective, inheritable, ambient (the default), bounding."`
-
-	IgnoreSignals []string `sep:"none" placeholder:"LIST" env:"CAPLAUNCH_IGNORE_SIGNALS" group:"process" help:"Signals that PROGRAM starts with ignored."`
-	Stdio         string   `enum:"auto,keep" default:"auto" placeholder:"auto|keep" env:"CAPLAUNCH_STDIO" group:"process" help:"auto hands pipes and terminals over to the new user, so that /dev/stdout can be opened."`
+	Quiet     bool   `name:"quiet" short:"q" group:"output" help:"Print errors only."`
+	Verbose   bool   `name:"verbose" short:"v" group:"output" help:"Print the plan too, step by step."`
+	LogFormat string `name:"log-format" enum:"text,json" default:"text" placeholder:"text|json" group:"output" help:"How caplaunch's own lines look."`
 }
 
 type runCmd struct {
@@ -69,22 +60,54 @@ type runCmd struct {
 	output
 }
 
-const description = `Moves granted capabilities into the ambient set, drops to a user with them kept, and becomes PROGRAM: no file capabilities, no parent left behind.`
-
-var groups = []kong.Group{
-	{Key: "caps", Title: "Capabilities:"},
-	{Key: "who", Title: "Identity:"},
-	{Key: "allow", Title: "Allowlist:"},
-	{Key: "process", Title: "Process:"},
-	{Key: "output", Title: "Output:"},
+type explainCmd struct {
+	launchFlags
+	output
+	For  string `name:"for" placeholder:"PLACE" enum:",docker,podman,compose,kubernetes,systemd" default:"" help:"Print only the smallest grant, as text to paste: docker, podman, compose, kubernetes or systemd. Needs no privilege and no PROGRAM."`
+	JSON bool   `name:"json" help:"Print JSON."`
 }
 
-// split cuts args at the first "--". Without one, after is nil.
-func split(args []string) (before, after []string) {
-	if i := slices.Index(args, "--"); i >= 0 {
-		return args[:i], args[i+1:]
-	}
-	return args, nil
+// logFormat is the flag for commands that have no line but an error.
+type logFormat struct {
+	LogFormat string `name:"log-format" enum:"text,json" default:"text" placeholder:"text|json" group:"output" help:"How caplaunch's own lines look."`
+}
+
+type checkCmd struct {
+	logFormat
+	Allow []string `name:"allow" sep:"none" required:"" placeholder:"LIST" group:"allow" help:"Capabilities that may be granted; none means not one."`
+	Sets  []string `name:"sets" sep:"none" placeholder:"LIST" group:"allow" help:"The sets looked at: permitted, effective, inheritable, ambient (the default), bounding."`
+	PID   *pid     `name:"pid" placeholder:"N" help:"Look at another process, in /proc/N."`
+	JSON  bool     `name:"json" help:"Print the outcome as JSON."`
+}
+
+type showCmd struct {
+	logFormat
+	PID  *pid `arg:"" optional:"" name:"pid" help:"The process to look at; caplaunch itself without."`
+	JSON bool `name:"json" help:"Print JSON."`
+}
+
+type installCmd struct {
+	logFormat
+	Dest string `arg:"" help:"A folder, or the path of the copy."`
+}
+
+type versionCmd struct {
+	Verbose bool `name:"verbose" short:"v" help:"Say too whether this build passes the signals on that it was started with."`
+	JSON    bool `name:"json" help:"Print JSON."`
+}
+
+// commands are the words that name one.
+var commands = []string{"run", "explain", "check", "show", "install", "version"}
+
+const description = `Moves granted capabilities into the ambient set, drops to a user with them kept, and becomes PROGRAM: no file capabilities, no parent left behind.`
+
+// A line is a command line that was understood.
+type line struct {
+	grammar
+	command string
+	before  []string // in front of "--", less the command
+	argv    []string // behind it; nil without "--"
+	sources sources
 }
 
 // errHelp says that the help was printed, and that this was all.
@@ -93,87 +116,155 @@ var errHelp = errors.New("help")
 // maxWords bounds what stands before "--": kong's time grows with the square.
 const maxWords = 1000
 
-// newParser is kong for the grammar, which must have a field Help; what it prints
-// goes to out.
+// parse reads the words of a command line and the variables. Help goes to out.
+// The error is a *usageError or errHelp.
+func parse(args, environ []string, out io.Writer) (*line, error) {
+	l := &line{command: "run", before: args}
+	if i := slices.Index(args, "--"); i >= 0 {
+		l.before, l.argv = args[:i], args[i+1:]
+	}
+	if len(l.before) > maxWords {
+		return nil, usagef("one flag can take a whole list: --caps=net_admin,net_raw", "%d words before --, and at most %d are read", len(l.before), maxWords)
+	}
+	switch first := append(l.before, "")[0]; {
+	case slices.Contains(commands, first):
+		l.command, l.before = first, l.before[1:]
+	case first == "help" && l.argv == nil && len(l.before) < 3:
+		if len(l.before) == 2 && slices.Contains(commands, l.before[1]) {
+			l.command = l.before[1]
+		}
+		return nil, printUsage(l.command, out)
+	case first == "--version" && len(args) == 1:
+		l.command, l.before = "version", nil
+	}
+	cmd := map[string]any{"run": &l.Run, "explain": &l.Explain, "check": &l.Check, "show": &l.Show, "install": &l.Install, "version": &l.Version}[l.command]
+	flags := flagsOf(cmd)
+	s := scan(l.before, flags)
+	if s.help {
+		return nil, printUsage(l.command, out)
+	}
+	if err := l.misplaced(s, flags); err != nil {
+		return nil, err
+	}
+	words, err := l.variables(environ, s, flags)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.read(cmd, append(words, l.before...)); err != nil {
+		return nil, l.explained(err)
+	}
+	launches := l.command == "run" || l.command == "explain"
+	switch {
+	case launches && l.argv == nil && l.Explain.For == "":
+		return nil, usagef(l.text(l.before, []string{"PROGRAM"}), "no PROGRAM to run, and no --")
+	case l.argv != nil && len(l.argv) == 0:
+		return nil, usagef(l.text(l.before, []string{"PROGRAM"}), "no PROGRAM behind --")
+	}
+	return l, nil
+}
+
+// A flag is one of a command's, as its struct describes it.
+type flag struct {
+	reflect.StructField
+	name, group string
+	short       byte // 0 without one
+	isBool      bool
+}
+
+// flagsOf lists the flags and arguments of a command, a pointer to its struct.
+func flagsOf(cmd any) (all []flag) {
+	for _, f := range reflect.VisibleFields(reflect.TypeOf(cmd).Elem()) {
+		if !f.Anonymous {
+			short := append([]byte(f.Tag.Get("short")), 0)[0]
+			all = append(all, flag{f, f.Tag.Get("name"), f.Tag.Get("group"), short, f.Type.Kind() == reflect.Bool})
+		}
+	}
+	return all
+}
+
+func (f flag) isArg() bool {
+	_, isArg := f.Tag.Lookup("arg")
+	return isArg
+}
+
+// A scanned is what can be told of words without understanding them.
+type scanned struct {
+	used  map[string]bool // names of the flags that are there
+	first int             // the first word that is no flag, nor the value of one; -1 without
+	known bool            // no flag is unknown
+	help  bool            // the help is asked for
+}
+
+// scan goes over words as kong does.
+func scan(words []string, flags []flag) scanned {
+	s := scanned{used: map[string]bool{}, first: -1, known: true}
+	use := func(match func(flag) bool) (takesValue bool) {
+		i := slices.IndexFunc(flags, func(f flag) bool { return !f.isArg() && match(f) })
+		if i < 0 {
+			s.known = false
+			return false
+		}
+		s.used[flags[i].name] = true
+		return !flags[i].isBool
+	}
+	for i := 0; i < len(words); i++ {
+		w := words[i]
+		switch {
+		case w == "--help" || w == "-h":
+			s.help = true
+		case strings.HasPrefix(w, "--"):
+			name, _, hasValue := strings.Cut(w[2:], "=")
+			if use(func(f flag) bool { return f.name == name }) && !hasValue {
+				i++
+			}
+		case len(w) > 1 && w[0] == '-':
+			// Of -qc the c takes a value: what follows it, or the next word.
+			for j := 1; j < len(w); j++ {
+				if use(func(f flag) bool { return f.short == w[j] }) {
+					if j == len(w)-1 {
+						i++
+					}
+					break
+				}
+			}
+		case s.first < 0:
+			s.first = i
+		}
+	}
+	return s
+}
+
+// read fills cmd with what words say. kong is only given the flags that are
+// used: its model costs time for every flag. Where one is unknown it is given
+// all, to suggest the nearest.
+func (s scanned) read(cmd any, words []string) error {
+	var fields []reflect.StructField
+	for _, f := range flagsOf(cmd) {
+		if _, required := f.Tag.Lookup("required"); s.used[f.name] || required || f.isArg() || !s.known {
+			fields = append(fields, f.StructField)
+		}
+	}
+	part := reflect.New(reflect.StructOf(fields))
+	k, err := newParser(part.Interface(), io.Discard)
+	if err != nil {
+		return err
+	}
+	if _, err := k.Parse(words); err != nil {
+		return err
+	}
+	for i, f := range fields {
+		reflect.ValueOf(cmd).Elem().FieldByName(f.Name).Set(part.Elem().Field(i))
+	}
+	return nil
+}
+
+// newParser is kong for a grammar; what it prints goes to out.
 func newParser(grammar any, out io.Writer) (*kong.Kong, error) {
+	groups := []kong.Group{{Key: "caps", Title: "Capabilities:"}, {Key: "who", Title: "Identity:"},
+		{Key: "allow", Title: "Allowlist:"}, {Key: "process", Title: "Process:"}, {Key: "output", Title: "Output:"}}
 	return kong.New(grammar, kong.Name("caplaunch"), kong.Description(description), kong.Writers(out, out),
 		kong.NoDefaultHelp(), kong.Help(printHelp), kong.ExplicitGroups(groups),
 		kong.ValueFormatter(func(v *kong.Value) string { return v.Help }))
-}
-
-// parse reads the words before "--" with kong; after is what follows it, nil
-// without one. Help goes to out. The error is a *usageError or errHelp.
-func parse(args, after []string, out io.Writer) (*grammar, *kong.Context, error) {
-	if len(args) > maxWords {
-		return nil, nil, usagef("one flag can take a whole list: --caps=net_admin,net_raw", "%d words before --, and at most %d are read", len(args), maxWords)
-	}
-	wantsHelp := len(args) > 0 && args[0] == "help" && after == nil
-	if wantsHelp {
-		args = args[1:]
-	}
-	command := commandOf(args)
-	var g grammar
-	var lean runGrammar
-	target := any(&g)
-	if command == "run" {
-		target = &lean
-	}
-	k, err := newParser(target, out)
-	if err != nil {
-		return nil, nil, err
-	}
-	// What comes behind a word that is no flag is not caplaunch's to understand.
-	words := args
-	misplaced := eachFlag(k, args, func(f *kong.Flag, value string) {
-		wantsHelp = wantsHelp || f.Name == "help" && !isOff(value)
-	})
-	if misplaced >= 0 {
-		words = args[:misplaced]
-	}
-	launches := command == "run" || command == "explain"
-	wrong := slip{k, command, args, after}
-	switch {
-	case wantsHelp:
-		return nil, nil, printUsage(command, out)
-	case !launches && after != nil:
-		return nil, nil, wrong.program()
-	}
-	if err := wrong.dashes(words); err != nil {
-		return nil, nil, err
-	}
-	overrideVariables(k, words)
-	ctx, err := k.Parse(words)
-	if err != nil {
-		return nil, nil, wrong.explained(err)
-	}
-	if target == &lean {
-		g.Run = lean.Run
-	}
-	if misplaced >= 0 {
-		flags := g.Run.launchFlags
-		if command == "explain" {
-			flags = g.Explain.launchFlags
-		}
-		if _, _, err := (&launch{flags: flags}).parse(); err != nil {
-			return nil, nil, err // a hint that repeats it would not work
-		}
-		return nil, nil, wrong.misplaced(misplaced)
-	}
-	switch {
-	case launches && after == nil && g.Explain.For == "":
-		return nil, nil, usagef(wrong.line(args, []string{"PROGRAM"}), "no PROGRAM to run, and no --")
-	case after != nil && len(after) == 0:
-		return nil, nil, usagef(wrong.line(args, []string{"PROGRAM"}), "no PROGRAM behind --")
-	}
-	return &g, ctx, nil
-}
-
-// commandOf is the command that args begin with, or run.
-func commandOf(args []string) string {
-	if len(args) > 0 && slices.Contains(commands, args[0]) {
-		return args[0]
-	}
-	return "run"
 }
 
 // printUsage prints the help of a command, and gives errHelp.
@@ -196,88 +287,18 @@ func printUsage(command string, out io.Writer) error {
 	return errHelp
 }
 
-// eachFlag calls visit for the flags among args, with the value that is joined to one
-// by "=", and returns the index of the
-// first word that is neither a flag, nor the value of one, nor the command in
-// front, nor an argument of that: where somebody forgot the "--". It is -1
-// without one.
-func eachFlag(k *kong.Kong, args []string, visit func(f *kong.Flag, value string)) int {
-	command := commandOf(args)
-	launches := command == "run" || command == "explain"
-	flags := map[string]*kong.Flag{}
-	for _, n := range slices.Concat(k.Model.Children, []*kong.Node{k.Model.Node}) {
-		for _, f := range n.Flags {
-			flags["--"+f.Name] = f
-			if f.Short != 0 {
-				flags[string(f.Short)] = f
-			}
-		}
-	}
-	seen := func(name, value string) (takesValue bool) {
-		f := flags[name]
-		if f != nil {
-			visit(f, value)
-		}
-		return f != nil && !f.IsBool()
-	}
-	for i := 0; i < len(args); i++ {
-		switch w := args[i]; {
-		case strings.HasPrefix(w, "--"):
-			name, value, hasValue := strings.Cut(w, "=")
-			if seen(name, value) && !hasValue {
-				i++
-			}
-		case len(w) > 1 && w[0] == '-':
-			// Of -qc the c takes a value: what follows it, or the next word.
-			for j := 1; j < len(w); j++ {
-				if seen(w[j:j+1], "") {
-					if j == len(w)-1 {
-						i++
-					}
-					break
-				}
-			}
-		case i == 0 && w == command:
-		case launches:
-			return i
-		}
-	}
-	return -1
-}
-
-// overrideVariables unsets the variable of each flag that is given: kong would
-// refuse a value there that nobody asks for.
-func overrideVariables(k *kong.Kong, args []string) {
-	eachFlag(k, args, func(f *kong.Flag, value string) {
-		for _, name := range f.Envs {
-			os.Unsetenv(name)
-		}
-		switch { // what contradicts it
-		case isOff(value):
-		case f.Name == "keep-groups":
-			os.Unsetenv("CAPLAUNCH_GROUPS")
-		case f.Name == "quiet":
-			os.Unsetenv("CAPLAUNCH_VERBOSE")
-		case f.Name == "verbose":
-			os.Unsetenv("CAPLAUNCH_QUIET")
-		}
-	})
-}
-
-// isOff reports whether the value of a switch turns it off.
-func isOff(value string) bool { return value == "false" || value == "no" || value == "0" }
-
 // printHelp is kong's help, with the commands listed below the flags of run.
 func printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 	options.WrapUpperBound = 80
-	if n := ctx.Selected(); n != nil && (n.Name == "run" || n.Name == "explain") {
+	n := ctx.Selected()
+	if n != nil && (n.Name == "run" || n.Name == "explain") {
 		options.NoAppSummary = true
 		fmt.Fprintf(ctx.Stdout, "Usage: caplaunch %s [FLAGS] -- PROGRAM [ARG...]\n", strings.Replace(n.Name, "run", "[run]", 1))
 	}
 	if err := kong.DefaultHelpPrinter(options, ctx); err != nil {
 		return err
 	}
-	if n := ctx.Selected(); n == nil || n.Name != "run" {
+	if n == nil || n.Name != "run" {
 		return nil
 	}
 	w := ctx.Stdout
@@ -290,8 +311,8 @@ func printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 }
 
 const helpTail = `
-Each flag that has a value, and most others, can be set by a variable: --caps by
-CAPLAUNCH_CAPS, --non-root by CAPLAUNCH_NON_ROOT. Flags win; empty is not set.
+Each flag can be set by a variable: --caps by CAPLAUNCH_CAPS. A flag of a group
+above closes the whole group to variables. Empty is not set.
 
 Exit status: PROGRAM's own; 77 a required capability cannot be given, 78 more
 was granted than allowed, 125 any other failure of caplaunch, 126 PROGRAM cannot

@@ -2,17 +2,15 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
-	"github.com/caplaunch/caplaunch/internal/exec"
 	"github.com/caplaunch/caplaunch/internal/grant"
+	"github.com/caplaunch/caplaunch/internal/why"
 )
 
 // An explanation is explain --json. Its shape is stable: fields are added, not
@@ -22,7 +20,7 @@ type explanation struct {
 	Start   shownState   `json:"start"`
 	Program string       `json:"program"`         // the file, "" when it was not found
 	Steps   []string     `json:"steps"`           // in order; empty when the launch is refused
-	After   *shownState  `json:"after,omitempty"` // the predicted state after execve
+	After   *shownState  `json:"after,omitempty"` // the state after execve
 	Given   []string     `json:"given"`           // capabilities of PROGRAM
 	Skipped []shownSkip  `json:"skipped"`         // optional ones that it does not get
 	Notes   []string     `json:"notes"`           // what else is worth knowing
@@ -42,207 +40,71 @@ type shownVerdict struct {
 	Hint string `json:"hint,omitempty"`
 }
 
-// explain says what run would do, and does none of it.
-func (a *app) explain(c *explainCmd, argv []string, report *reporter) error {
-	if c.For != "" {
-		return a.explainGrant(c, report)
-	}
-	l := &launch{flags: c.launchFlags, argv: argv}
-	report.json = c.LogFormat == "json"
-	refused := a.prepare(l)
-	var usage *usageError
-	if refused != nil && (errors.As(refused, &usage) || l.host.Known == 0) {
-		return refused // there is nothing to explain yet
-	}
-	doubt := (*exec.Error)(nil)
-	if refused == nil && !l.unseen {
-		if doubt = l.program.Doubt(l.viewer()); doubt != nil && (!doubt.Foreign() || handlers() <= 0) {
-			refused = doubt
-		}
-		if e := l.program.Uncopyable(); refused == nil && l.flags.StripFileCaps && l.program.Privileged() && e != nil {
-			refused = e
-		}
-	}
-	x := explanation{
-		Place: l.place.String(), Start: shown(l.now), Program: l.path, Steps: []string{}, Given: []string{},
-		Skipped: []shownSkip{}, Notes: a.notes(l, refused), Grant: smallest(l, refused).Text(l.place),
-		Verdict: shownVerdict{OK: refused == nil, Msg: fmt.Sprintf("PROGRAM runs, with %v", l.plan.Given)},
-	}
-	if l.unseen && refused == nil {
-		x.Verdict.Msg += ", unless there is something about its file that cannot be seen from here"
-	}
-	switch {
-	case doubt == nil || !doubt.Foreign():
-	case refused == nil:
-		x.Notes = append(x.Notes, oneLine(doubt.Error())+": it runs only if binfmt_misc has a handler for it")
-	default:
-		x.Notes = append(x.Notes, "a handler of binfmt_misc that cannot be seen from here would run it all the same")
-	}
-	for _, m := range l.plan.Skipped {
-		x.Skipped = append(x.Skipped, shownSkip{m.Cap.String(), m.Why(l.now, l.host)})
-	}
-	if refused == nil {
-		for _, s := range l.plan.Steps {
-			x.Steps = append(x.Steps, s.String())
-		}
-		after := shown(l.plan.AfterExec)
-		x.After, x.Given = &after, l.plan.Given.Names()
-	} else {
-		x.Verdict = shownVerdict{Code: exitStatus(refused), Msg: oneLine(refused.Error()), Hint: oneLine(l.hint(refused))}
-	}
-	var err error
-	if c.JSON {
-		err = json.NewEncoder(a.stdout).Encode(x)
-	} else {
-		err = x.print(a.stdout, l, refused, colourful(a.stdout, a.environ))
-	}
+// explain takes every step of the launch on its own process, stops in front of the
+// execve, and says what it found.
+func (a *app) explain(l *line, report *reporter) error {
+	job, err := a.launch(l, &l.Explain.launchFlags)
 	if err != nil {
 		return err
 	}
+	job.Explain, job.Kernel = true, a.all
+	job.Request.RootParent = job.Request.Strict && hasRootParent(a.environ)
+	refused := job.Run()
+	h := a.hinter(l, job)
+	if refused != nil && job.Host.Known == 0 {
+		return h.explainFailure(refused) // there is nothing to explain
+	}
+	notes := []string{}
+	if refused == nil {
+		if doubt, foreign := why.Doubt(job.Program); doubt != nil && foreign && handlers() > 0 {
+			text, _ := why.Explain(doubt, job.Program)
+			notes = append(notes, oneLine(text)+": it runs only if binfmt_misc has a handler for it")
+		} else if doubt != nil {
+			refused = doubt
+		}
+	}
+	x := explanation{
+		Place: h.place.String(), Start: shown(h.Now), Steps: []string{}, Given: []string{}, Skipped: []shownSkip{},
+		Notes: append(notes, h.notes(refused == nil)...), Grant: h.needed(refused == nil).Text(h.place),
+	}
+	if job.Program != nil {
+		x.Program = oneLine(job.Program.Path)
+	}
+	for _, m := range job.Plan.Skipped {
+		x.Skipped = append(x.Skipped, shownSkip{m.Cap.String(), m.Why()})
+	}
 	if refused != nil {
-		return &reportedError{refused}
-	}
-	return nil
-}
-
-// handlers reports how many handlers binfmt_misc shows. In a container there may
-// be some that it does not show.
-func handlers() int {
-	shown, _ := os.ReadDir("/proc/sys/fs/binfmt_misc")
-	return len(shown) - len([]string{"register", "status"})
-}
-
-// smallest is the smallest grant for the launch. What no runtime can give, as
-// this kernel does not know it, is not in it. A start that is not root and was
-// refused has to become one in the places that give such a user nothing.
-func smallest(l *launch, refused error) grant.Grant {
-	g := l.grant()
-	asked := l.req.Required.On(l.host) | l.req.Optional.Set
-	root := l.now.UID.Effective == 0
-	if l.req.User != nil && refused == nil && !l.plan.Switched && len(l.plan.Skipped) == 0 &&
-		(root || asked == 0 || l.place == grant.Podman || l.place == grant.Systemd) {
-		// It already is who it is to be, which takes no switch.
-		g.Root = root
-		g.Caps &^= ambient.SetOf(ambient.CapSetUID, ambient.CapSetGID) &^ asked
-	}
-	if l.req.User == nil && l.now.UID.Effective != 0 {
-		switch l.place {
-		case grant.Podman, grant.Systemd:
-		case grant.Namespace:
-			g = l.asRoot()
-		default:
-			if refused != nil && g.Caps != 0 {
-				g = l.asRoot()
-			}
-		}
-	}
-	g.Caps &= l.host.Known
-	return g
-}
-
-// print writes the explanation for a person, in 80 columns.
-func (x *explanation) print(out io.Writer, l *launch, refused error, colour bool) error {
-	var b strings.Builder
-	section := func(title, text string) {
-		for _, line := range wrap(text, columns-9) {
-			fmt.Fprintf(&b, "%-9s%s\n", title, line)
-			title = ""
-		}
-	}
-	if l.place != grant.Unknown {
-		section("place", x.Place)
-	}
-	if x.Program != "" {
-		section("program", oneLine(x.Program))
-	}
-	if refused == nil {
-		title := "steps"
-		for i, s := range append(summed(l.plan.Steps), "execve "+oneLine(x.Program)) {
-			for j, line := range wrap(s, columns-13) {
-				number := fmt.Sprintf("%2d. ", i+1)
-				if j > 0 {
-					number = "    "
-				}
-				fmt.Fprintf(&b, "%-9s%s%s\n", title, number, line)
-				title = ""
-			}
-		}
-		who := describe(l.now, l.plan.AfterExec)
-		section("start", who[0])
-		section("after", who[1])
-		st := style{}
-		if colour {
-			st = colours
-		}
-		fmt.Fprintf(&b, "\n  %-15s    %s\n", "start", "after")
-		printSets(&b, &l.plan.Before, l.plan.AfterExec, st)
+		f := h.explainFailure(refused)
+		x.Verdict = shownVerdict{Code: f.code, Msg: f.msg, Hint: f.hint}
 	} else {
-		section("start", describe(l.now)[0])
-		b.WriteByte('\n')
-		printSets(&b, nil, l.now, style{})
+		after := shown(job.Plan.AfterExec)
+		x.After, x.Given = &after, job.Plan.Given.Names()
+		x.Steps = steps(job.Plan.Steps)
+		x.Verdict = shownVerdict{OK: true, Msg: verdict(job.Plan.AfterExec, job.Plan.Given)}
 	}
-	b.WriteString("\n  " + legend + "\n\n")
-	for _, s := range x.Skipped {
-		section("skipped", s.Capability+": "+s.Reason)
-	}
-	for _, n := range x.Notes {
-		section("note", n)
-	}
-	if refused == nil {
-		section("verdict", x.Verdict.Msg)
+	if l.Explain.JSON {
+		err = json.NewEncoder(a.stdout).Encode(x)
 	} else {
-		section("verdict", "error: "+x.Verdict.Msg)
-		section("", "hint: "+x.Verdict.Hint)
-		section("", fmt.Sprintf("exit status %d", x.Verdict.Code))
+		err = x.print(a.stdout, h)
 	}
-	b.WriteString("grant    " + grantTitle(l.place, refused) + "\n")
-	for line := range strings.Lines(x.Grant) {
-		for _, line := range wrapGrant(l.place, strings.TrimSuffix(line, "\n")) {
-			b.WriteString("  " + line + "\n")
-		}
+	if err == nil && refused != nil {
+		err = exit(x.Verdict.Code)
 	}
-	_, err := io.WriteString(out, b.String())
 	return err
 }
 
-// grantTitle says what the grant is.
-func grantTitle(p grant.Place, refused error) string {
-	title := "the smallest that works"
-	if refused != nil {
-		title = "the smallest that would do"
+func verdict(s ambient.State, given ambient.Set) string {
+	if given == 0 {
+		return fmt.Sprintf("PROGRAM runs as uid %v, gid %v without capabilities", s.UID, s.GID)
 	}
-	switch p {
-	case grant.Docker, grant.Podman:
-		return title + ", as flags of " + p.String() + " run"
-	case grant.Unknown:
-		return title + ", as flags of docker run (else: --for=PLACE)"
-	}
-	return title
+	return fmt.Sprintf("PROGRAM runs as uid %v, gid %v with %v", s.UID, s.GID, given)
 }
 
-// wrapGrant breaks a line of a grant so that it can still be pasted: YAML goes
-// on where it is indented, a shell and systemd after a backslash.
-func wrapGrant(p grant.Place, line string) []string {
-	body := strings.TrimLeft(line, " ")
-	indent := line[:len(line)-len(body)]
-	lines := wrap(body, columns-6-len(indent))
-	for i := range lines {
-		lines[i] = indent + lines[i]
-		if i > 0 {
-			lines[i] = "  " + lines[i]
-		}
-		if i < len(lines)-1 && p != grant.Kubernetes && p != grant.Compose {
-			lines[i] += ` \`
-		}
-	}
-	return lines
-}
-
-// summed is the steps as text, those that differ in the capability alone as one.
-func summed(steps []ambient.Step) []string {
-	var lines []string
+// steps are the steps as text, those that differ in the capability alone as one.
+func steps(all []ambient.Step) []string {
+	lines := []string{}
 	last := ""
-	for _, s := range steps {
+	for _, s := range all {
 		text := s.String()
 		call, name := "", ""
 		switch s.(type) {
@@ -260,71 +122,126 @@ func summed(steps []ambient.Step) []string {
 	return lines
 }
 
-// notes says what else is worth knowing about a launch.
-func (a *app) notes(l *launch, refused error) []string {
-	notes := []string{}
-	asked := l.req.Required.Set | l.req.Optional.Set
-	if asked.Has(ambient.CapNetBindService) {
-		if n, err := readNumbers("/proc/sys/net/ipv4/ip_unprivileged_port_start"); err == nil && n[0] == 0 {
-			notes = append(notes, "net_bind_service is not needed here: ip_unprivileged_port_start is 0, so every user can bind every port")
+// handlers reports how many handlers binfmt_misc shows. In a container there may
+// be some that it does not show.
+func handlers() int {
+	shown, _ := os.ReadDir("/proc/sys/fs/binfmt_misc")
+	return len(shown) - len([]string{"register", "status"})
+}
+
+// needed is the smallest grant for the launch. A start that is not root and was
+// refused has to become one in the places that give such a user nothing.
+func (h *hinter) needed(runs bool) grant.Grant {
+	g := h.smallest()
+	switch {
+	case runs && !h.Plan.Switched && len(h.Plan.Skipped) == 0 && (h.Now.UID.Effective == 0 || h.asked() == 0 || h.place == grant.Podman || h.place == grant.Systemd):
+		// It already is who it is to be, which takes no switch.
+		g.Root = h.Now.UID.Effective == 0
+		g.Caps &^= ambient.SetOf(ambient.CapSetUID, ambient.CapSetGID) &^ h.asked()
+	case !runs && h.Now.UID.Effective != 0 && g.Caps != 0 && h.place != grant.Podman && h.place != grant.Systemd:
+		g = h.asRoot()
+	}
+	return g
+}
+
+// print writes the explanation for a person, in 80 columns but for what is to be
+// copied.
+func (x *explanation) print(out io.Writer, h *hinter) error {
+	var b strings.Builder
+	section := func(title, text string) {
+		for _, line := range wrap(text, columns-9) {
+			fmt.Fprintf(&b, "%-9s%s\n", title, line)
+			title = ""
 		}
 	}
-	if asked.Has(ambient.CapNetRaw) {
-		if n, err := readNumbers("/proc/sys/net/ipv4/ping_group_range"); err == nil && len(n) == 2 {
-			if gid, ok := pingGroup(l, refused, n[0], n[1]); ok {
-				notes = append(notes, fmt.Sprintf("net_raw is not needed for ping here: ping_group_range allows gid %d", gid))
+	if x.Verdict.OK {
+		section("verdict", x.Verdict.Msg)
+	} else {
+		section("error", x.Verdict.Msg)
+		section("", fmt.Sprintf("run would end with status %d", x.Verdict.Code))
+		fmt.Fprintf(&b, "hint\n  %s\n", x.Verdict.Hint)
+	}
+	if h.place != grant.Unknown {
+		section("place", x.Place)
+	}
+	if x.Program != "" {
+		section("program", x.Program)
+	}
+	section("start", who(h.Now))
+	now := h.Now
+	if x.Verdict.OK {
+		now = h.Plan.AfterExec
+		section("after", who(now))
+		title := "steps"
+		for i, s := range append(x.Steps, "execve "+x.Program) {
+			number := fmt.Sprintf("%2d. ", i+1)
+			for _, line := range wrap(s, columns-13) {
+				fmt.Fprintf(&b, "%-9s%-4s%s\n", title, number, line)
+				title, number = "", ""
 			}
 		}
 	}
-	if after := l.plan.AfterExec; refused == nil && l.plan.Switched && !l.req.KeepGroups && l.req.Groups == nil {
-		dropped := slices.DeleteFunc(l.now.Groups.IDs(), func(gid uint32) bool { return gid == 0 || after.Groups.Has(gid) })
-		if len(dropped) > 0 {
-			notes = append(notes, fmt.Sprintf("the groups %v that it was started with, such as a fsGroup, are not kept: --keep-groups keeps them", ambient.NewGroups(dropped...)))
+	b.WriteByte('\n')
+	printSets(&b, h.Now, now)
+	b.WriteString("  " + legend + "\n")
+	if x.Verdict.OK {
+		b.WriteString("  + gained, - lost since the start\n")
+	}
+	b.WriteByte('\n')
+	for _, s := range x.Skipped {
+		section("skipped", s.Capability+": "+s.Reason)
+	}
+	for _, n := range x.Notes {
+		section("note", n)
+	}
+	if paste := strings.TrimSuffix(x.Grant, "\n"); !strings.Contains(x.Verdict.Hint, paste) && h.place != grant.Host {
+		title := map[bool]string{true: "the smallest that works", false: "the smallest that would do"}[x.Verdict.OK]
+		if slices.ContainsFunc(x.Notes, func(n string) bool { return strings.Contains(n, "is not needed") }) {
+			title = "the smallest for what was asked, more than is needed"
+		}
+		if flags := (h.place.String() + " run"); strings.HasPrefix(paste, "--") {
+			title += ", as flags of " + strings.Replace(flags, "unknown", "docker", 1)
+		}
+		section("grant", title)
+		b.WriteString("  " + strings.ReplaceAll(paste, "\n", "\n  ") + "\n")
+	}
+	_, err := io.WriteString(out, b.String())
+	return err
+}
+
+// notes says what else is worth knowing about a launch.
+func (h *hinter) notes(runs bool) (notes []string) {
+	note := func(yes bool, format string, args ...any) {
+		if yes {
+			notes = append(notes, fmt.Sprintf(format, args...))
 		}
 	}
-	if l.host.Nested && asked != 0 {
-		notes = append(notes, "this is a user namespace: capabilities hold only for what belongs to it, such as its own network namespace, not for the host")
+	asked, after := h.asked(), h.Plan.AfterExec
+	if ports := readNumbers("/proc/sys/net/ipv4/ip_unprivileged_port_start"); len(ports) == 1 && asked.Has(ambient.CapNetBindService) {
+		note(ports[0] == 0, "net_bind_service is not needed here: ip_unprivileged_port_start is 0, so every user can bind every port")
 	}
-	if l.unseen {
-		notes = append(notes, "PROGRAM cannot be looked at from here: run does it as the new user, after the switch and before the exec")
+	if pings := readNumbers("/proc/sys/net/ipv4/ping_group_range"); len(pings) == 2 && asked.Has(ambient.CapNetRaw) && runs {
+		for _, gid := range after.Groups.With(after.GID.Effective).IDs() {
+			if pings[0] <= uint64(gid) && uint64(gid) <= pings[1] {
+				note(true, "net_raw is not needed for ping here: ping_group_range allows gid %d", gid)
+				break
+			}
+		}
 	}
+	kept := "--keep-groups keeps those that the runtime added"
+	if h.Request.KeepGroups {
+		kept = "root's own, or not mapped here"
+	}
+	note(runs && h.Plan.Lost.Len() > 0, "PROGRAM does not get the groups %v that caplaunch was started with (%s)", h.Plan.Lost, kept)
+	note(runs && h.Plan.BoundingKept, "the bounding set stays as it is: setpcap is not there to cut it")
+	note(runs && h.Plan.Switched && h.Request.RootParent && after.UID.Effective != 0 && !h.Now.Permitted.Has(ambient.CapKill),
+		"what started caplaunch in this container (process %d) is root without KILL, so it cannot signal PROGRAM: put it behind -- (… -- tini -- PROGRAM), or grant KILL", os.Getppid())
+	note(runs && h.Plan.Given.Has(ambient.CapSetUID) && after.UID.Effective != 0, "PROGRAM has setuid without being root: a child that changes its user keeps every capability")
+	note(runs && h.StripFileCaps, "/proc/self/exe of a copy is the copy; a PROGRAM that starts itself again by its path meets its file capabilities again")
+	note(runs && after.NoNewPrivs && !h.Now.NoNewPrivs, "no_new_privs: set-uid helpers of PROGRAM, such as sudo or ping, gain nothing")
+	enters := map[grant.Place]string{grant.Docker: "docker exec and HEALTHCHECK enter", grant.Podman: "podman exec and health checks enter", grant.Kubernetes: "kubectl exec, probes and hooks enter"}[h.place]
+	note(runs && enters != "" && h.Now.UID.Effective == 0 && after.UID.Effective != 0, "%s as root: put caplaunch --user=%d:%d -- in front there too", enters, after.UID.Effective, after.GID.Effective)
+	note(h.nested && asked != 0, "this is a user namespace: capabilities hold only for what belongs to it, such as its own network namespace")
+	note(h.nested && asked != 0 && appArmorRestricts(), "apparmor_restrict_unprivileged_userns is on: capabilities of a user namespace may look granted and be refused")
 	return notes
-}
-
-// pingGroup is a group of the program between low and high, icmp(7).
-func pingGroup(l *launch, refused error, low, high uint64) (gid uint32, ok bool) {
-	groups := l.plan.AfterExec.Groups.With(l.plan.AfterExec.GID.Effective)
-	switch u := l.req.User; {
-	case refused == nil:
-	case u != nil && l.req.UserErr == nil:
-		groups = u.Groups.With(u.GID)
-	default: // who it is to be is not known
-		return 0, false
-	}
-	for _, gid := range groups.IDs() {
-		if low <= uint64(gid) && uint64(gid) <= high {
-			return gid, true
-		}
-	}
-	return 0, false
-}
-
-// readNumbers reads a sysctl.
-func readNumbers(path string) ([]uint64, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	var n []uint64
-	for _, w := range strings.Fields(string(b)) {
-		v, err := strconv.ParseUint(w, 10, 32)
-		if err != nil {
-			return nil, err
-		}
-		n = append(n, v)
-	}
-	if len(n) == 0 {
-		return nil, strconv.ErrSyntax
-	}
-	return n, nil
 }

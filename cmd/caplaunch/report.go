@@ -9,7 +9,16 @@ import (
 	"unicode"
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
-	"github.com/caplaunch/caplaunch/internal/origin"
+)
+
+// The exit statuses of caplaunch's own failures. 77 and 78 are EX_NOPERM and
+// EX_CONFIG of sysexits.h; 125, 126 and 127 are what docker run and env(1) use.
+const (
+	exitNotGranted    = 77
+	exitUnexpected    = 78
+	exitFailure       = 125
+	exitNotExecutable = 126
+	exitNotFound      = 127
 )
 
 // A reporter writes caplaunch's own lines to stderr.
@@ -19,6 +28,17 @@ type reporter struct {
 	quiet   bool
 	verbose bool
 }
+
+// A failure is an error in the words of a user.
+type failure struct {
+	err  error
+	msg  string // one line
+	hint string // one line
+	code int    // exit status
+}
+
+func (f *failure) Error() string { return f.msg }
+func (f *failure) Unwrap() error { return f.err }
 
 // A record is a line as --log-format=json writes it.
 type record struct {
@@ -30,29 +50,26 @@ type record struct {
 	Sets       []string `json:"sets,omitempty"`       // names of the sets they were found in
 }
 
-// fail writes an error and its hint.
-func (r *reporter) fail(err error, hint string) {
-	rec := record{Level: "error", Msg: oneLine(err.Error()), Hint: oneLine(hint), Code: exitStatus(err)}
+// fail writes an error and its hint, and gives the text of both lines.
+func (r *reporter) fail(f *failure) string {
+	rec := record{Level: "error", Msg: f.msg, Hint: f.hint, Code: f.code}
 	var missing *ambient.NotGrantedError
 	var stray *ambient.UnexpectedCapabilityError
 	switch {
-	case errors.As(err, &missing):
+	case errors.As(f.err, &missing):
 		rec.Capability = missing.Set().Names()
-	case errors.As(err, &stray):
-		rec.Capability = stray.Set().Names()
-		var in ambient.SetMask
-		for _, s := range stray.Stray {
-			in |= s.In
-		}
-		rec.Sets = in.Names()
+	case errors.As(f.err, &stray):
+		caps, in := stray.Set()
+		rec.Capability, rec.Sets = caps.Names(), in.Names()
 	}
 	r.write(rec)
+	return (&reporter{}).text(rec)
 }
 
 // skipped says that an optional capability is not there.
-func (r *reporter) skipped(c ambient.Cap, why string) {
+func (r *reporter) skipped(m ambient.Miss) {
 	if !r.quiet {
-		r.write(record{Level: "info", Msg: oneLine(fmt.Sprintf("%v skipped: %s", c, why)), Capability: []string{c.String()}})
+		r.write(record{Level: "info", Msg: fmt.Sprintf("%v skipped: %s", m.Cap, m.Why()), Capability: []string{m.Cap.String()}})
 	}
 }
 
@@ -68,18 +85,6 @@ func (r *reporter) verbosef(format string, args ...any) {
 	if r.verbose {
 		r.write(record{Level: "debug", Msg: oneLine(fmt.Sprintf(format, args...))})
 	}
-}
-
-// dying is what to write when the Go runtime gives up, whose own words may stand above, or
-// the deadline comes.
-func (r *reporter) dying(when string) string {
-	return r.text(record{Level: "error", Msg: "cut short " + when + ": the Go runtime gave up, or five minutes have passed", Hint: origin.Room, Code: ambient.ExitFailure})
-}
-
-// stalled is what to write when op does not come back.
-func (r *reporter) stalled(op, hint string) string {
-	const why = " did not succeed on every thread: does a filter refuse it, tgkill or getpid?"
-	return r.text(record{Level: "error", Msg: op + why, Hint: hint, Code: ambient.ExitFailure})
 }
 
 // write puts the whole of a record out in one call, so that lines of others do
@@ -99,15 +104,6 @@ func (r *reporter) text(rec record) string {
 		fmt.Fprintf(&b, "caplaunch: %s\n", rec.Msg)
 	}
 	return b.String()
-}
-
-// exitStatus is the status that the error knows, or 125.
-func exitStatus(err error) int {
-	var e interface{ ExitStatus() int }
-	if errors.As(err, &e) {
-		return e.ExitStatus()
-	}
-	return ambient.ExitFailure
 }
 
 // oneLine shows what would end the line or steer a terminal as an escape.

@@ -37,63 +37,38 @@ func shown(s ambient.State) shownState {
 	}
 }
 
-// describe is who each of the states is, as lines with the same things below
-// each other.
-func describe(states ...ambient.State) []string {
-	lines := make([]string, len(states))
-	column := func(name string, value func(ambient.State) any) {
-		width := 0
-		for i, s := range states {
-			lines[i] += fmt.Sprintf("%s %v", name, value(s))
-			width = max(width, len(lines[i]))
-		}
-		for i := range lines {
-			lines[i] += strings.Repeat(" ", width-len(lines[i])+2)
-		}
+// who is the identity of a state on one line.
+func who(s ambient.State) string {
+	privs := "off"
+	if s.NoNewPrivs {
+		privs = "on"
 	}
-	column("uid", func(s ambient.State) any { return s.UID })
-	column("gid", func(s ambient.State) any { return s.GID })
-	column("no_new_privs", func(s ambient.State) any {
-		if s.NoNewPrivs {
-			return "on"
-		}
-		return "off"
-	})
-	for i, s := range states {
-		lines[i] += fmt.Sprintf("groups %v", s.Groups)
-	}
-	return lines
+	return fmt.Sprintf("uid %v  gid %v  no_new_privs %s  groups %v", s.UID, s.GID, privs, s.Groups)
 }
-
-// A style marks what has changed.
-type style struct{ gained, lost, plain string }
-
-var colours = style{gained: "\x1b[32m", lost: "\x1b[31m", plain: "\x1b[0m"}
 
 // letters of the five sets, in the order of execve's rule.
 const letters = "PIEAB"
+
+const legend = "P permitted  I inheritable  E effective  A ambient  B bounding"
 
 func five(s ambient.State) [5]ambient.Set {
 	return [5]ambient.Set{s.Permitted, s.Inheritable, s.Effective, s.Ambient, s.Bounding}
 }
 
-// cells are the letters of the sets that c is in. Against before, what was
-// gained is marked + and what was lost -.
-func cells(c ambient.Cap, before *ambient.State, s ambient.State, st style) string {
-	now, was := five(s), five(s)
-	if before != nil {
-		was = five(*before)
-	}
+// cells are the letters of the sets of now that c is in. What was gained since
+// before is marked +, and what was lost -.
+func cells(c ambient.Cap, before, now ambient.State) string {
 	var b strings.Builder
-	for i, set := range now {
+	was := five(before)
+	for i, set := range five(now) {
 		letter := letters[i : i+1]
 		switch {
 		case set.Has(c) && was[i].Has(c):
 			b.WriteString("  " + letter)
 		case set.Has(c):
-			b.WriteString(" " + st.gained + "+" + letter + st.plain)
+			b.WriteString(" +" + letter)
 		case was[i].Has(c):
-			b.WriteString(" " + st.lost + "-" + letter + st.plain)
+			b.WriteString(" -" + letter)
 		default:
 			b.WriteString("  .")
 		}
@@ -101,52 +76,32 @@ func cells(c ambient.Cap, before *ambient.State, s ambient.State, st style) stri
 	return b.String()
 }
 
-// printSets writes the five sets as a table: a line for each group of
-// capabilities that are in the same ones, before and after. It fits 80 columns.
-func printSets(w io.Writer, before *ambient.State, s ambient.State, st style) {
-	var union ambient.Set
-	for _, set := range five(s) {
-		union |= set
-	}
-	if before != nil {
-		for _, set := range five(*before) {
-			union |= set
-		}
-	}
+// printSets writes the five sets as a table of at most 80 columns: a line for
+// each group of capabilities that are in the same ones, those first that are
+// permitted. What changed since before is marked.
+func printSets(w io.Writer, before, now ambient.State) {
+	const every = ambient.DefaultSets | ambient.InBounding
+	union := every.Of(before) | every.Of(now)
 	if union == 0 {
 		fmt.Fprintln(w, "  no capability in any of the five sets")
 		return
 	}
 	rows := map[string][]string{}
 	var order []string
-	note := func(c ambient.Cap) {
-		row := cells(c, nil, s, style{})
-		if before != nil {
-			row = cells(c, nil, *before, style{}) + "    " + cells(c, before, s, st)
-		}
-		if rows[row] == nil {
-			order = append(order, row)
-		}
-		rows[row] = append(rows[row], c.String())
-	}
-	// What it has comes first: that is what one looks for.
-	for c := range s.Permitted.All() {
-		note(c)
-	}
-	for c := range (union &^ s.Permitted).All() {
-		note(c)
-	}
-	indent := 17
-	if before != nil {
-		indent = 36
-	}
-	for _, row := range order {
-		for i, line := range wrap(strings.Join(rows[row], " "), columns-indent) {
-			if i == 0 {
-				fmt.Fprintf(w, "%s  %s\n", row, line)
-			} else {
-				fmt.Fprintf(w, "%*s%s\n", indent, "", line)
+	for _, part := range []ambient.Set{now.Permitted, union &^ now.Permitted} {
+		for c := range part.All() {
+			row := cells(c, before, now)
+			if rows[row] == nil {
+				order = append(order, row)
 			}
+			rows[row] = append(rows[row], c.String())
+		}
+	}
+	const indent = 17
+	for _, row := range order {
+		for _, line := range wrap(strings.Join(rows[row], " "), columns-indent) {
+			fmt.Fprintf(w, "%-*s%s\n", indent, row, line)
+			row = ""
 		}
 	}
 }
@@ -154,31 +109,16 @@ func printSets(w io.Writer, before *ambient.State, s ambient.State, st style) {
 // columns is the width of a terminal, less a little.
 const columns = 78
 
-// wrap breaks text at spaces into lines of at most width, and at commas a word
-// that is longer. What has neither, a path, stays whole. Spaces inside a line
-// stay as they are.
-func wrap(text string, width int) []string {
-	var lines []string
+// wrap breaks text at spaces into lines of at most width. A word that is longer
+// stays whole.
+func wrap(text string, width int) (lines []string) {
 	line := ""
-	add := func(part string) {
-		if line != "" && utf8.RuneCountInString(line+strings.TrimRight(part, " ")) > width {
+	for word := range strings.SplitAfterSeq(text, " ") {
+		if line != "" && utf8.RuneCountInString(line+strings.TrimRight(word, " ")) > width {
 			lines = append(lines, strings.TrimRight(line, " "))
 			line = ""
 		}
-		if line != "" || strings.TrimSpace(part) != "" {
-			line += part
-		}
-	}
-	for word := range strings.SplitAfterSeq(text, " ") {
-		if utf8.RuneCountInString(word) <= width {
-			add(word)
-			continue
-		}
-		for part := range strings.SplitAfterSeq(word, ",") {
-			add(part)
-		}
+		line += word
 	}
 	return append(lines, strings.TrimRight(line, " "))
 }
-
-const legend = "P permitted  I inheritable  E effective  A ambient  B bounding"

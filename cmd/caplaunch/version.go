@@ -9,11 +9,6 @@ import (
 	"github.com/caplaunch/caplaunch/internal/origin"
 )
 
-type versionCmd struct {
-	Verbose bool `short:"v" help:"Say too whether this build passes the signals on that it was started with."`
-	JSON    bool `name:"json" help:"Print JSON."`
-}
-
 // A build is what version prints, from the build info of the binary.
 type build struct {
 	Version  string `json:"version"`

@@ -70,29 +70,32 @@ func (e *UnknownSetError) Error() string {
 	return fmt.Sprintf("%q is none of permitted, effective, inheritable, ambient, bounding", e.Name)
 }
 
+// Of joins the sets of s that m names.
+func (m SetMask) Of(s State) (union Set) {
+	for i, set := range [...]Set{s.Permitted, s.Effective, s.Inheritable, s.Ambient, s.Bounding} {
+		if m&(1<<i) != 0 {
+			union |= set
+		}
+	}
+	return union
+}
+
 // CheckAllowed compares the sets of now that m names with allow. The error is
 // an *UnexpectedCapabilityError with every capability that is in one of them
 // and not in allow.
 func CheckAllowed(now State, allow Set, m SetMask) error {
-	sets := [...]Set{now.Permitted, now.Effective, now.Inheritable, now.Ambient, now.Bounding}
-	var stray Set
-	for i, s := range sets {
-		if m&(1<<i) != 0 {
-			stray |= s &^ allow
-		}
-	}
-	if stray == 0 {
-		return nil
-	}
 	e := &UnexpectedCapabilityError{Allow: allow}
-	for c := range stray.All() {
+	for c := range (m.Of(now) &^ allow).All() {
 		var in SetMask
-		for i, s := range sets {
-			if m&(1<<i) != 0 && s.Has(c) {
-				in |= 1 << i
+		for i := range setNames {
+			if one := SetMask(1 << i); one&m != 0 && one.Of(now).Has(c) {
+				in |= one
 			}
 		}
 		e.Stray = append(e.Stray, Stray{c, in})
+	}
+	if e.Stray == nil {
+		return nil
 	}
 	return e
 }
@@ -112,34 +115,42 @@ type Stray struct {
 	In  SetMask
 }
 
-// Set is the set of those found.
-func (e *UnexpectedCapabilityError) Set() Set {
-	var s Set
+// Set is the set of those found, and the sets that they were found in.
+func (e *UnexpectedCapabilityError) Set() (s Set, in SetMask) {
 	for _, x := range e.Stray {
 		s |= SetOf(x.Cap)
+		in |= x.In
 	}
-	return s
+	return s, in
 }
 
+// Error names a dozen of them, and how many more there are.
 func (e *UnexpectedCapabilityError) Error() string {
-	var parts []string
-	var last SetMask
-	for _, x := range e.Stray {
-		if x.In != last && last != 0 {
-			parts[len(parts)-1] += " in " + last.String()
+	const most = 12
+	var text strings.Builder
+	text.WriteString("more was granted than allowed: ")
+	shown := e.Stray[:min(len(e.Stray), most)]
+	for i, x := range shown {
+		text.WriteString(x.Cap.String())
+		if int(x.Cap) < Named() {
+			fmt.Fprintf(&text, " (%d)", x.Cap)
 		}
-		last = x.In
-		name := fmt.Sprintf("%v (%d)", x.Cap, uint8(x.Cap))
-		if x.Cap.String() == fmt.Sprint(uint8(x.Cap)) {
-			name = fmt.Sprint(uint8(x.Cap))
+		switch {
+		case i == len(shown)-1 || shown[i+1].In != x.In:
+			fmt.Fprintf(&text, " in %v", x.In)
+			if i < len(shown)-1 {
+				text.WriteString("; ")
+			}
+		default:
+			text.WriteString(", ")
 		}
-		parts = append(parts, name)
 	}
-	return fmt.Sprintf("more was granted than allowed: %s in %v; the allowlist is %v", strings.Join(parts, ", "), last, e.Allow)
+	if more := len(e.Stray) - len(shown); more > 0 {
+		fmt.Fprintf(&text, " and %d more", more)
+	}
+	fmt.Fprintf(&text, "; the allowlist is %v", e.Allow)
+	return text.String()
 }
 
 // Is makes errors.Is(err, ErrUnexpectedCapability) true.
 func (*UnexpectedCapabilityError) Is(target error) bool { return target == ErrUnexpectedCapability }
-
-// ExitStatus is 78.
-func (*UnexpectedCapabilityError) ExitStatus() int { return ExitUnexpected }

@@ -15,11 +15,15 @@ const MaxCap Cap = 63
 
 // The capabilities that caplaunch itself speaks of.
 const (
-	CapSetGID         Cap = 6
-	CapSetUID         Cap = 7
-	CapSetPCap        Cap = 8
-	CapNetBindService Cap = 10
-	CapNetRaw         Cap = 13
+	CapKill              Cap = 5
+	CapSetGID            Cap = 6
+	CapSetUID            Cap = 7
+	CapSetPCap           Cap = 8
+	CapNetBindService    Cap = 10
+	CapNetRaw            Cap = 13
+	CapPerfmon           Cap = 38
+	CapBPF               Cap = 39
+	CapCheckpointRestore Cap = 40
 )
 
 // table holds the names of capabilities(7) in the order of their numbers,
@@ -62,22 +66,19 @@ func (c Cap) Since() string {
 }
 
 // ParseCap reads a name in any case, with or without "cap_", or a number from
-// 0 to 63. The error is an *UnknownCapError.
+// 0 to 63 in decimal. The error is an *UnknownCapError.
 func ParseCap(s string) (Cap, error) {
 	name := strings.ToLower(s)
 	if len(name) != len(s) { // the Kelvin sign is no k
-		return 0, newUnknownCapError(s)
+		return 0, &UnknownCapError{Name: s}
 	}
-	if n, err := strconv.ParseUint(name, 10, 8); err == nil && n <= uint64(MaxCap) && name[0] != '+' {
-		if strconv.FormatUint(n, 10) == name {
-			return Cap(n), nil
-		}
+	if n, err := strconv.ParseUint(name, 10, 8); err == nil && n <= uint64(MaxCap) && strconv.FormatUint(n, 10) == name {
+		return Cap(n), nil
 	}
-	name = strings.TrimPrefix(name, "cap_")
 	for c := range table {
-		if table[c].name == name {
+		if table[c].name == strings.TrimPrefix(name, "cap_") {
 			return Cap(c), nil
 		}
 	}
-	return 0, newUnknownCapError(s)
+	return 0, &UnknownCapError{Name: s}
 }

@@ -8,53 +8,48 @@ import (
 	"github.com/caplaunch/caplaunch/internal/near"
 )
 
-// The exit statuses of spec and README: 77 and 78 are EX_NOPERM and EX_CONFIG
-// of sysexits.h, 125 is what docker run and env(1) use for their own failures.
-const (
-	ExitNotGranted = 77
-	ExitUnexpected = 78
-	ExitFailure    = 125
-)
-
 // An UnknownCapError is a word that names no capability.
-type UnknownCapError struct {
-	Name    string
-	Near    string // the nearest name, "" when none is near
-	Doubled bool   // it says "cap_" twice
-	Number  bool   // it is a number, but not one from 0 to 63
+type UnknownCapError struct{ Name string }
+
+// Near is the name that was probably meant, "" when none is near.
+func (e *UnknownCapError) Near() string {
+	word := strings.TrimPrefix(strings.TrimPrefix(strings.ToLower(e.Name), "cap_"), "cap_")
+	word, _, _ = strings.Cut(word, "=") // the text form of libcap: cap_net_admin=eip
+	word, _, _ = strings.Cut(word, "+")
+	if e.isNumber() || strings.HasPrefix(word, "-") { // -x is to take x away, not a misspelt x
+		return ""
+	}
+	names := make([]string, len(table))
+	begins := []string{}
+	for c := range table {
+		names[c] = table[c].name
+		if len(word) > 2 && strings.HasPrefix(names[c], word) {
+			begins = append(begins, names[c])
+		}
+	}
+	if len(begins) == 1 {
+		return begins[0]
+	}
+	return near.Word(word, names...)
 }
 
-func newUnknownCapError(s string) *UnknownCapError {
-	e := &UnknownCapError{Name: s}
-	name := strings.ToLower(s)
-	e.Number = name != "" && strings.Trim(name, "+-0123456789") == ""
-	name = strings.TrimPrefix(name, "cap_")
-	if rest, ok := strings.CutPrefix(name, "cap_"); ok {
-		if c, err := ParseCap(rest); err == nil {
-			e.Near, e.Doubled = c.String(), true
-			return e
-		}
-	}
-	if !e.Number && !strings.HasPrefix(name, "-") { // -x is to take x away, not a misspelt x
-		names := make([]string, len(table))
-		for c := range table {
-			names[c] = table[c].name
-		}
-		e.Near = near.Word(name, names...)
-	}
-	return e
+func (e *UnknownCapError) isNumber() bool {
+	return e.Name != "" && strings.Trim(e.Name, "+-0123456789") == ""
 }
 
 func (e *UnknownCapError) Error() string {
+	near, lower := e.Near(), strings.ToLower(e.Name)
 	switch {
-	case e.Doubled:
-		return fmt.Sprintf("%q says cap_ twice", e.Name)
-	case e.Number:
+	case e.isNumber():
 		return fmt.Sprintf("%q is not a capability number from 0 to %d, written in decimal", e.Name, MaxCap)
-	case e.Near != "":
-		return fmt.Sprintf("%q is not a capability (did you mean %s?)", e.Name, e.Near)
+	case strings.HasPrefix(lower, "cap_cap_"):
+		return fmt.Sprintf("%q says cap_ twice", e.Name)
+	case near != "" && strings.ContainsAny(e.Name, "=+"):
+		return fmt.Sprintf("%q: a list has names alone, caplaunch makes the sets", e.Name)
+	case near != "":
+		return fmt.Sprintf("%q is not a capability (did you mean %s?)", e.Name, near)
 	}
-	return fmt.Sprintf("%q is not a capability", e.Name)
+	return fmt.Sprintf("%.64q is not a capability", e.Name)
 }
 
 // A ListError is a list of capabilities without a word in it, or one that says
@@ -66,7 +61,7 @@ type ListError struct {
 
 func (e *ListError) Error() string {
 	if e.None {
-		return fmt.Sprintf(`"none" stands alone or not at all, not in %q`, e.List)
+		return fmt.Sprintf(`"none" stands alone or not at all, not in %.64q`, e.List)
 	}
 	return "an empty list of capabilities"
 }
@@ -88,49 +83,40 @@ const (
 	AmbientIsLocked         // nothing can be raised into ambient
 )
 
-// Sentence says the reason for one or several capabilities with the same one.
-func (r Reason) Sentence(now State, host Host) string {
-	where := ""
-	if host.Nested {
-		where = " in this user namespace"
-	}
-	switch r {
-	case NotKnown:
-		return "not known to this kernel"
-	case NotGranted:
-		return "not granted to caplaunch" + where + ": neither permitted nor in the bounding set"
-	case OnlyBounding:
-		return fmt.Sprintf("the runtime gave it only to the bounding set%s, because the container's user is not root (uid %d)", where, now.UID.Effective)
-	case RootWithoutRoot:
-		return "in the bounding set, but not permitted: the securebit noroot is set, so being root gives nothing"
-	case GivenUp:
-		return "in the bounding set, but not permitted: whoever started caplaunch gave it up under no_new_privs"
-	case NotInheritable:
-		return "permitted, but neither inheritable nor in the bounding set, so it cannot become ambient"
-	case NoAmbient:
-		return "this kernel has no ambient capabilities (Linux before 4.3, or a gVisor without them)"
-	case KeepCapsIsLocked:
-		return "the securebit keep_caps_locked is set, so the change of the uid takes every capability away"
-	case AmbientIsLocked:
-		return "the securebit no_cap_ambient_raise is set, so nothing can become ambient"
-	}
-	return "it can be given"
+var reasonSentences = [...]string{
+	Grantable:        "it can be given",
+	NotKnown:         "not known to this kernel",
+	NotGranted:       "not granted to caplaunch: neither permitted nor in the bounding set",
+	OnlyBounding:     "the runtime gave it only to the bounding set, because the container's user is not root",
+	RootWithoutRoot:  "in the bounding set, but not permitted: the securebit noroot is set, so being root gives nothing",
+	GivenUp:          "in the bounding set, but not permitted: whoever started caplaunch gave it up under no_new_privs",
+	NotInheritable:   "permitted, but neither inheritable nor in the bounding set, so it cannot become ambient",
+	NoAmbient:        "this kernel has no ambient capabilities (Linux before 4.3, or gVisor before June 2026)",
+	KeepCapsIsLocked: "the securebit keep_caps_locked is set, so the change of the uid takes every capability away",
+	AmbientIsLocked:  "the securebit no_cap_ambient_raise is set, so nothing can become ambient",
 }
 
-// Why is the sentence for one capability; of an unknown one it names the kernel
-// version that brought it.
-func (m Miss) Why(now State, host Host) string {
+func (r Reason) String() string { return reasonSentences[r] }
+
+// A Miss is a capability that cannot be given, and why.
+type Miss struct {
+	Cap    Cap
+	Reason Reason
+}
+
+// Why is the sentence for it; of an unknown one it names the Linux version that
+// brought it.
+func (m Miss) Why() string {
 	if m.Reason == NotKnown && m.Cap.Since() != "" {
 		return "not known to this kernel: it came with Linux " + m.Cap.Since()
 	}
-	return m.Reason.Sentence(now, host)
+	return m.Reason.String()
 }
 
 // A NotGrantedError names the required capabilities that cannot be given.
 type NotGrantedError struct {
 	Missing []Miss
 	Now     State
-	Host    Host
 }
 
 // Set is the set of those missing.
@@ -142,25 +128,25 @@ func (e *NotGrantedError) Set() Set {
 	return s
 }
 
+// Error says each sentence once, with the capabilities that it is about.
 func (e *NotGrantedError) Error() string {
-	var why []string         // each sentence once, in order
-	caps := map[string]Set{} // and whom it is about
+	var why []string
+	caps := map[string]Set{}
 	for _, m := range e.Missing {
-		s := m.Why(e.Now, e.Host)
+		s := m.Why()
+		if m.Reason == OnlyBounding {
+			s += fmt.Sprintf(" (uid %d)", e.Now.UID.Effective)
+		}
 		if caps[s] == 0 {
 			why = append(why, s)
 		}
 		caps[s] |= SetOf(m.Cap)
 	}
-	var parts []string
-	for _, s := range why {
-		parts = append(parts, fmt.Sprintf("%v cannot be given: %s", caps[s], s))
+	for i, s := range why {
+		why[i] = caps[s].Some() + " cannot be given: " + s
 	}
-	return strings.Join(parts, "; ")
+	return strings.Join(why, "; ")
 }
-
-// ExitStatus is 77.
-func (*NotGrantedError) ExitStatus() int { return ExitNotGranted }
 
 // A Refusal says why the identity asked for cannot be had.
 type Refusal uint8
@@ -174,8 +160,6 @@ const (
 	OtherUser                               // another non-root user, unable to switch
 	OtherGroups                             // the same user with another group or groups, unable to switch
 	SetGroupsDenied                         // the user namespace denies setgroups
-	Unmapped                                // an id is not mapped in the user namespace
-	UnmappedGroups                          // groups to be kept are not mapped there
 	TooManyGroups                           // more than NGROUPS_MAX
 	RootRegains                             // execve would fill the sets of uid 0 again
 	BoundingNeedsSetPCap                    // the bounding set cannot be cut
@@ -186,17 +170,16 @@ const (
 type RefusedError struct {
 	Why     Refusal
 	Now     State
-	User    User
-	Missing Set   // the capabilities that it would take
-	Err     error // the rule that the Sim met, if any
+	User    User // who it was to be
+	Missing Set  // the capabilities that it would take
 }
 
 func (e *RefusedError) Error() string {
 	who := fmt.Sprintf("uid %v, gid %v", e.Now.UID, e.Now.GID)
 	switch e.Why {
 	case StartedSetID:
-		return fmt.Sprintf("caplaunch was started with ids that differ (real uid %d, effective %d; real gid %d, effective %d), as a set-uid or set-gid file is: it would hand its privilege to whoever calls it",
-			e.Now.UID.Real, e.Now.UID.Effective, e.Now.GID.Real, e.Now.GID.Effective)
+		return fmt.Sprintf("caplaunch was started with ids that differ (real, effective, saved uid %d,%d,%d; gid %d,%d,%d), as a set-uid or set-gid file is: it would hand its privilege to whoever calls it",
+			e.Now.UID.Real, e.Now.UID.Effective, e.Now.UID.Saved, e.Now.GID.Real, e.Now.GID.Effective, e.Now.GID.Saved)
 	case StartedWithFileCaps:
 		return fmt.Sprintf("caplaunch itself has file capabilities (%v, permitted but not ambient, as uid %v): it would hand them to whoever calls it", e.Missing, e.Now.UID)
 	case RootWithoutUser:
@@ -208,23 +191,13 @@ func (e *RefusedError) Error() string {
 	case OtherGroups:
 		return fmt.Sprintf("started with other groups (%s, groups %v), and without setgid it cannot switch to gid %d, groups %v", who, e.Now.Groups, e.User.GID, e.User.Groups)
 	case SetGroupsDenied:
-		return "setgroups is denied in this user namespace (/proc/self/setgroups says deny), so the groups cannot be set"
-	case Unmapped:
-		if e.Err != nil { // of setgroups: the two ids are looked at before any step
-			return fmt.Sprintf("one of the groups %v is not mapped in this user namespace", e.User.Groups)
-		}
-		return fmt.Sprintf("uid %d or gid %d is not mapped in this user namespace", e.User.UID, e.User.GID)
-	case UnmappedGroups:
-		return "the groups received are not all mapped in this user namespace (they show as 65534), so they cannot be kept"
+		return "setgroups is denied in this user namespace, so the groups cannot be set"
 	case TooManyGroups:
 		return fmt.Sprintf("%d groups, and the kernel takes %d", e.User.Groups.Len(), MaxGroups)
 	case RootRegains:
 		return "a root program regains the whole bounding set at execve when no_new_privs is off"
 	case BoundingNeedsSetPCap:
-		if why := e.withheld(); why != "" {
-			return "--bounding=drop needs setpcap" + why
-		}
-		return "--bounding=drop needs setpcap, which was not granted"
+		return "--bounding=drop needs setpcap, which is not permitted" + e.withheld()
 	}
 	return "refused"
 }
@@ -236,15 +209,10 @@ func (e *RefusedError) withheld() string {
 	case e.Now.UID.Effective != 0 || !e.Now.Bounding.Contains(e.Missing):
 		return ""
 	case e.Now.Securebits&NoRoot != 0:
-		return ": " + RootWithoutRoot.Sentence(e.Now, Host{})
+		return ": " + RootWithoutRoot.String()
 	}
-	return ": " + GivenUp.Sentence(e.Now, Host{})
+	return ": " + GivenUp.String()
 }
-
-func (e *RefusedError) Unwrap() error { return e.Err }
-
-// ExitStatus is 125.
-func (*RefusedError) ExitStatus() int { return ExitFailure }
 
 // A FileError says that the program's own file would break the promise:
 // execve would refuse it (Err), or end in After instead of Want.
@@ -258,7 +226,7 @@ type FileError struct {
 func (e *FileError) Error() string {
 	switch f := e.File; {
 	case e.Err != nil && f.Caps != nil:
-		return fmt.Sprintf("the kernel would refuse to run it (operation not permitted): its file capabilities demand %v, and of these %v cannot be had", f.Caps.Permitted, f.Caps.Permitted&^e.Given)
+		return fmt.Sprintf("the kernel would refuse to run it (operation not permitted): its file capabilities demand %v, and %v is not in the bounding set", f.Caps.Permitted, f.Caps.Permitted&^e.Want.Bounding)
 	case e.Err != nil:
 		return e.Err.Error()
 	case f.Caps != nil:
@@ -273,17 +241,14 @@ func (e *FileError) Error() string {
 
 func (e *FileError) Unwrap() error { return e.Err }
 
-// ExitStatus is 125.
-func (*FileError) ExitStatus() int { return ExitFailure }
-
 // A DeniedError is a call that a rule of the model forbids; it is
 // fs.ErrPermission.
 type DeniedError struct {
-	Op   string
+	Call string
 	Rule Rule
 }
 
-func (e *DeniedError) Error() string { return e.Op + ": " + string(e.Rule) }
+func (e *DeniedError) Error() string { return e.Call + ": " + string(e.Rule) }
 
 // Is makes errors.Is(err, fs.ErrPermission) true.
 func (*DeniedError) Is(target error) bool { return target == fs.ErrPermission }
@@ -297,29 +262,19 @@ type StepError struct {
 func (e *StepError) Error() string { return fmt.Sprintf("%v: %v", e.Step, e.Err) }
 func (e *StepError) Unwrap() error { return e.Err }
 
-// ExitStatus is 125.
-func (*StepError) ExitStatus() int { return ExitFailure }
-
 // A VerifyError is a state that the kernel reports after all steps succeeded,
 // and that is not the planned one.
 type VerifyError struct{ Want, Got State }
 
+// Error lists in what they differ, as "effective none instead of net_admin".
 func (e *VerifyError) Error() string {
-	return "the kernel reports another state than planned: " + strings.Join(Diff(e.Want, e.Got), ", ")
-}
-
-// ExitStatus is 125.
-func (*VerifyError) ExitStatus() int { return ExitFailure }
-
-// Diff lists in what b differs from a, as "effective net_admin instead of
-// none".
-func Diff(a, b State) []string {
 	var d []string
-	add := func(name string, was, is any) {
-		if was != is {
-			d = append(d, fmt.Sprintf("%s %v instead of %v", name, is, was))
+	add := func(name string, want, got any) {
+		if want != got {
+			d = append(d, fmt.Sprintf("%s %v instead of %v", name, got, want))
 		}
 	}
+	a, b := e.Want, e.Got
 	add("uid", a.UID, b.UID)
 	add("gid", a.GID, b.GID)
 	add("groups", a.Groups, b.Groups)
@@ -328,7 +283,7 @@ func Diff(a, b State) []string {
 	add("effective", a.Effective, b.Effective)
 	add("bounding", a.Bounding, b.Bounding)
 	add("ambient", a.Ambient, b.Ambient)
-	add("securebits", a.Securebits, b.Securebits)
+	add("securebits", strings.Join(a.Securebits.Names(), ","), strings.Join(b.Securebits.Names(), ","))
 	add("no_new_privs", a.NoNewPrivs, b.NoNewPrivs)
-	return d
+	return "the kernel reports another state than planned: " + strings.Join(d, ", ")
 }

@@ -1,24 +1,36 @@
 package ambient
 
-import "errors"
-
 // A Request is what the command line asks for.
 type Request struct {
 	Required List // PROGRAM must have these
 	Optional List // and these, where they can be had
 
-	Allow  *List   // refuse to start when more than this was granted; nil: no allowlist
-	Strict bool    // the same, with the requested ones and what the launch itself needs
-	Sets   SetMask // the sets that Allow and Strict look at
+	Allow      *List   // refuse to start when more than this was granted; nil: no allowlist
+	Strict     bool    // the same, with the requested ones and what the launch itself needs
+	Sets       SetMask // the sets that Allow and Strict look at
+	RootParent bool    // a root process of the same container started caplaunch: it needs KILL to signal PROGRAM
 
-	User          *User   // who PROGRAM runs as; nil: nobody was named
-	Groups        *Groups // replace those of User
-	KeepGroups    bool    // the supplementary groups received stay, less gid 0
-	UserErr       error   // why User or Groups could not be found out; reported in its turn
-	KeepNonRoot   bool    // a start as another user that cannot switch runs as it is
-	DropBounding  bool    // also cut the bounding set to what is given
-	AllowNewPrivs bool    // do not set no_new_privs
+	User        *User   // who PROGRAM runs as; nil: nobody was named
+	UserErr     error   // why User or Groups could not be found out; reported in its turn
+	Groups      *Groups // in the place of User's
+	KeepGroups  bool    // the supplementary groups received stay, beside those
+	StartGroups Groups  // what /etc/group gives to the user that caplaunch was started as: it is not kept
+	Doubtful    Groups  // entries of the list received that may stand for a gid that is not mapped
+	KeepNonRoot bool    // a start as another user that cannot switch runs as it is
+
+	Bounding      Bounding
+	AllowNewPrivs bool // do not set no_new_privs
 }
+
+// A Bounding says what becomes of the bounding set.
+type Bounding uint8
+
+// What --bounding asks for.
+const (
+	KeepBounding Bounding = iota
+	CutBounding           // cut it to what is given, or refuse
+	TryBounding           // cut it where setpcap is there
+)
 
 // A User is who the program is to run as.
 type User struct {
@@ -35,29 +47,31 @@ type Plan struct {
 	AfterSteps State  // what the kernel must report before the exec
 	AfterExec  State  // what the program will find
 
-	Given    Set    // permitted = effective = inheritable = ambient of the program
-	Skipped  []Miss // optional capabilities that could not be had
-	Switched bool   // the ids or groups change
+	Given        Set    // permitted = effective = inheritable = ambient of the program
+	Skipped      []Miss // optional capabilities that could not be had
+	Switched     bool   // ids or groups change
+	Lost         Groups // groups received that the program does not get, root's gid 0 aside
+	BoundingKept bool   // TryBounding, without setpcap
 
 	host Host
 }
 
-// A Miss is a capability that cannot be given, and why.
-type Miss struct {
-	Cap    Cap
-	Reason Reason
-}
-
 // NewPlan decides the launch, or refuses it, without touching anything. The
-// errors, in the order in which they are looked for: *UnexpectedCapabilityError
-// (the allowlist), *NotGrantedError (a required capability), and for the
-// identity req.UserErr or *RefusedError. The plan it returns holds for a
-// program without file capabilities and set-id bits; see Plan.For.
+// errors, in the order in which they are looked for: *RefusedError for a
+// privileged start (see Borrowed), *UnexpectedCapabilityError (the allowlist),
+// *NotGrantedError (a required capability), and for the identity req.UserErr or
+// *RefusedError. The plan holds for a program without file capabilities and
+// set-id bits; see For.
 func NewPlan(req Request, now State, host Host) (Plan, error) {
-	if err := req.CheckAllowed(now, host); err != nil {
+	if err := now.Borrowed(); err != nil {
 		return Plan{}, err
 	}
-	user, switched, idErr := target(req, now, host)
+	if allow, limited := req.allowed(now, host); limited {
+		if err := CheckAllowed(now, allow, req.Sets); err != nil {
+			return Plan{}, err
+		}
+	}
+	user, switched, idErr := settle(req, now, host)
 	given, skipped, err := choose(req, now, host, switched && leavesRoot(now, user))
 	if err != nil {
 		return Plan{}, err
@@ -65,37 +79,51 @@ func NewPlan(req Request, now State, host Host) (Plan, error) {
 	if idErr != nil {
 		return Plan{}, idErr
 	}
+	refuse := func(why Refusal, missing Set) (Plan, error) {
+		return Plan{}, &RefusedError{Why: why, Now: now, User: user, Missing: missing}
+	}
 
-	p := Plan{Before: now, AfterSteps: now, Given: given, Skipped: skipped, Switched: switched, host: host}
-	if err := p.build(req, user); err != nil {
-		return Plan{}, refusal(err, now, user)
+	p := Plan{Before: now, Given: given, Skipped: skipped, Switched: switched, host: host}
+	cut := req.Bounding != KeepBounding && now.Bounding != given
+	if cut && !now.Permitted.Has(CapSetPCap) {
+		if req.Bounding == CutBounding {
+			return refuse(BoundingNeedsSetPCap, SetOf(CapSetPCap))
+		}
+		cut, p.BoundingKept = false, true
 	}
-	if p, err = p.For(File{}); err != nil {
-		// Only uid 0 gets here: execve fills its sets from the bounding set
-		// again, which no_new_privs or an equally small bounding set prevents.
-		return Plan{}, &RefusedError{Why: RootRegains, Now: now, User: user}
+	// execve fills the sets of uid 0 from the bounding set again, which
+	// no_new_privs or a bounding set that was cut prevents.
+	if user.UID == 0 && req.AllowNewPrivs && (req.Bounding == KeepBounding || p.BoundingKept) {
+		return refuse(RootRegains, 0)
 	}
-	return p, nil
+	if err := p.build(user, cut, !req.AllowNewPrivs); err != nil {
+		return Plan{}, err
+	}
+	if switched {
+		p.Lost = now.Groups.With(now.GID.Effective).Without(user.Groups)
+		if now.UID.Effective == 0 {
+			p.Lost = p.Lost.Without(NewGroups(0))
+		}
+	}
+	return p.For(File{})
 }
 
 // build puts the steps together. Each is tried on a Sim and left out when it
-// changes nothing: a start that already is what is wanted must not need
-// CAP_SETGID for a setgroups of nothing.
-func (p *Plan) build(req Request, user User) error {
+// changes nothing; but who somebody is, is always set.
+func (p *Plan) build(user User, cut, noNewPrivs bool) error {
 	sim := &Sim{Now: p.Before, On: p.host}
 	var failed error
-	add := func(s Step) {
-		if failed != nil {
-			return
-		}
-		was := sim.Now
-		if err := s.Do(sim); err != nil {
-			failed = &StepError{Step: s, Err: err}
-			return
-		}
-		_, setsGroups := s.(SetGroups)
-		if sim.Now != was || setsGroups {
+	must := func(s Step) {
+		if failed == nil {
 			p.Steps = append(p.Steps, s)
+			if err := sim.Do(s); err != nil {
+				failed = &StepError{Step: s, Err: err}
+			}
+		}
+	}
+	add := func(s Step) {
+		if next, err := s.Next(sim.Now, sim.On); err != nil || next != sim.Now {
+			must(s)
 		}
 	}
 	now := p.Before
@@ -105,7 +133,7 @@ func (p *Plan) build(req Request, user User) error {
 
 	// Bounding goes before the ids: it needs CAP_SETPCAP, which the uid change
 	// or the final capset takes away.
-	if req.DropBounding {
+	if cut {
 		for c := range (now.Bounding &^ p.Given).All() {
 			add(DropBounding{c})
 		}
@@ -113,33 +141,30 @@ func (p *Plan) build(req Request, user User) error {
 
 	if p.Switched {
 		// Without keepcaps the uid change below would clear permitted.
-		if p.Given != 0 && leavesRoot(now, user) && now.Securebits&KeepCaps == 0 {
-			add(SetKeepCaps{true})
+		if p.Given != 0 && leavesRoot(now, user) {
+			add(SetKeepCaps{})
 		}
-		// Groups first: after setresuid there is no CAP_SETGID left to set them
-		// with. They are set even when they look right: a list that was read
-		// may be stale, one that was set is known.
-		add(SetGroups{user.Groups})
-		// All three ids at once: a saved id of 0 would be a way back.
-		add(SetResGID{Same(user.GID)})
-		add(SetResUID{Same(user.UID)})
+		// Groups before the ids: after setresuid there is no CAP_SETGID left to
+		// set them with. A list that was read may be stale, one that was set is
+		// known.
+		must(SetGroups{user.Groups})
 	}
+	// The ids are set even when they look right: one that is not mapped in the
+	// user namespace looks like another, and the kernel refuses to set it. All
+	// three at once: a saved id of 0 would be a way back.
+	must(SetResGID{Same(user.GID)})
+	must(SetResUID{Same(user.UID)})
 
 	// Inheritable before ambient, which has to lie within it. This also cuts
 	// ambient bits that were there and not asked for.
 	add(Capset{Permitted: p.Given, Inheritable: p.Given, Effective: p.Given})
-	for c := range (p.Given &^ sim.Now.Ambient).All() {
+	for c := range p.Given.All() {
 		add(RaiseAmbient{c})
-	}
-
-	// execve would clear keepcaps as well, but what is verified should be plain.
-	if sim.Now.Securebits&KeepCaps != 0 && sim.Now.Securebits&KeepCapsLocked == 0 {
-		add(SetKeepCaps{false})
 	}
 
 	// Last: it makes the exec of a root program, a set-id or a
 	// file-capability one unable to gain anything.
-	if !req.AllowNewPrivs {
+	if noNewPrivs {
 		add(SetNoNewPrivs{})
 	}
 	p.AfterSteps = sim.Now
@@ -150,28 +175,14 @@ func (p *Plan) build(req Request, user User) error {
 // what execve makes of AfterSteps. The error is a *FileError when that is not
 // the promise.
 func (p Plan) For(f File) (Plan, error) {
-	after, err := p.AfterSteps.Execve(f)
+	after, err := p.AfterSteps.Execve(f, p.host)
 	want := p.AfterSteps
 	want.Securebits &^= KeepCaps
-	switch {
-	case err != nil:
-		return p, &FileError{File: f, Given: p.Given, Err: err}
-	case after != want:
-		return p, &FileError{File: f, Given: p.Given, After: after, Want: want}
+	if err != nil || after != want {
+		return p, &FileError{File: f, Given: p.Given, After: after, Want: want, Err: err}
 	}
 	p.AfterExec = after
 	return p, nil
-}
-
-// Apply does the steps one after the other. The first that fails ends it, with
-// a *StepError.
-func Apply(k Kernel, steps []Step) error {
-	for _, s := range steps {
-		if err := s.Do(k); err != nil {
-			return &StepError{Step: s, Err: err}
-		}
-	}
-	return nil
 }
 
 // Verify asks the kernel for the state and compares it with the plan's: no
@@ -179,22 +190,15 @@ func Apply(k Kernel, steps []Step) error {
 // the reading.
 func Verify(k Kernel, p Plan) error {
 	got, err := k.State()
-	if err != nil {
-		return err
+	if err == nil && got != p.AfterSteps {
+		err = &VerifyError{Want: p.AfterSteps, Got: got}
 	}
-	if got != p.AfterSteps {
-		return &VerifyError{Want: p.AfterSteps, Got: got}
-	}
-	return nil
+	return err
 }
 
-// CheckAllowed compares what was granted with the allowlist, if there is one. The
-// error is an *UnexpectedCapabilityError.
-func (req Request) CheckAllowed(now State, host Host) error {
-	if req.Allow == nil && !req.Strict {
-		return nil
-	}
-	var allow Set
+// allowed is the allowlist, if there is one: what was listed and, with Strict,
+// what was asked for and what the launch needs.
+func (req Request) allowed(now State, host Host) (allow Set, limited bool) {
 	if req.Allow != nil {
 		allow = req.Allow.On(host)
 	}
@@ -202,26 +206,33 @@ func (req Request) CheckAllowed(now State, host Host) error {
 		allow |= req.Required.On(host) | req.Optional.On(host)
 		if now.UID.Effective == 0 {
 			allow |= SetOf(CapSetUID, CapSetGID)
+			if req.RootParent && req.User != nil && req.User.UID != 0 {
+				allow |= SetOf(CapKill)
+			}
 		}
-		if req.DropBounding {
+		if req.Bounding != KeepBounding {
 			allow |= SetOf(CapSetPCap)
 		}
 	}
-	return CheckAllowed(now, allow, req.Sets)
+	return allow, req.Allow != nil || req.Strict
 }
 
-// On is the set that the list means on this host.
-func (l List) On(h Host) Set {
-	if l.All {
-		return l.Set | h.Known
+// CheckGrant compares a grant with the allowlist of the request, as a start as
+// root with these capabilities would be. The error is an
+// *UnexpectedCapabilityError.
+func (req Request) CheckGrant(caps Set, host Host) error {
+	start := State{Permitted: caps, Effective: caps, Bounding: caps}
+	allow, limited := req.allowed(start, host)
+	if !limited {
+		return nil
 	}
-	return l.Set
+	return CheckAllowed(start, allow, req.Sets)
 }
 
 // choose settles which capabilities are given. A required one that cannot be
 // is a *NotGrantedError; an optional one is skipped.
 func choose(req Request, now State, host Host, leavesRoot bool) (given Set, skipped []Miss, err error) {
-	refused := &NotGrantedError{Now: now, Host: host}
+	refused := &NotGrantedError{Now: now}
 	required := req.Required.On(host)
 	for c := range required.All() {
 		if r := whyNot(c, now, host, leavesRoot); r != Grantable {
@@ -273,39 +284,37 @@ func leavesRoot(now State, user User) bool {
 	return now.UID.anyRoot() && user.UID != 0 && now.Securebits&NoSetuidFixup == 0
 }
 
-// target settles who the program runs as, and whether that takes a switch. With
-// an error, they are who it was to be and whether it would have taken one.
-func target(req Request, now State, host Host) (User, bool, error) {
+// settle decides who the program runs as, and whether that takes a switch: the
+// groups are set, and the ids may change. With an error, they are who it was to
+// be and whether it would have taken one.
+func settle(req Request, now State, host Host) (want User, switched bool, err error) {
 	stay := User{UID: now.UID.Effective, GID: now.GID.Effective, Groups: now.Groups}
 	root := now.UID == Same(0)
-	refuse := func(why Refusal, want User, missing Set) (User, bool, error) {
-		return want, want != stay, &RefusedError{Why: why, Now: now, User: want, Missing: missing}
-	}
 	switch {
-	case now.Borrowed() != nil:
-		return stay, false, now.Borrowed()
 	case req.UserErr != nil:
 		return stay, false, req.UserErr
 	case req.User == nil && root:
-		return refuse(RootWithoutUser, stay, 0)
+		return stay, false, &RefusedError{Why: RootWithoutUser, Now: now, User: stay}
+	case req.User == nil && req.Groups == nil:
+		return stay, false, nil // it runs as it is
 	}
-	want := stay
+	want = stay
 	if req.User != nil {
 		want = *req.User
-	}
-	if req.KeepGroups {
-		want.Groups = now.Groups.Without(0)
 	}
 	if req.Groups != nil {
 		want.Groups = *req.Groups
 	}
+	asked := want.Groups
+	if req.KeepGroups {
+		kept := now.Groups.Without(req.StartGroups.With(0)).Without(req.Doubtful)
+		want.Groups = want.Groups.With(kept.IDs()...)
+	}
 	// As initgroups(3) does: a set-gid program must not shed the primary group.
 	// That a start lacks it in its list is no difference.
 	want.Groups = want.Groups.With(want.GID)
-	// An id that is not mapped is shown as the overflow id, which then only looks
-	// like the one asked for.
-	unmapped := req.User != nil && (!host.UIDs.Has(want.UID) || !host.GIDs.Has(want.GID))
-	if !unmapped && want.UID == stay.UID && want.GID == stay.GID && want.Groups == stay.Groups.With(stay.GID) {
+	sameIDs := want.UID == stay.UID && want.GID == stay.GID
+	if sameIDs && want.Groups == stay.Groups.With(stay.GID) && req.Doubtful.Len() == 0 {
 		return stay, false, nil
 	}
 
@@ -314,24 +323,26 @@ func target(req Request, now State, host Host) (User, bool, error) {
 		need |= SetOf(CapSetUID)
 	}
 	missing := need &^ now.Permitted
-	switch {
-	case unmapped && req.KeepNonRoot && !root && host.UIDs.Has(stay.UID) && host.GIDs.Has(stay.GID):
-		return stay, false, nil
-	case unmapped:
-		return refuse(Unmapped, want, 0)
-	case missing == 0 && req.KeepGroups && host.Nested && now.Groups.Has(overflowGID):
-		// Set again, the ones that only look like it would become it.
-		return refuse(UnmappedGroups, want, 0)
-	case missing == 0:
-		return want, true, nil
-	case root:
-		return refuse(RootCannotSwitch, want, missing)
-	case req.KeepNonRoot:
-		return stay, false, nil
-	case want.UID == stay.UID:
-		return refuse(OtherGroups, want, missing)
+	refuse := func(why Refusal) (User, bool, error) {
+		return want, true, &RefusedError{Why: why, Now: now, User: want, Missing: missing}
 	}
-	return refuse(OtherUser, want, missing)
+	switch {
+	case want.Groups.Len() > MaxGroups:
+		return refuse(TooManyGroups)
+	case missing == 0 && host.SetGroups:
+		return want, true, nil
+	case sameIDs && req.KeepGroups && (req.Groups == nil || asked.Without(now.Groups).Len() == 0):
+		return stay, false, nil // nothing can be set, so the groups are kept as they are
+	case req.KeepNonRoot && !root:
+		return stay, false, nil
+	case missing == 0:
+		return refuse(SetGroupsDenied)
+	case sameIDs, want.UID == stay.UID && !root:
+		return refuse(OtherGroups)
+	case root:
+		return refuse(RootCannotSwitch)
+	}
+	return refuse(OtherUser)
 }
 
 // Borrowed reports whether the process has privilege from its own file: it was
@@ -345,30 +356,4 @@ func (s State) Borrowed() error {
 		return &RefusedError{Why: StartedWithFileCaps, Now: s, Missing: s.Permitted &^ s.Ambient}
 	}
 	return nil
-}
-
-// overflowGID is what a user namespace shows of every gid that it does not map,
-// user_namespaces(7).
-const overflowGID = 65534
-
-// refusal turns what the Sim refused into the words of a user.
-func refusal(err error, now State, user User) error {
-	var denied *DeniedError
-	if !errors.As(err, &denied) {
-		return err
-	}
-	refused := &RefusedError{Now: now, User: user, Err: err}
-	switch denied.Rule {
-	case RuleSetGroupsDenied:
-		refused.Why = SetGroupsDenied
-	case RuleUnmapped:
-		refused.Why = Unmapped
-	case RuleTooManyGroups:
-		refused.Why = TooManyGroups
-	case RuleNeedsSetPCap:
-		refused.Why, refused.Missing = BoundingNeedsSetPCap, SetOf(CapSetPCap)
-	default:
-		return err
-	}
-	return refused
 }

@@ -1,14 +1,49 @@
 package ambient
 
+import "fmt"
+
 // This file is the model: each system call that changes credentials is one
-// pure method on State, which returns the new state or a *DeniedError with the
-// rule that forbids it. The test-only oracle compares every one of them with
+// Step, with the rule of its man page. The tests compare every one of them with
 // the running kernel.
+
+// A Step is one system call of a plan. The same value drives the model and the
+// kernel.
+type Step interface {
+	// Next is the state that the call leads to from s, or a *DeniedError with
+	// the rule that forbids the call.
+	Next(s State, h Host) (State, error)
+	fmt.Stringer
+}
+
+// A Kernel carries steps out on one process and reads its state back.
+type Kernel interface {
+	State() (State, error)
+	Do(Step) error
+}
+
+// A Sim is a Kernel that follows the model.
+type Sim struct {
+	Now State
+	On  Host
+}
+
+// State is the simulated state. It never fails.
+func (m *Sim) State() (State, error) { return m.Now, nil }
+
+// Do is the step on the simulated state, which a refusal leaves unchanged.
+func (m *Sim) Do(s Step) error {
+	next, err := s.Next(m.Now, m.On)
+	if err == nil {
+		m.Now = next
+	}
+	return err
+}
 
 // A Rule is a sentence of a man page that forbids a call.
 type Rule string
 
-// The rules of capabilities(7), prctl(2), setresuid(2) and setgroups(2).
+// The rules of capabilities(7), prctl(2), setresuid(2), setresgid(2) and
+// setgroups(2).
 const (
 	RuleInheritableNew    Rule = "without setpcap, inheritable can only take what is permitted"
 	RuleInheritableBound  Rule = "inheritable can only take what is in the bounding set"
@@ -21,125 +56,179 @@ const (
 	RuleNeedsSetGID       Rule = "it needs setgid"
 	RuleNeedsSetUID       Rule = "it needs setuid"
 	RuleSetGroupsDenied   Rule = "setgroups is denied in this user namespace"
-	RuleUnmapped          Rule = "the id is not mapped in this user namespace"
 	RuleUnknownCap        Rule = "the kernel does not know the capability"
 	RuleNoAmbient         Rule = "the kernel has no ambient capabilities"
 	RuleTooManyGroups     Rule = "more groups than NGROUPS_MAX"
 	RuleFileCapsUncovered Rule = "the file's capabilities are not all to be had, and its effective bit demands them"
 )
 
-// Capset models capset(2): permitted can only shrink, effective lies within
-// it, and inheritable grows only out of what is permitted (anything, with
-// setpcap) and within the bounding set. Ambient follows: it is cut to what is
-// both permitted and inheritable.
-func (s State) Capset(p, i, e Set) (State, error) {
+// Capset is capset(2): permitted can only shrink, effective lies within it, and
+// inheritable grows only out of what is permitted (out of anything, with
+// setpcap) and within the bounding set. Ambient is cut to what stays both
+// permitted and inheritable. Bits that the kernel does not know are ignored.
+type Capset struct{ Permitted, Inheritable, Effective Set }
+
+// Next is the rule of capset(2).
+func (c Capset) Next(s State, h Host) (State, error) {
+	p, i, e := c.Permitted&h.Known, c.Inheritable&h.Known, c.Effective&h.Known
 	switch {
 	case !s.Effective.Has(CapSetPCap) && !(s.Inheritable | s.Permitted).Contains(i):
-		return s, &DeniedError{"capset", RuleInheritableNew}
+		return deny(s, c, RuleInheritableNew)
 	case !(s.Inheritable | s.Bounding).Contains(i):
-		return s, &DeniedError{"capset", RuleInheritableBound}
+		return deny(s, c, RuleInheritableBound)
 	case !s.Permitted.Contains(p):
-		return s, &DeniedError{"capset", RulePermittedGrows}
+		return deny(s, c, RulePermittedGrows)
 	case !p.Contains(e):
-		return s, &DeniedError{"capset", RuleEffective}
+		return deny(s, c, RuleEffective)
 	}
 	s.Permitted, s.Inheritable, s.Effective = p, i, e
 	s.Ambient &= p & i
 	return s, nil
 }
 
-// RaiseAmbient models PR_CAP_AMBIENT_RAISE, prctl(2): c must be permitted and
-// inheritable, and the securebit no_cap_ambient_raise off.
-func (s State) RaiseAmbient(c Cap) (State, error) {
+func (c Capset) String() string {
+	if c.Permitted == c.Inheritable && c.Permitted == c.Effective {
+		return "capset permitted=inheritable=effective=" + c.Permitted.String()
+	}
+	return fmt.Sprintf("capset permitted=%v inheritable=%v effective=%v", c.Permitted, c.Inheritable, c.Effective)
+}
+
+// RaiseAmbient is PR_CAP_AMBIENT_RAISE, prctl(2): the capability must be
+// permitted and inheritable, and the securebit no_cap_ambient_raise off.
+type RaiseAmbient struct{ Cap Cap }
+
+// Next is the rule of PR_CAP_AMBIENT_RAISE.
+func (r RaiseAmbient) Next(s State, h Host) (State, error) {
 	switch {
-	case !(s.Permitted & s.Inheritable).Has(c):
-		return s, &DeniedError{"prctl PR_CAP_AMBIENT_RAISE " + c.String(), RuleAmbientWithin}
+	case !h.Ambient:
+		return deny(s, r, RuleNoAmbient)
+	case !h.Known.Has(r.Cap):
+		return deny(s, r, RuleUnknownCap)
+	case !(s.Permitted & s.Inheritable).Has(r.Cap):
+		return deny(s, r, RuleAmbientWithin)
 	case s.Securebits&NoCapAmbientRaise != 0:
-		return s, &DeniedError{"prctl PR_CAP_AMBIENT_RAISE " + c.String(), RuleAmbientSecurebit}
+		return deny(s, r, RuleAmbientSecurebit)
 	}
-	s.Ambient |= SetOf(c)
+	s.Ambient |= SetOf(r.Cap)
 	return s, nil
 }
 
-// DropBounding models PR_CAPBSET_DROP, prctl(2): it needs setpcap.
-func (s State) DropBounding(c Cap) (State, error) {
-	if !s.Effective.Has(CapSetPCap) {
-		return s, &DeniedError{"prctl PR_CAPBSET_DROP " + c.String(), RuleNeedsSetPCap}
-	}
-	s.Bounding &^= SetOf(c)
-	return s, nil
-}
+func (r RaiseAmbient) String() string { return "prctl PR_CAP_AMBIENT_RAISE " + r.Cap.String() }
 
-// SetKeepCaps models PR_SET_KEEPCAPS, prctl(2): it needs no capability, only
-// that the bit is not locked.
-func (s State) SetKeepCaps(on bool) (State, error) {
-	if s.Securebits&KeepCapsLocked != 0 {
-		return s, &DeniedError{"prctl PR_SET_KEEPCAPS", RuleKeepCapsLocked}
-	}
-	s.Securebits &^= KeepCaps
-	if on {
-		s.Securebits |= KeepCaps
-	}
-	return s, nil
-}
+// DropBounding is PR_CAPBSET_DROP, prctl(2): it needs setpcap.
+type DropBounding struct{ Cap Cap }
 
-// SetGroups models setgroups(2): it needs setgid, even for a list that changes
-// nothing.
-func (s State) SetGroups(g Groups) (State, error) {
+// Next is the rule of PR_CAPBSET_DROP.
+func (d DropBounding) Next(s State, h Host) (State, error) {
 	switch {
+	case !s.Effective.Has(CapSetPCap):
+		return deny(s, d, RuleNeedsSetPCap)
+	case !h.Known.Has(d.Cap):
+		return deny(s, d, RuleUnknownCap)
+	}
+	s.Bounding &^= SetOf(d.Cap)
+	return s, nil
+}
+
+func (d DropBounding) String() string { return "prctl PR_CAPBSET_DROP " + d.Cap.String() }
+
+// SetKeepCaps is PR_SET_KEEPCAPS 1, prctl(2): it needs no capability, only that
+// the bit is not locked. execve clears it.
+type SetKeepCaps struct{}
+
+// Next is the rule of PR_SET_KEEPCAPS.
+func (k SetKeepCaps) Next(s State, _ Host) (State, error) {
+	if s.Securebits&KeepCapsLocked != 0 {
+		return deny(s, k, RuleKeepCapsLocked)
+	}
+	s.Securebits |= KeepCaps
+	return s, nil
+}
+
+func (SetKeepCaps) String() string { return "prctl PR_SET_KEEPCAPS 1" }
+
+// SetGroups is setgroups(2): it needs setgid, even for a list that changes
+// nothing.
+type SetGroups struct{ Groups Groups }
+
+// Next is the rule of setgroups(2) and, for the denial, of user_namespaces(7).
+func (g SetGroups) Next(s State, h Host) (State, error) {
+	switch {
+	case !h.SetGroups:
+		return deny(s, g, RuleSetGroupsDenied)
 	case !s.Effective.Has(CapSetGID):
-		return s, &DeniedError{"setgroups", RuleNeedsSetGID}
-	case g.Len() > MaxGroups:
-		return s, &DeniedError{"setgroups", RuleTooManyGroups}
+		return deny(s, g, RuleNeedsSetGID)
+	case g.Groups.Len() > MaxGroups:
+		return deny(s, g, RuleTooManyGroups)
 	}
-	s.Groups = g
+	s.Groups = g.Groups
 	return s, nil
 }
 
-// SetResGID models setresgid(2): without setgid, each id must be one of the
-// three there are.
-func (s State) SetResGID(to IDs) (State, error) {
-	if !s.Effective.Has(CapSetGID) && !(s.GID.has(to.Real) && s.GID.has(to.Effective) && s.GID.has(to.Saved)) {
-		return s, &DeniedError{"setresgid", RuleNeedsSetGID}
+func (g SetGroups) String() string { return "setgroups " + g.Groups.String() }
+
+// SetResGID is setresgid(2): without setgid, each id must be one of the three
+// that there are.
+type SetResGID struct{ To IDs }
+
+// Next is the rule of setresgid(2).
+func (g SetResGID) Next(s State, _ Host) (State, error) {
+	if !s.Effective.Has(CapSetGID) && !s.GID.haveAll(g.To) {
+		return deny(s, g, RuleNeedsSetGID)
 	}
-	s.GID = to
+	s.GID = g.To
 	return s, nil
 }
 
-// SetResUID models setresuid(2) and "Effect of user ID changes on
-// capabilities" in capabilities(7): without setuid, each id must be one of the
-// three there are. When the last id 0 goes, permitted is cleared (keepcaps
-// prevents it) and ambient always; when the effective id leaves 0, effective is
-// cleared, and when it becomes 0, effective is filled from permitted.
-func (s State) SetResUID(to IDs) (State, error) {
-	if !s.Effective.Has(CapSetUID) && !(s.UID.has(to.Real) && s.UID.has(to.Effective) && s.UID.has(to.Saved)) {
-		return s, &DeniedError{"setresuid", RuleNeedsSetUID}
+func (g SetResGID) String() string { return "setresgid " + g.To.String() }
+
+// SetResUID is setresuid(2) and "Effect of user ID changes on capabilities" in
+// capabilities(7): without setuid, each id must be one of the three that there
+// are. When the last id 0 goes, permitted is cleared (keepcaps prevents it) and
+// ambient always; when the effective id leaves 0, effective is cleared, and
+// when it becomes 0, effective is filled from permitted.
+type SetResUID struct{ To IDs }
+
+// Next is the rule of setresuid(2).
+func (u SetResUID) Next(s State, _ Host) (State, error) {
+	if !s.Effective.Has(CapSetUID) && !s.UID.haveAll(u.To) {
+		return deny(s, u, RuleNeedsSetUID)
 	}
 	was := s.UID
-	s.UID = to
+	s.UID = u.To
 	if s.Securebits&NoSetuidFixup != 0 {
 		return s, nil
 	}
-	if was.anyRoot() && !to.anyRoot() {
+	if was.anyRoot() && !u.To.anyRoot() {
 		if s.Securebits&KeepCaps == 0 {
 			s.Permitted, s.Effective = 0, 0
 		}
 		s.Ambient = 0
 	}
-	if was.Effective == 0 && to.Effective != 0 {
+	if was.Effective == 0 && u.To.Effective != 0 {
 		s.Effective = 0
 	}
-	if was.Effective != 0 && to.Effective == 0 {
+	if was.Effective != 0 && u.To.Effective == 0 {
 		s.Effective = s.Permitted
 	}
 	return s, nil
 }
 
-// SetNoNewPrivs models PR_SET_NO_NEW_PRIVS, prctl(2): always allowed, never
-// undone.
-func (s State) SetNoNewPrivs() (State, error) {
+func (u SetResUID) String() string { return "setresuid " + u.To.String() }
+
+// SetNoNewPrivs is PR_SET_NO_NEW_PRIVS, prctl(2): always allowed, never undone.
+type SetNoNewPrivs struct{}
+
+// Next is the rule of PR_SET_NO_NEW_PRIVS.
+func (SetNoNewPrivs) Next(s State, _ Host) (State, error) {
 	s.NoNewPrivs = true
 	return s, nil
+}
+
+func (SetNoNewPrivs) String() string { return "prctl PR_SET_NO_NEW_PRIVS 1" }
+
+func deny(s State, step fmt.Stringer, r Rule) (State, error) {
+	return s, &DeniedError{Call: step.String(), Rule: r}
 }
 
 // A File is what execve(2) takes from the file that it gets credentials from:
@@ -157,7 +246,7 @@ type FileCaps struct {
 	Effective              bool
 }
 
-// Execve models "Transformation of capabilities during execve()" in
+// Execve is "Transformation of capabilities during execve()" in
 // capabilities(7), with uid 0 and no_new_privs:
 //
 //	P' = (fP & B) | (fI & I) | A'    A' = 0 for a file with privilege, else A
@@ -166,10 +255,7 @@ type FileCaps struct {
 // For uid 0 without the securebit noroot, fP and fI count as full and, when the
 // effective id is 0, fE as set. Under no_new_privs set-id bits do not count and
 // P' gains nothing over P.
-func (s State) Execve(f File) (State, error) { return s.execve(f, false) }
-
-// execve is Execve; with oldIDs set as it was before Linux 6.16, see Host.
-func (s State) execve(f File, oldIDs bool) (State, error) {
+func (s State) Execve(f File, h Host) (State, error) {
 	n := s
 	if !s.NoNewPrivs {
 		if f.SetUID != nil {
@@ -201,7 +287,7 @@ func (s State) execve(f File, oldIDs bool) (State, error) {
 	// A gid counts as changed only when the process was not in the group.
 	idChanged := n.UID.Effective != s.UID.Effective ||
 		n.GID.Effective != s.GID.Effective && !s.Groups.Has(n.GID.Effective)
-	if oldIDs {
+	if h.OldExecIDs {
 		idChanged = n.UID.Effective != s.UID.Real || n.GID.Effective != s.GID.Real
 	}
 	if gained := !s.Permitted.Contains(n.Permitted); (idChanged || gained) && s.NoNewPrivs {

@@ -63,8 +63,14 @@ func (s Set) String() string {
 	return strings.Join(s.Names(), ",")
 }
 
-// Hex is the mask as /proc/PID/status prints it.
-func (s Set) Hex() string { return fmt.Sprintf("%016x", uint64(s)) }
+// Some is String for a sentence: at most a dozen names, and how many more.
+func (s Set) Some() string {
+	const most = 12
+	if names := s.Names(); len(names) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ","), len(names)-most)
+	}
+	return s.String()
+}
 
 // A List is what a list of capabilities on the command line asks for.
 type List struct {
@@ -74,7 +80,7 @@ type List struct {
 
 // ParseList reads lists of capabilities split at commas and white space:
 // names and numbers as ParseCap takes them, "all", or "none" alone. A list
-// without a single word is an *ListError: an unset variable must not
+// without a single word is a *ListError: an unset variable must not
 // pass for a decision. Unknown names are an *UnknownCapError.
 func ParseList(lists ...string) (List, error) {
 	var l List
@@ -101,6 +107,14 @@ func ParseList(lists ...string) (List, error) {
 		return List{}, &ListError{List: strings.Join(lists, ","), None: none}
 	}
 	return l, nil
+}
+
+// On is the set that the list means on this host.
+func (l List) On(h Host) Set {
+	if l.All {
+		return l.Set | h.Known
+	}
+	return l.Set
 }
 
 // Fields splits a list at commas and white space.

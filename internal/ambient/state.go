@@ -2,7 +2,11 @@ package ambient
 
 import (
 	"encoding/binary"
+	"fmt"
 	"slices"
+	"sort"
+	"strconv"
+	"strings"
 )
 
 // A State is all of a process that capabilities(7), credentials(7) and
@@ -15,6 +19,20 @@ type State struct {
 	NoNewPrivs                                           bool
 }
 
+// A Host is what holds for every process in one place. The zero Host knows no
+// capability.
+type Host struct {
+	Known     Set  // bits 0 to cap_last_cap
+	Ambient   bool // PR_CAP_AMBIENT exists (Linux 4.3)
+	SetGroups bool // setgroups(2) is not denied, user_namespaces(7)
+
+	// OldExecIDs: to tell whether ids change, execve(2) compares the new
+	// effective ids with the real ones, as Linux before 6.17 does, and not with
+	// the effective ones and the groups. No plan depends on it: its ids are all
+	// equal, and it refuses a set-gid file either way.
+	OldExecIDs bool
+}
+
 // IDs are the real, effective and saved ids of credentials(7). The file
 // system id always follows the effective one here.
 type IDs struct{ Real, Effective, Saved uint32 }
@@ -25,36 +43,50 @@ func Same(id uint32) IDs { return IDs{id, id, id} }
 // anyRoot reports whether one of the ids is 0.
 func (i IDs) anyRoot() bool { return i.Real == 0 || i.Effective == 0 || i.Saved == 0 }
 
-// has reports whether id is one of the three.
-func (i IDs) has(id uint32) bool { return id == i.Real || id == i.Effective || id == i.Saved }
+// haveAll reports whether each id of to is one of the three.
+func (i IDs) haveAll(to IDs) bool {
+	has := func(id uint32) bool { return id == i.Real || id == i.Effective || id == i.Saved }
+	return has(to.Real) && has(to.Effective) && has(to.Saved)
+}
+
+// String is the one id when all three are equal, else real,effective,saved.
+func (i IDs) String() string {
+	if i == Same(i.Real) {
+		return fmt.Sprint(i.Real)
+	}
+	return fmt.Sprintf("%d,%d,%d", i.Real, i.Effective, i.Saved)
+}
 
 // Securebits are the flags of PR_GET_SECUREBITS, prctl(2).
 type Securebits uint32
 
-// The securebits of capabilities(7). KeepCaps is also what PR_SET_KEEPCAPS
-// sets.
+// The securebits of capabilities(7) that bear on a launch. KeepCaps is also
+// what PR_SET_KEEPCAPS sets.
 const (
-	NoRoot                  Securebits = 1 << iota // uid 0 gets nothing at execve
-	NoRootLocked                                   // …
-	NoSetuidFixup                                  // id changes leave the sets alone
-	NoSetuidFixupLocked                            // …
-	KeepCaps                                       // permitted survives leaving uid 0
-	KeepCapsLocked                                 // KeepCaps cannot be changed
-	NoCapAmbientRaise                              // nothing can be raised into ambient
-	NoCapAmbientRaiseLocked                        // …
-	securebitsEnd
+	NoRoot            Securebits = 1 << 0 // uid 0 gets nothing at execve
+	NoSetuidFixup     Securebits = 1 << 2 // id changes leave the sets alone
+	KeepCaps          Securebits = 1 << 4 // permitted survives leaving uid 0
+	KeepCapsLocked    Securebits = 1 << 5 // KeepCaps cannot be changed
+	NoCapAmbientRaise Securebits = 1 << 6 // nothing can be raised into ambient
 )
 
+// securebitNames are in the order of the values. Each second bit locks the one
+// before it. The last four came with Linux 6.14.
 var securebitNames = [...]string{"noroot", "noroot_locked", "no_setuid_fixup", "no_setuid_fixup_locked",
-	"keep_caps", "keep_caps_locked", "no_cap_ambient_raise", "no_cap_ambient_raise_locked"}
+	"keep_caps", "keep_caps_locked", "no_cap_ambient_raise", "no_cap_ambient_raise_locked",
+	"exec_restrict_file", "exec_restrict_file_locked", "exec_deny_interactive", "exec_deny_interactive_locked"}
 
 // Names lists the names of the bits that are set, in the order of their
-// values.
+// values. A bit that is newer than this binary is its value in hex.
 func (b Securebits) Names() []string {
 	names := []string{}
-	for i, n := range securebitNames {
-		if b&(1<<i) != 0 {
-			names = append(names, n)
+	for i := range 32 {
+		switch {
+		case b&(1<<i) == 0:
+		case i < len(securebitNames):
+			names = append(names, securebitNames[i])
+		default:
+			names = append(names, fmt.Sprintf("%#x", uint32(1)<<i))
 		}
 	}
 	return names
@@ -93,44 +125,36 @@ func (g Groups) Len() int { return len(g) / 4 }
 
 // Has reports whether id is among them.
 func (g Groups) Has(id uint32) bool {
-	_, found := slices.BinarySearch(g.IDs(), id)
+	key := Groups(binary.BigEndian.AppendUint32(nil, id))
+	_, found := sort.Find(g.Len(), func(i int) int { return strings.Compare(string(key), string(g[4*i:4*i+4])) })
 	return found
 }
 
-// With is g and id.
-func (g Groups) With(id uint32) Groups { return NewGroups(append(g.IDs(), id)...) }
+// With is g and more.
+func (g Groups) With(more ...uint32) Groups { return NewGroups(append(g.IDs(), more...)...) }
 
-// Without is g less id.
-func (g Groups) Without(id uint32) Groups {
-	return NewGroups(slices.DeleteFunc(g.IDs(), func(have uint32) bool { return have == id })...)
+// Without is g less those of other.
+func (g Groups) Without(other Groups) Groups {
+	return NewGroups(slices.DeleteFunc(g.IDs(), other.Has)...)
 }
 
-// A Host is what holds for every process in one place: what the kernel knows
-// and what the user namespace maps. The zero Host knows no capability.
-type Host struct {
-	Known     Set   // bits 0 to cap_last_cap
-	Ambient   bool  // PR_CAP_AMBIENT exists (Linux 4.3)
-	SetGroups bool  // setgroups(2) is not denied, user_namespaces(7)
-	Nested    bool  // not the initial user namespace
-	UIDs      IDMap // nil where it could not be read: then every id counts as mapped
-	GIDs      IDMap
-
-	// OldExecIDs: execve(2) compares the new effective ids with the real ones
-	// to tell whether they change, as Linux before 6.16 does, and not with the
-	// effective ones and the groups. No plan depends on it (its ids are all
-	// equal, and it refuses a set-gid file either way), so nobody has to find
-	// it out but the oracle.
-	OldExecIDs bool
+// List joins the ids with commas, as --groups takes them; no groups are "".
+func (g Groups) List() string {
+	words := make([]string, 0, g.Len())
+	for _, id := range g.IDs() {
+		words = append(words, strconv.FormatUint(uint64(id), 10))
+	}
+	return strings.Join(words, ",")
 }
 
-// An IDMap lists the ids of a user namespace that are mapped, as in
-// /proc/PID/uid_map, user_namespaces(7).
-type IDMap []IDRange
-
-// An IDRange is Count mapped ids from First on.
-type IDRange struct{ First, Count uint32 }
-
-// Has reports whether id is mapped. A nil map maps every id.
-func (m IDMap) Has(id uint32) bool {
-	return m == nil || slices.ContainsFunc(m, func(r IDRange) bool { return id >= r.First && id-r.First < r.Count })
+// String is List with at most a dozen ids, for people; no groups are "none".
+func (g Groups) String() string {
+	const most = 12
+	switch n := g.Len(); {
+	case n == 0:
+		return "none"
+	case n > most:
+		return fmt.Sprintf("%s,… (%d in all)", g[:4*most].List(), n)
+	}
+	return g.List()
 }

@@ -1,5 +1,5 @@
-// Package exec finds the program, tells what execve(2) will make of it (whose
-// credentials it takes, and whether it can run at all), and becomes it. Nothing
-// here decides about capabilities, that is package ambient's, and nothing but
-// Replace changes the process.
+// Package exec finds the program as the present user, tells what execve(2) will
+// take from its file, copies it into memory where its file has privilege that
+// must not count, and becomes it. It decides nothing about capabilities, and
+// nothing but Replace changes the process.
 package exec

@@ -11,37 +11,71 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Replace becomes the target, execve(2), with argv and env byte for byte. It
-// returns only when that failed, with an errno for Explain; one of 0 says that
-// the kernel reported success and did nothing.
-func Replace(t Target, argv, env []string) error {
-	if !t.Held() {
+// Replace becomes the program, or the copy that Copy made of it, execve(2), with
+// argv and env byte for byte. It returns only when that failed, with an *Error.
+func (p *Program) Replace(argv, env []string) error {
+	err := p.replace(argv, env)
+	if err == nil || err == unix.Errno(0) {
+		err = ErrReturned
+	}
+	return &Error{Path: p.Path, Err: err}
+}
+
+func (p *Program) replace(argv, env []string) error {
+	if p.copy == 0 {
 		// Not a raw call: syscall.Exec gives back the RLIMIT_NOFILE that the Go
 		// runtime raised at its start.
-		return syscall.Exec(t.program.Path(), argv, env)
+		return syscall.Exec(p.Path, argv, env)
 	}
-	if t.prefix != nil {
-		argv = append(t.prefix[:len(t.prefix):len(t.prefix)], argv[min(1, len(argv)):]...)
+	argv = p.argv(argv)
+	// execveat needs no /proc, but there is only the raw call, without the lock
+	// that keeps the runtime from making a thread meanwhile: nothing here asks
+	// for one. The limit is given back by an Exec of no path.
+	if err := syscall.Exec("", nil, nil); err != unix.ENOENT {
+		return err
 	}
-	// execveat needs no /proc, but there is only the raw call. So the limit is
-	// given back by an Exec of no path, which the kernel answers with ENOENT.
-	if err := syscall.Exec("", nil, nil); err == nil || err == unix.Errno(0) {
-		return unix.Errno(0)
-	}
-	errno := execveat(t.fd, argv, env)
+	var empty [1]byte
+	errno := execveat(p.copy, &empty[0], argv, env, unix.AT_EMPTY_PATH)
 	switch errno {
 	case unix.ENOENT, unix.ENOSYS, unix.EPERM:
 		// A handler of binfmt_misc needs a path, and an old seccomp profile may
 		// know execve only.
-		if err := syscall.Exec("/proc/self/fd/"+strconv.Itoa(t.fd), argv, env); err != unix.ENOENT {
+		if err := syscall.Exec("/proc/self/fd/"+strconv.Itoa(p.copy), argv, env); err != unix.ENOENT {
 			return err
 		}
 	}
 	return errno
 }
 
-// execveat is execveat(2) of the descriptor itself, AT_EMPTY_PATH.
-func execveat(fd int, argv, env []string) unix.Errno {
+// argv is what the copy is called with: the interpreter of a script as the kernel
+// would call it.
+func (p *Program) argv(argv []string) []string {
+	if prefix := p.prefix(); prefix != nil {
+		return append(prefix, argv[min(1, len(argv)):]...)
+	}
+	return argv
+}
+
+// Ask asks the kernel whether execve would get as far as loading the program, and
+// runs nothing: AT_EXECVE_CHECK of execveat(2), Linux 6.14. The error is an
+// *Error, and nil where an older kernel does not know the question.
+func (p *Program) Ask(argv, env []string) error {
+	const check = 0x10000 // AT_EXECVE_CHECK
+	path, fd, flags := append([]byte(p.Path), 0), unix.AT_FDCWD, check
+	if p.copy != 0 {
+		path, fd, flags = path[len(path)-1:], p.copy, check|unix.AT_EMPTY_PATH
+		argv = p.argv(argv)
+	}
+	switch errno := execveat(fd, &path[0], argv, env, flags); errno {
+	case 0, unix.EINVAL, unix.ENOSYS, unix.EPERM:
+		return nil
+	default:
+		return &Error{Path: p.Path, Err: errno}
+	}
+}
+
+// execveat is execveat(2).
+func execveat(fd int, path *byte, argv, env []string, flags int) unix.Errno {
 	argvp, err := syscall.SlicePtrFromStrings(argv)
 	if err != nil {
 		return unix.EINVAL
@@ -50,9 +84,9 @@ func execveat(fd int, argv, env []string) unix.Errno {
 	if err != nil {
 		return unix.EINVAL
 	}
-	var path [1]byte
-	_, _, errno := unix.RawSyscall6(unix.SYS_EXECVEAT, uintptr(fd), uintptr(unsafe.Pointer(&path[0])),
-		uintptr(unsafe.Pointer(&argvp[0])), uintptr(unsafe.Pointer(&envp[0])), unix.AT_EMPTY_PATH, 0)
+	_, _, errno := unix.RawSyscall6(unix.SYS_EXECVEAT, uintptr(fd), uintptr(unsafe.Pointer(path)),
+		uintptr(unsafe.Pointer(&argvp[0])), uintptr(unsafe.Pointer(&envp[0])), uintptr(flags), 0)
+	runtime.KeepAlive(path)
 	runtime.KeepAlive(argvp)
 	runtime.KeepAlive(envp)
 	return errno

@@ -9,19 +9,19 @@ import (
 
 // A Grant is what a runtime has to give to caplaunch.
 type Grant struct {
-	Caps     ambient.Set // all that has to be granted: the program's and what the launch needs
-	Root     bool        // caplaunch has to start as root, to switch to another user
-	NewPrivs bool        // no_new_privs must stay off
-	UID, GID uint32      // who the program is to be; only a Namespace is told
+	Caps       ambient.Set // all that has to be granted: the program's and what the launch needs
+	Root       bool        // caplaunch has to start as root, to switch to another user
+	NewPrivs   bool        // no_new_privs must stay off
+	Privileged bool        // the container is privileged now, which must not stay
+	UID, GID   uint32      // who the program is to be; only a Namespace is told
+	Command    string      // the command line of caplaunch; only a Host is told
 }
 
-// Name is the name as docker and Kubernetes write it.
-func Name(c ambient.Cap) string { return strings.ToUpper(c.String()) }
-
+// upper lists the names as docker and Kubernetes write them.
 func upper(s ambient.Set, prefix string) []string {
 	names := []string{}
-	for c := range s.All() {
-		names = append(names, prefix+Name(c))
+	for _, name := range s.Names() {
+		names = append(names, prefix+strings.ToUpper(name))
 	}
 	return names
 }
@@ -32,6 +32,9 @@ func (g Grant) Flags() string {
 	if g.Root {
 		w = append(w, "--user=0:0")
 	}
+	if g.Privileged {
+		w = append(w, "--privileged=false")
+	}
 	w = append(w, "--cap-drop=ALL")
 	w = append(w, upper(g.Caps, "--cap-add=")...)
 	if !g.NewPrivs {
@@ -40,74 +43,69 @@ func (g Grant) Flags() string {
 	return strings.Join(w, " ")
 }
 
-// SecurityContext is a container's securityContext as one line of YAML.
-func (g Grant) SecurityContext() string {
-	var w []string
-	if g.Root {
-		w = append(w, "runAsUser: 0", "runAsGroup: 0", "runAsNonRoot: false")
+// lines are keys of a securityContext, of a compose service or of a unit.
+func (g Grant) lines(p Place) (w []string) {
+	add := func(yes bool, line string) {
+		if yes {
+			w = append(w, line)
+		}
 	}
-	w = append(w, fmt.Sprintf("allowPrivilegeEscalation: %t", g.NewPrivs))
-	caps := "drop: [ALL]"
-	if add := upper(g.Caps, ""); len(add) > 0 {
-		caps += ", add: [" + strings.Join(add, ", ") + "]"
+	some := g.Caps != 0
+	switch names := strings.Join(upper(g.Caps, ""), ", "); p {
+	case Kubernetes:
+		add(g.Root, "runAsUser: 0")
+		add(g.Root, "runAsGroup: 0")
+		add(g.Root, "runAsNonRoot: false")
+		add(g.Privileged, "privileged: false")
+		add(true, fmt.Sprintf("allowPrivilegeEscalation: %t", g.NewPrivs))
+		add(some, "capabilities: {drop: [ALL], add: ["+names+"]}")
+		add(!some, "capabilities: {drop: [ALL]}")
+	case Compose:
+		add(g.Root, `user: "0:0"`)
+		add(true, "cap_drop: [ALL]")
+		add(some, "cap_add: ["+names+"]")
+		add(!g.NewPrivs, `security_opt: ["no-new-privileges:true"]`)
+	case Systemd:
+		caps := strings.Join(upper(g.Caps, "CAP_"), " ")
+		add(g.Root, "User=root")
+		add(true, "CapabilityBoundingSet="+caps)
+		add(!g.Root && some, Ambient(g.Caps)) // without effect for root
+		add(!g.NewPrivs, "NoNewPrivileges=yes")
+		add(g.NewPrivs, "NoNewPrivileges=no")
+	case LXC:
+		add(g.Root, "lxc.init.uid = 0")
+		add(g.Root, "lxc.init.gid = 0")
+		add(true, "lxc.cap.keep = "+strings.Join(g.Caps.Names(), " "))
 	}
-	w = append(w, "capabilities: {"+caps+"}")
-	return "securityContext: {" + strings.Join(w, ", ") + "}"
+	return w
+}
+
+// Ambient is the directive of systemd.exec(5) that gives capabilities to a unit
+// whose User= is not root.
+func Ambient(caps ambient.Set) string {
+	return "AmbientCapabilities=" + strings.Join(upper(caps, "CAP_"), " ")
 }
 
 // Line is the grant on one line, for a hint.
 func (g Grant) Line(p Place) string {
 	switch p {
-	case Docker:
-		return "docker run " + g.Flags()
-	case Podman:
-		return "podman run " + g.Flags()
-	case Compose:
-		return strings.Join(g.compose(), "; ")
+	case Docker, Podman:
+		return p.String() + " run " + g.Flags()
 	case Kubernetes:
-		return g.SecurityContext()
-	case Systemd:
-		return strings.Join(g.unit(), " and ")
+		return "securityContext: {" + strings.Join(g.lines(p), ", ") + "}"
+	case Compose:
+		return strings.Join(g.lines(p), "; ")
+	case Systemd, LXC:
+		return strings.Join(g.lines(p), " and ")
+	case Nspawn:
+		return "systemd-nspawn --user=root --capability=" + strings.Join(upper(g.Caps, "CAP_"), ",")
 	case Namespace:
 		return fmt.Sprintf("unshare --user --map-user=%d --map-group=%d --keep-caps", g.UID, g.GID)
+	case Host:
+		return "sudo " + g.Command
 	}
 	return fmt.Sprintf("docker or podman run %s; kubernetes: %s; systemd: %s",
-		g.Flags(), g.SecurityContext(), strings.Join(g.unit(), " and "))
-}
-
-// unit lists directives of systemd.exec(5).
-func (g Grant) unit() []string {
-	var w []string
-	if g.Root {
-		w = append(w, "User=root")
-	}
-	w = append(w, "CapabilityBoundingSet="+strings.Join(upper(g.Caps, "CAP_"), " "))
-	if !g.Root && g.Caps != 0 {
-		w = append(w, Ambient(g.Caps)) // without effect for root
-	}
-	return append(w, fmt.Sprintf("NoNewPrivileges=%s", yesNo(!g.NewPrivs)))
-}
-
-// Ambient is the directive of systemd.exec(5) that gives capabilities to a unit
-// whose User= is not root.
-func Ambient(s ambient.Set) string {
-	return "AmbientCapabilities=" + strings.Join(upper(s, "CAP_"), " ")
-}
-
-// compose lists keys of a service in a compose file.
-func (g Grant) compose() []string {
-	var w []string
-	if g.Root {
-		w = append(w, `user: "0:0"`)
-	}
-	w = append(w, "cap_drop: [ALL]")
-	if add := upper(g.Caps, ""); len(add) > 0 {
-		w = append(w, "cap_add: ["+strings.Join(add, ", ")+"]")
-	}
-	if !g.NewPrivs {
-		w = append(w, `security_opt: ["no-new-privileges:true"]`)
-	}
-	return w
+		g.Flags(), g.Line(Kubernetes), g.Line(Systemd))
 }
 
 // Text is the grant as text to paste: flags, keys of a compose service, a
@@ -115,49 +113,43 @@ func (g Grant) compose() []string {
 func (g Grant) Text(p Place) string {
 	switch p {
 	case Compose:
-		return strings.Join(g.compose(), "\n") + "\n"
+		return strings.Join(g.lines(p), "\n") + "\n"
 	case Kubernetes:
-		w := []string{"securityContext:"}
-		if g.Root {
-			w = append(w, "  runAsUser: 0", "  runAsGroup: 0", "  runAsNonRoot: false")
-		}
-		w = append(w, fmt.Sprintf("  allowPrivilegeEscalation: %t", g.NewPrivs), "  capabilities:", "    drop: [ALL]")
-		if add := upper(g.Caps, ""); len(add) > 0 {
-			w = append(w, "    add: ["+strings.Join(add, ", ")+"]")
-		}
-		return strings.Join(w, "\n") + "\n"
+		return "securityContext:\n  " + strings.Join(g.lines(p), "\n  ") + "\n"
 	case Systemd:
-		return "[Service]\n" + strings.Join(g.unit(), "\n") + "\n"
-	case Namespace:
-		return g.Line(Namespace) + "\n"
+		return "[Service]\n" + strings.Join(g.lines(p), "\n") + "\n"
+	case LXC:
+		return strings.Join(g.lines(p), "\n") + "\n"
+	case Unknown, Docker, Podman:
+		return g.Flags() + "\n"
 	}
-	return g.Flags() + "\n"
+	return g.Line(p) + "\n"
 }
 
-func yesNo(b bool) string {
-	if b {
-		return "yes"
+// For is the smallest grant for a request: what was asked for, and what the
+// switch to another user and --bounding need. It holds on a host that knows the
+// capabilities known.
+func For(req ambient.Request, known ambient.Set) Grant {
+	g := Grant{Caps: req.Required.Set | req.Optional.Set, NewPrivs: req.AllowNewPrivs}
+	if req.Required.All {
+		g.Caps |= known
 	}
-	return "no"
-}
-
-// Drop says, on one line, how to take capabilities away again.
-func Drop(p Place, stray ambient.Set) string {
-	drop := strings.Join(upper(stray, "--cap-drop="), " ")
-	engine := fmt.Sprintf("run %s (beside the --cap-drop that is there, and no --cap-add or --privileged that brings it back)", drop)
-	kubernetes := fmt.Sprintf("securityContext: {privileged: false, capabilities: {drop: [%s]}} (beside what drop has, and none of them in add)", strings.Join(upper(stray, ""), ", "))
-	systemd := "CapabilityBoundingSet=~" + strings.Join(upper(stray, "CAP_"), " ") + " (as a line of its own below the others, and none of them in AmbientCapabilities=)"
-	switch p {
-	case Docker, Podman:
-		return p.String() + " " + engine
-	case Compose:
-		return fmt.Sprintf("cap_drop: [%s] (and none of them in cap_add, nor privileged)", strings.Join(upper(stray, ""), ", "))
-	case Kubernetes:
-		return kubernetes
-	case Systemd:
-		return systemd
-	case Namespace:
-		return "setpriv --bounding-set=-" + strings.Join(stray.Names(), ",-") + " --inh-caps=-all caplaunch …"
+	if u := req.User; u != nil {
+		g.Root, g.UID, g.GID = true, u.UID, u.GID
+		g.Caps |= ambient.SetOf(ambient.CapSetGID)
+		if u.UID != 0 || req.UserErr != nil {
+			g.Caps |= ambient.SetOf(ambient.CapSetUID)
+		}
+		if u.UID == 0 && req.AllowNewPrivs {
+			g.Caps |= ambient.SetOf(ambient.CapSetPCap) // --bounding=drop has to come with it
+		}
+		if req.RootParent && u.UID != 0 {
+			g.Caps |= ambient.SetOf(ambient.CapKill)
+		}
 	}
-	return fmt.Sprintf("docker or podman %s; kubernetes: %s; systemd: %s", engine, kubernetes, systemd)
+	if req.Bounding != ambient.KeepBounding {
+		g.Caps |= ambient.SetOf(ambient.CapSetPCap)
+	}
+	g.Caps &= known
+	return g
 }

@@ -4,16 +4,12 @@
 // made of it.
 package grant
 
-import (
-	"strings"
-
-	"github.com/caplaunch/caplaunch/internal/ambient"
-)
+import "strings"
 
 // A Place is what starts caplaunch.
 type Place uint8
 
-// The places. Unknown stands for all of them.
+// The places. Unknown stands for all of the container engines.
 const (
 	Unknown Place = iota
 	Docker
@@ -21,56 +17,70 @@ const (
 	Compose
 	Kubernetes
 	Systemd
+	LXC
+	Nspawn
 	Namespace // a user namespace that none of the others made, as by unshare(1)
+	Host      // no container and no unit
 )
 
-var names = [...]string{"unknown", "docker", "podman", "compose", "kubernetes", "systemd", "namespace"}
+var names = [...]string{"unknown", "docker", "podman", "compose", "kubernetes", "systemd", "lxc", "nspawn", "namespace", "host"}
 
-// String is the name in lower case, as explain --for takes it.
+// String is the name in lower case, as explain --for takes the first five.
 func (p Place) String() string { return names[p] }
 
-// ParsePlace is the place with the name, if there is a grant to be written for
-// it.
-func ParsePlace(name string) (Place, bool) {
-	for p := Docker; p <= Systemd; p++ {
+// ParsePlace is the place with the name, Unknown without one.
+func ParsePlace(name string) Place {
+	for p := range names {
 		if strings.EqualFold(name, names[p]) {
-			return p, true
+			return Place(p)
 		}
 	}
-	return Unknown, false
+	return Unknown
 }
 
-// Detect tells the place by what it shows to a process: environment variables,
-// files at the root, and the user namespace. Kubernetes first: its containers can
-// look like those of the engine below. A namespace with a single id, or none, in
-// a place that looks like Docker is one that somebody made inside.
-func Detect(env []string, exists func(path string) bool, host ambient.Host) Place {
-	var kubernetes, systemd bool
-	var container string
-	for _, kv := range env {
-		switch key, value, _ := strings.Cut(kv, "="); key {
-		case "KUBERNETES_SERVICE_HOST":
-			kubernetes = true
-		case "INVOCATION_ID":
-			systemd = true
-		case "container":
-			container = value
-		}
+// Clues are what a place shows to a process.
+type Clues struct {
+	Env       []string
+	Exists    func(path string) bool
+	Nested    bool // in another user namespace than the initial one
+	SingleID  bool // which maps one id, or none
+	FirstPID  bool // process 1 of its PID namespace
+	ParentPID int
+	Overlay   bool // the root file system is an overlay, as images make it
+}
+
+// Detect tells the place by its clues. Kubernetes first: its containers can look
+// like those of the engine below. A namespace with a single id, or none, in a
+// place that looks like Docker is one that somebody made inside. INVOCATION_ID is
+// in the shells of a user's session too, so that a namespace counts as a unit's
+// only where systemd itself is the parent.
+func Detect(c Clues) Place {
+	env := map[string]string{}
+	for _, kv := range c.Env {
+		key, value, _ := strings.Cut(kv, "=")
+		env[key] = value
 	}
-	single := host.Nested && (len(host.UIDs) == 0 || len(host.UIDs) == 1 && host.UIDs[0].Count == 1)
+	container := env["container"]
+	unit := env["INVOCATION_ID"] != "" && (!c.Nested || c.ParentPID == 1)
 	switch {
-	case kubernetes:
+	case env["KUBERNETES_SERVICE_HOST"] != "":
 		return Kubernetes
-	case exists("/run/.containerenv") || container == "podman":
+	case c.Exists("/run/.containerenv"), container == "podman":
 		return Podman
-	case single:
-		return Namespace
-	case exists("/.dockerenv") || container == "docker":
-		return Docker
-	case systemd:
+	case container == "lxc":
+		return LXC
+	case unit:
 		return Systemd
-	case host.Nested && container == "":
+	case c.SingleID:
 		return Namespace
+	case container == "systemd-nspawn":
+		return Nspawn
+	case c.Exists("/.dockerenv"), container == "docker":
+		return Docker
+	case c.Nested && container == "":
+		return Namespace
+	case !c.FirstPID && !c.Overlay && container == "":
+		return Host
 	}
 	return Unknown
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/caplaunch/caplaunch/internal/ambient"
 )
 
-// MaxID is the highest id taken, as in Docker and github.com/moby/sys/user.
+// MaxID is the highest id taken, as in Docker.
 const MaxID = 1<<31 - 1
 
 // A Name is a user or a group as it was written: a number, or a name that a
@@ -132,21 +132,12 @@ func parseName(s string) (Name, Problem) {
 		}
 		return Name{Text: s, ID: uint32(n), Numeric: true}, ""
 	}
-	if strings.ContainsRune("+-.0123456789", rune(s[0])) {
-		_, err := strconv.ParseInt(s, 0, 64)
-		_, err2 := strconv.ParseFloat(s, 64)
-		if err == nil || err2 == nil || isRange(err) || isRange(err2) {
-			return Name{}, NotDecimal
-		}
+	if c := s[0]; (c == '+' || c == '-' || '0' <= c && c <= '9') && strings.Trim(s[1:], "0123456789abcdefxABCDEFX.+-_") == "" {
+		return Name{}, NotDecimal // such as +5, 0x1, 1e3
 	}
 	odd := func(r rune) bool { return r <= ' ' || r == 0x7f || r == unicode.ReplacementChar || unicode.IsSpace(r) }
-	if s[0] == '+' || s[0] == '-' || len(s) > 255 || strings.ContainsFunc(s, odd) || strings.ContainsAny(s, ":,/") {
+	if strings.HasPrefix(s, "+") || strings.HasPrefix(s, "-") || len(s) > 255 || strings.ContainsFunc(s, odd) || strings.ContainsAny(s, ":,/") {
 		return Name{}, NotAName
 	}
 	return Name{Text: s}, ""
-}
-
-func isRange(err error) bool {
-	e, ok := err.(*strconv.NumError)
-	return ok && e.Err == strconv.ErrRange
 }

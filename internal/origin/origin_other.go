@@ -7,14 +7,22 @@ import (
 	"os"
 )
 
-// Received knows nothing on this platform.
-func Received() (Process, error) { return Process{}, ErrNoEntry }
-
 // Recorded is false on this platform.
 func Recorded() bool { return false }
+
+// StdoutClosed is not known on this platform.
+func StdoutClosed() bool { return false }
 
 // Environ is os.Environ on this platform.
 func Environ() []string { return os.Environ() }
 
-// Restore is refused on this platform.
-func Restore(Process) error { return errors.ErrUnsupported }
+// Check has nothing to report on this platform.
+func Check() error { return nil }
+
+// Restore has nothing to restore on this platform, and no signal can be ignored.
+func Restore(ignore Signals) error {
+	if ignore != 0 {
+		return errors.ErrUnsupported
+	}
+	return nil
+}

@@ -1,12 +1,14 @@
 //go:build linux
 
 // Package linux is the real kernel behind ambient.Kernel, and the only door to
-// it: writes go through psx and so reach every thread of the process, as
-// nptl(7) wants it and AllThreadsSyscall does it; reads are raw and look at
-// the calling thread, which is the one that execs.
+// it. Writes go through one of two calls: raw, on the calling thread, for a
+// process that is about to exec; or by psx on every thread, for one that lives
+// on, as nptl(7) wants it. Reads are raw and look at the calling thread.
 package linux
 
 import (
+	"errors"
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -16,86 +18,97 @@ import (
 )
 
 // A Kernel changes and reads the credentials of this process. The caller has to
-// be locked to its thread (runtime.LockOSThread) from the first read to the
-// exec.
-type Kernel struct{}
+// be locked to its thread (runtime.LockOSThread) from the first call to the
+// last. A process must use one kind of Kernel only: the Go runtime ends it when
+// a call for all threads finds that they differ.
+type Kernel struct {
+	write func(nr, a, b, c, d, e, f uintptr) (r1, r2 uintptr, err syscall.Errno)
+	ready func() error // before each write
+}
 
 var _ ambient.Kernel = Kernel{}
 
-// all makes the call on every thread. What the arguments point to stays where
-// it is until then.
-//
-//go:uintptrescapes
-func all(op string, nr, a, b, c uintptr) error {
-	attempt(op)
-	if _, _, e := psx.Syscall3(nr, a, b, c); e != 0 {
-		return e
+// OneThread writes on the calling thread: execve keeps its credentials and ends
+// all the others. It needs no signal.
+func OneThread() Kernel {
+	return Kernel{write: unix.RawSyscall6, ready: func() error { return nil }}
+}
+
+// AllThreads writes on every thread, which psx reaches by a queued signal each.
+func AllThreads() Kernel { return Kernel{write: psx.Syscall6, ready: canQueue} }
+
+// Do carries a step out. The error is the kernel's errno, or ErrNoQueue.
+func (k Kernel) Do(step ambient.Step) error {
+	switch s := step.(type) {
+	case ambient.Capset:
+		hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		data := [2]unix.CapUserData{
+			{Effective: uint32(s.Effective), Permitted: uint32(s.Permitted), Inheritable: uint32(s.Inheritable)},
+			{Effective: uint32(s.Effective >> 32), Permitted: uint32(s.Permitted >> 32), Inheritable: uint32(s.Inheritable >> 32)},
+		}
+		return k.call(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&hdr)), uintptr(unsafe.Pointer(&data[0])), 0)
+	case ambient.RaiseAmbient:
+		return k.call(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, uintptr(s.Cap))
+	case ambient.DropBounding:
+		return k.call(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, uintptr(s.Cap), 0)
+	case ambient.SetKeepCaps:
+		return k.call(unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1, 0)
+	case ambient.SetNoNewPrivs:
+		return k.call(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0)
+	case ambient.SetGroups:
+		ids := s.Groups.IDs()
+		return k.call(sysSetgroups, uintptr(len(ids)), uintptr(unsafe.Pointer(unsafe.SliceData(ids))), 0)
+	case ambient.SetResGID:
+		return k.call(sysSetresgid, uintptr(s.To.Real), uintptr(s.To.Effective), uintptr(s.To.Saved))
+	case ambient.SetResUID:
+		return k.call(sysSetresuid, uintptr(s.To.Real), uintptr(s.To.Effective), uintptr(s.To.Saved))
 	}
-	return nil
-}
-
-// prctl makes the call on every thread; arguments that it does not name have
-// to be 0, prctl(2).
-func prctl(name string, op, a, b uintptr) error {
-	attempt("prctl " + name)
-	if _, _, e := psx.Syscall6(unix.SYS_PRCTL, op, a, b, 0, 0, 0); e != 0 {
-		return e
-	}
-	return nil
-}
-
-// Capset is capset(2) with the 64-bit masks of version 3.
-func (Kernel) Capset(p, i, e ambient.Set) error {
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	data := [2]unix.CapUserData{
-		{Effective: uint32(e), Permitted: uint32(p), Inheritable: uint32(i)},
-		{Effective: uint32(e >> 32), Permitted: uint32(p >> 32), Inheritable: uint32(i >> 32)},
-	}
-	return all("capset", unix.SYS_CAPSET, uintptr(unsafe.Pointer(&hdr)), uintptr(unsafe.Pointer(&data[0])), 0)
-}
-
-// RaiseAmbient is PR_CAP_AMBIENT_RAISE, prctl(2).
-func (Kernel) RaiseAmbient(c ambient.Cap) error {
-	return prctl("PR_CAP_AMBIENT_RAISE", unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, uintptr(c))
-}
-
-// DropBounding is PR_CAPBSET_DROP, prctl(2).
-func (Kernel) DropBounding(c ambient.Cap) error {
-	return prctl("PR_CAPBSET_DROP", unix.PR_CAPBSET_DROP, uintptr(c), 0)
-}
-
-// SetKeepCaps is PR_SET_KEEPCAPS, prctl(2).
-func (Kernel) SetKeepCaps(on bool) error {
-	var v uintptr
-	if on {
-		v = 1
-	}
-	return prctl("PR_SET_KEEPCAPS", unix.PR_SET_KEEPCAPS, v, 0)
-}
-
-// SetNoNewPrivs is PR_SET_NO_NEW_PRIVS, prctl(2).
-func (Kernel) SetNoNewPrivs() error {
-	return prctl("PR_SET_NO_NEW_PRIVS", unix.PR_SET_NO_NEW_PRIVS, 1, 0)
-}
-
-// SetGroups is setgroups(2).
-func (Kernel) SetGroups(g ambient.Groups) error {
-	ids := g.IDs()
-	return all("setgroups", sysSetgroups, uintptr(len(ids)), uintptr(unsafe.Pointer(unsafe.SliceData(ids))), 0)
-}
-
-// SetResGID is setresgid(2).
-func (Kernel) SetResGID(to ambient.IDs) error {
-	return all("setresgid", sysSetresgid, uintptr(to.Real), uintptr(to.Effective), uintptr(to.Saved))
-}
-
-// SetResUID is setresuid(2).
-func (Kernel) SetResUID(to ambient.IDs) error {
-	return all("setresuid", sysSetresuid, uintptr(to.Real), uintptr(to.Effective), uintptr(to.Saved))
+	return syscall.ENOSYS
 }
 
 // SetDeathSignal sets the parent-death signal, PR_SET_PDEATHSIG of prctl(2),
 // which belongs to a thread and is cleared by every change of ids.
-func (Kernel) SetDeathSignal(sig int) error {
-	return prctl("PR_SET_PDEATHSIG", unix.PR_SET_PDEATHSIG, uintptr(sig), 0)
+func (k Kernel) SetDeathSignal(sig int) error {
+	return k.call(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(sig), 0)
+}
+
+// call makes one system call of up to four arguments; the fifth and sixth are 0,
+// as prctl(2) demands. What the arguments point to stays where it is until then.
+//
+//go:uintptrescapes
+func (k Kernel) call(nr, a, b, c uintptr) error {
+	if err := k.ready(); err != nil {
+		return err
+	}
+	if _, _, e := k.write(nr, a, b, c, 0, 0, 0); e != 0 {
+		return e
+	}
+	return nil
+}
+
+// ErrNoQueue says that psx could not reach the other threads: it would wait for
+// ever. The queue is counted per user, across containers, getrlimit(2)
+// RLIMIT_SIGPENDING.
+var ErrNoQueue = errors.New("no signal can be queued for this user, and explain needs that to reach every thread of its process (run needs none)")
+
+// canQueue queues a blocked real-time signal for this thread and takes it back.
+func canQueue() error {
+	const (
+		probe    = 64
+		sizeMask = 8
+	)
+	var was, probed uint64 = 0, 1 << (probe - 1)
+	var now unix.Timespec
+	if _, _, e := unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_BLOCK, uintptr(unsafe.Pointer(&probed)), uintptr(unsafe.Pointer(&was)), sizeMask, 0, 0); e != 0 {
+		return ErrNoQueue
+	}
+	_, _, refused := unix.RawSyscall(unix.SYS_TGKILL, uintptr(unix.Getpid()), uintptr(unix.Gettid()), probe)
+	if refused == 0 {
+		_, _, refused = unix.RawSyscall6(unix.SYS_RT_SIGTIMEDWAIT, uintptr(unsafe.Pointer(&probed)), 0, uintptr(unsafe.Pointer(&now)), sizeMask, 0, 0)
+	}
+	_, _, e := unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&was)), 0, sizeMask, 0, 0)
+	if refused != 0 || e != 0 {
+		return ErrNoQueue
+	}
+	return nil
 }

@@ -4,7 +4,8 @@ package linux
 
 import (
 	"errors"
-	"syscall"
+	"strconv"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -25,30 +26,61 @@ var ErrFaked = errors.New("it reports success without an answer; is a seccomp fi
 func (e *ReadError) Error() string { return e.Op + ": " + e.Err.Error() }
 func (e *ReadError) Unwrap() error { return e.Err }
 
-// ExitStatus is 125.
-func (*ReadError) ExitStatus() int { return ambient.ExitFailure }
-
-// Errno is the errno in err, or 0.
-func Errno(err error) syscall.Errno {
-	var e syscall.Errno
-	errors.As(err, &e)
-	return e
+// State reads the credentials of the calling thread by system calls alone, no
+// /proc. Each buffer is filled beforehand with what cannot be, so that a call
+// that reports success and does nothing is found out. The error is a *ReadError.
+func (k Kernel) State() (ambient.State, error) {
+	s, _, err := read()
+	return s, err
 }
 
-// State reads the credentials back by system calls alone, no /proc. Each buffer
-// is filled beforehand with what cannot be, so that a call that reports success
-// and does nothing is found out. The error is a *ReadError.
-func (Kernel) State() (s ambient.State, err error) {
-	for _, read := range []func(*ambient.State) error{readFlags, readCaps, readIDs, readGroups} {
-		if err := read(&s); err != nil {
-			return s, err
+// Start is State, and what the kernel knows. The error is a *ReadError.
+func (k Kernel) Start() (s ambient.State, h ambient.Host, err error) {
+	if s, h, err = read(); err != nil {
+		return s, h, err
+	}
+	h.SetGroups = true
+	if s.Effective.Has(ambient.CapSetGID) {
+		// More groups than there can be: EINVAL where groups can be set at all.
+		_, _, e := unix.RawSyscall(sysSetgroups, ambient.MaxGroups+1, 0, 0)
+		switch e {
+		case unix.EINVAL:
+		case unix.EPERM:
+			h.SetGroups = false
+		case 0:
+			return s, h, &ReadError{"setgroups", ErrFaked}
+		default:
+			return s, h, &ReadError{"setgroups", e}
+		}
+	}
+	return s, h, nil
+}
+
+func read() (s ambient.State, h ambient.Host, err error) {
+	if s.Bounding, h.Known, err = readBounding(); err != nil {
+		return s, h, err
+	}
+	if s.Ambient, h.Ambient, err = readAmbient(h.Known); err != nil {
+		return s, h, err
+	}
+	bits, err := get(unix.PR_GET_SECUREBITS, 0, 0)
+	if err != nil && (err != unix.EINVAL || h.Ambient) { // an old gVisor has neither
+		return s, h, &ReadError{"prctl PR_GET_SECUREBITS", err}
+	}
+	s.Securebits = ambient.Securebits(bits)
+	if s.NoNewPrivs, err = getBit("PR_GET_NO_NEW_PRIVS", unix.PR_GET_NO_NEW_PRIVS, 0, 0); err != nil {
+		return s, h, err
+	}
+	for _, part := range []func(*ambient.State) error{readCaps, readIDs, readGroups} {
+		if err := part(&s); err != nil {
+			return s, h, err
 		}
 	}
 	// What the kernel guarantees of every process, capabilities(7).
-	if !s.Permitted.Contains(s.Effective) || !(s.Permitted & s.Inheritable).Contains(s.Ambient) {
-		return s, &ReadError{"reading the state back", ErrFaked}
+	if !(s.Permitted & s.Inheritable).Contains(s.Ambient) {
+		return s, h, &ReadError{"reading the state", ErrFaked}
 	}
-	return s, nil
+	return s, h, nil
 }
 
 // readCaps is capget(2) of this thread.
@@ -110,8 +142,8 @@ func readGroups(s *ambient.State) error {
 	if n < 0 || n > ambient.MaxGroups {
 		return &ReadError{"getgroups", ErrFaked}
 	}
-	// Room for one when there is none: for any other number of groups the answer
-	// would then be 1 or EINVAL.
+	// One slot even for no groups: a list that is not empty after all would then
+	// show, as an answer of 1 or as EINVAL.
 	ids := make([]uint32, max(n, 1))
 	for i := range ids {
 		ids[i] = ^uint32(0)
@@ -127,27 +159,6 @@ func readGroups(s *ambient.State) error {
 	return nil
 }
 
-// readFlags is what prctl(2) tells one by one: the bounding and the ambient set,
-// the securebits and no_new_privs.
-func readFlags(s *ambient.State) error {
-	bounding, known, err := readBounding()
-	if err != nil {
-		return err
-	}
-	raised, hasAmbient, err := readAmbient(known)
-	if err != nil {
-		return err
-	}
-	bits, err := get(unix.PR_GET_SECUREBITS, 0, 0)
-	if err != nil && (err != unix.EINVAL || hasAmbient) { // gVisor has neither
-		return &ReadError{"prctl PR_GET_SECUREBITS", err}
-	}
-	nnp, err := getBit("PR_GET_NO_NEW_PRIVS", unix.PR_GET_NO_NEW_PRIVS, 0, 0)
-	s.Bounding, s.Ambient, s.NoNewPrivs = bounding, raised, nnp
-	s.Securebits = ambient.Securebits(bits)
-	return err
-}
-
 // readBounding asks for the bits until the kernel knows no more, as
 // capabilities(7) suggests where there is no /proc.
 func readBounding() (bounding, known ambient.Set, err error) {
@@ -156,13 +167,13 @@ func readBounding() (bounding, known ambient.Set, err error) {
 		return 0, 0, &ReadError{"prctl PR_CAPBSET_READ", err}
 	}
 	for c := ambient.Cap(0); c <= ambient.MaxCap; c++ {
-		is, err := getBit("PR_CAPBSET_READ", unix.PR_CAPBSET_READ, uintptr(c), 0)
+		set, err := getBit("PR_CAPBSET_READ", unix.PR_CAPBSET_READ, uintptr(c), 0)
 		switch {
 		case c > 0 && errors.Is(err, unix.EINVAL):
 			return bounding, known, nil
 		case err != nil:
 			return 0, 0, err
-		case is:
+		case set:
 			bounding |= ambient.SetOf(c)
 		}
 		known |= ambient.SetOf(c)
@@ -172,15 +183,15 @@ func readBounding() (bounding, known ambient.Set, err error) {
 
 // readAmbient asks for each capability of known, and reports whether the kernel
 // has an ambient set.
-func readAmbient(known ambient.Set) (raised ambient.Set, has bool, err error) {
+func readAmbient(known ambient.Set) (raised ambient.Set, exists bool, err error) {
 	for c := range known.All() {
-		is, err := getBit("PR_CAP_AMBIENT_IS_SET", unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_IS_SET, uintptr(c))
+		set, err := getBit("PR_CAP_AMBIENT_IS_SET", unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_IS_SET, uintptr(c))
 		switch {
 		case c == 0 && errors.Is(err, unix.EINVAL):
 			return 0, false, nil
 		case err != nil:
 			return 0, false, err
-		case is:
+		case set:
 			raised |= ambient.SetOf(c)
 		}
 	}
@@ -196,7 +207,7 @@ func get(op, a, b uintptr) (int, error) {
 	return int(r), nil
 }
 
-// getBit is get for an answer of 0 or 1. Any other is none.
+// getBit is get for an answer of 0 or 1: any other answer is ErrFaked.
 func getBit(name string, op, a, b uintptr) (bool, error) {
 	r, err := get(op, a, b)
 	if err == nil && r != 0 && r != 1 {
@@ -221,7 +232,7 @@ func mustRefuse(_ int, err error) error {
 }
 
 // DeathSignal is the parent-death signal of this thread, 0 without one.
-func (Kernel) DeathSignal() (int, error) {
+func (k Kernel) DeathSignal() (int, error) {
 	sig := int32(-1)
 	_, _, e := unix.RawSyscall(unix.SYS_PRCTL, unix.PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&sig)), 0)
 	if e != 0 {
@@ -231,4 +242,47 @@ func (Kernel) DeathSignal() (int, error) {
 		return 0, &ReadError{"prctl PR_GET_PDEATHSIG", ErrFaked}
 	}
 	return int(sig), nil
+}
+
+// Doubtful are the entries of a list from getgroups(2) that may stand for a gid
+// that is not mapped in the user namespace: such a gid reads as the overflow gid,
+// user_namespaces(7). There are none where every gid is mapped.
+func Doubtful(g ambient.Groups) ambient.Groups {
+	overflow := ambient.NewGroups(65534)
+	if text, err := ReadFile("/proc/sys/kernel/overflowgid"); err == nil {
+		if id, err := strconv.ParseUint(strings.TrimSpace(text), 10, 32); err == nil {
+			overflow = overflow.With(uint32(id))
+		}
+	}
+	doubtful := g.Without(g.Without(overflow))
+	if doubtful.Len() == 0 {
+		return doubtful
+	}
+	const everyID = "0 0 4294967295"
+	if text, err := ReadFile("/proc/self/gid_map"); err == nil && strings.Join(strings.Fields(text), " ") == everyID {
+		return ""
+	}
+	return doubtful
+}
+
+// ReadFile is os.ReadFile for small files, without the runtime's poller: that
+// takes two more descriptors, and the process ends when there are none.
+func ReadFile(path string) (string, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(fd)
+	const most = 1 << 20
+	var all []byte
+	for buf := make([]byte, 4096); len(all) < most; {
+		switch n, err := unix.Read(fd, buf); {
+		case err == unix.EINTR:
+		case err != nil || n <= 0:
+			return string(all), err
+		default:
+			all = append(all, buf[:n]...)
+		}
+	}
+	return string(all), nil
 }

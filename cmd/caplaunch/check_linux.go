@@ -1,0 +1,130 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/caplaunch/caplaunch/internal/ambient"
+	"github.com/caplaunch/caplaunch/internal/ambient/linux"
+	"github.com/caplaunch/caplaunch/internal/grant"
+)
+
+// check compares what was granted with an allowlist.
+func (a *app) check(l *line, report *reporter) error {
+	c := &l.Check
+	allowed, sets, err := c.lists(l.sources)
+	if err != nil {
+		return err
+	}
+	now, host, err := a.one.Start()
+	if err == nil {
+		err = now.Borrowed()
+	}
+	if err != nil {
+		return err
+	}
+	if c.PID != nil {
+		if now, err = threadsOf(int(*c.PID)); err != nil {
+			return err
+		}
+	}
+	allow := allowed.On(host)
+	err = ambient.CheckAllowed(now, allow, sets)
+	out := outcome{OK: err == nil, Allow: allow.Names(), Sets: sets.Names(), Stray: []shownStray{}}
+	var stray *ambient.UnexpectedCapabilityError
+	if errors.As(err, &stray) {
+		for _, x := range stray.Stray {
+			out.Stray = append(out.Stray, shownStray{x.Cap.String(), uint8(x.Cap), x.In.Names()})
+		}
+		out.Hint = lookAround(a.environ).keepOnly(allow, now, host)
+	}
+	if c.JSON {
+		if failed := json.NewEncoder(a.stdout).Encode(out); failed != nil && err == nil {
+			return failed // else what was found counts
+		}
+	}
+	if err != nil {
+		return &failure{err: err, msg: oneLine(err.Error()), hint: out.Hint, code: exitUnexpected}
+	}
+	return nil
+}
+
+// keepOnly is the grant that leaves what is allowed of what is there.
+func (s surroundings) keepOnly(allow ambient.Set, now ambient.State, host ambient.Host) string {
+	g := grant.Grant{
+		Caps:       allow & (now.Permitted | now.Inheritable | now.Ambient) & ambient.UpTo(ambient.Cap(ambient.Named()-1)),
+		NewPrivs:   !now.NoNewPrivs,
+		Privileged: now.Bounding == host.Known && !s.nested,
+	}
+	switch s.place {
+	case grant.Host, grant.Namespace:
+		stray := (ambient.DefaultSets | ambient.InBounding).Of(now) &^ allow
+		return "setpriv --bounding-set=-" + joinWith(stray, ",-") + " --inh-caps=-all --ambient-caps=-all caplaunch …"
+	}
+	return g.Line(s.place)
+}
+
+func joinWith(s ambient.Set, separator string) (text string) {
+	for i, name := range s.Names() {
+		if i > 0 {
+			text += separator
+		}
+		text += name
+	}
+	return text
+}
+
+// threadsOf joins the sets of all threads of a process: each thread has its own,
+// credentials(7). The rest is the main thread's.
+func threadsOf(pid int) (ambient.State, error) {
+	all, err := stateOf(pid)
+	if err != nil {
+		return all, err
+	}
+	tasks, err := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/*/status")
+	if err != nil || len(tasks) == 0 {
+		return all, usagef("again: it may have ended just then", "process %d cannot be read: it shows no threads", pid)
+	}
+	for _, path := range tasks {
+		s, err := readStatus(path)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // a thread that has ended has nothing any more
+		}
+		if err != nil {
+			return all, usagef("Linux 4.10 or newer, with its own /proc", "process %d: %w", pid, err)
+		}
+		all.Permitted |= s.Permitted
+		all.Effective |= s.Effective
+		all.Inheritable |= s.Inheritable
+		all.Ambient |= s.Ambient
+		all.Bounding |= s.Bounding
+	}
+	return all, nil
+}
+
+// stateOf is the state of the main thread of a process. The error is a
+// *usageError.
+func stateOf(pid int) (ambient.State, error) {
+	s, err := readStatus("/proc/" + strconv.Itoa(pid) + "/status")
+	var malformed *statusError
+	switch {
+	case err == nil:
+		return s, nil
+	case errors.As(err, &malformed):
+		return s, usagef("Linux 4.10 or newer, with its own /proc", "process %d: %w", pid, err)
+	case !exists("/proc/self/status"):
+		return s, usagef("mount -t proc proc /proc", "process %d cannot be read: there is no /proc", pid)
+	}
+	return s, usagef("the number of a process that is in this PID namespace: ls /proc", "process %d cannot be read: %s", pid, reason(err))
+}
+
+func readStatus(path string) (ambient.State, error) {
+	text, err := linux.ReadFile(path)
+	if err != nil {
+		return ambient.State{}, err
+	}
+	return parseStatus(text)
+}

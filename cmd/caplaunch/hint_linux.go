@@ -1,0 +1,469 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/caplaunch/caplaunch/internal/ambient"
+	"github.com/caplaunch/caplaunch/internal/ambient/linux"
+	"github.com/caplaunch/caplaunch/internal/exec"
+	"github.com/caplaunch/caplaunch/internal/grant"
+	"github.com/caplaunch/caplaunch/internal/identity"
+	"github.com/caplaunch/caplaunch/internal/launch"
+	"github.com/caplaunch/caplaunch/internal/shell"
+	"github.com/caplaunch/caplaunch/internal/why"
+)
+
+// A hinter puts the failure of a launch into words, in those of the place that
+// it runs in.
+type hinter struct {
+	*line
+	*launch.Launch
+	surroundings
+	argv0 string
+}
+
+// explainFailure is err in the words of a user: what stopped the launch, and something
+// to paste so that it does not come again.
+func (h *hinter) explainFailure(err error) *failure {
+	var (
+		usage   *usageError
+		missing *ambient.NotGrantedError
+		stray   *ambient.UnexpectedCapabilityError
+		refused *ambient.RefusedError
+		lookup  *identity.LookupError
+		file    *ambient.FileError
+		program *exec.Error
+		step    *ambient.StepError
+	)
+	f := &failure{err: err, msg: err.Error(), code: exitFailure}
+	isGrant := true // what was granted holds in a namespace only
+	switch {
+	case errors.As(err, &usage):
+		f.hint, isGrant = usage.hint, false
+	case errors.As(err, &missing):
+		f.code, f.hint = exitNotGranted, h.notGranted(missing)
+	case errors.As(err, &stray):
+		f.code, f.hint = exitUnexpected, h.unexpected(stray)
+	case errors.As(err, &refused):
+		f.hint = h.refused(refused)
+	case errors.As(err, &lookup):
+		f.hint, isGrant = h.notFound(lookup), false
+	case errors.As(err, &file):
+		f.msg, f.hint, isGrant = shell.Word(h.Program.Last().Path)+": "+f.msg, h.fileHint(file), false
+	case errors.As(err, &program):
+		f.msg, f.hint = why.Explain(program, h.Program)
+		f.code, isGrant = programStatus(program), false
+		if slip := h.programSlip(); program.Missing() && slip != "" {
+			f.hint = slip
+		}
+	case errors.As(err, &step):
+		f.msg, f.hint = h.stepFailed(step)
+	default:
+		f.hint, isGrant = h.callHint(), false
+	}
+	if isGrant && h.nested && !strings.Contains(f.msg, "user namespace") {
+		f.msg += " (this is a user namespace)"
+	}
+	f.msg, f.hint = oneLine(f.msg), oneLine(f.hint)
+	return f
+}
+
+// programStatus is 127 for what does not exist and 126 for what cannot be
+// executed, as env(1) has it; 125 where it is caplaunch that will not or cannot,
+// and not execve.
+func programStatus(e *exec.Error) int {
+	switch {
+	case errors.Is(e, syscall.EMFILE), errors.Is(e, syscall.ENFILE), errors.Is(e, exec.ErrForeignCaps), errors.Is(e, exec.ErrChanged),
+		errors.Is(e, exec.ErrReturned), e.Copy && e.Err != exec.ErrUnreadable && e.Err != exec.ErrNotExecutable:
+		return exitFailure
+	case e.Missing():
+		return exitNotFound
+	}
+	return exitNotExecutable
+}
+
+// smallest is the smallest grant for the launch in its place.
+func (h *hinter) smallest() grant.Grant {
+	g := grant.For(h.Request, h.known())
+	now := h.Now
+	if g.Root && h.Request.User.UID == now.UID.Effective && h.Request.User.GID == now.GID.Effective && now.UID.Effective == 0 &&
+		h.Request.UserErr == nil && (h.Request.User.Groups.Without(now.Groups.With(0)).Len() == 0) {
+		// Root that stays root, with its groups as they are, switches nothing.
+		g.Caps &^= ambient.SetOf(ambient.CapSetGID) &^ h.asked()
+	}
+	if h.Request.User == nil { // who it is now, or who root is to be, takes a switch
+		g.UID, g.GID = now.UID.Effective, now.GID.Effective
+		if g.Root = now.UID.Effective == 0; g.Root {
+			g.Caps |= ambient.SetOf(ambient.CapSetUID, ambient.CapSetGID)
+		}
+	}
+	return h.fill(g)
+}
+
+// asRoot is the grant for a launch that starts as root, to become who was asked
+// for or else who it is now.
+func (h *hinter) asRoot() grant.Grant {
+	g := h.smallest()
+	g.Root = true
+	g.Caps |= ambient.SetOf(ambient.CapSetGID)
+	if g.UID != 0 {
+		g.Caps |= ambient.SetOf(ambient.CapSetUID)
+	}
+	return h.fill(g)
+}
+
+// fill adds what is told of the place.
+func (h *hinter) fill(g grant.Grant) grant.Grant {
+	g.Privileged = h.Now.Bounding != 0 && h.Now.Bounding == h.Host.Known && !h.nested
+	before := h.before
+	if h.line.Run.User == nil && h.line.Explain.User == nil && h.Now.UID.Effective != 0 {
+		before = append(slices.Clone(before), fmt.Sprintf("--user=%d:%d", g.UID, g.GID))
+	}
+	l := line{command: h.command}
+	g.Command = strings.Replace(l.text(before, h.argv), "caplaunch", shell.Word(h.argv0), 1)
+	return g
+}
+
+func (h *hinter) asked() ambient.Set {
+	return h.Request.Required.On(h.Host) | h.Request.Optional.Set
+}
+
+func (h *hinter) known() ambient.Set {
+	return h.Host.Known & ambient.UpTo(ambient.Cap(ambient.Named()-1)) // no runtime takes a number
+}
+
+// grantLine is a grant as a hint, with what is to be known of the place.
+func (h *hinter) grantLine(g grant.Grant) string {
+	line := g.Line(h.place)
+	if young := g.Caps & ambient.SetOf(ambient.CapPerfmon, ambient.CapBPF, ambient.CapCheckpointRestore); young != 0 && h.place == grant.Docker {
+		line += fmt.Sprintf(" (Docker 20.10 refuses %s, Docker 23 and Podman 4 know it)", strings.ToUpper(young.String()))
+	}
+	return line
+}
+
+// notGranted is about required capabilities that cannot be given. What the
+// kernel lacks no runtime can grant.
+func (h *hinter) notGranted(e *ambient.NotGrantedError) string {
+	if h.Request.Required.All {
+		return h.sources.of("caps") + "=net_admin, with those that PROGRAM needs in the place of all; or --optional-caps=all for whatever there is"
+	}
+	if ports := readNumbers("/proc/sys/net/ipv4/ip_unprivileged_port_start"); e.Set() == ambient.SetOf(ambient.CapNetBindService) && len(ports) == 1 && ports[0] == 0 {
+		return "leave net_bind_service out: every user can bind every port here (ip_unprivileged_port_start is 0)"
+	}
+	switch m := e.Missing[0]; m.Reason {
+	case ambient.NotKnown:
+		return h.unknown(e)
+	case ambient.NoAmbient:
+		return "docker run --runtime=runc, or a gVisor of June 2026 or newer; a kernel of its own has to be Linux 4.3 or newer"
+	case ambient.KeepCapsIsLocked, ambient.AmbientIsLocked, ambient.RootWithoutRoot:
+		return h.securebits()
+	case ambient.GivenUp:
+		return givenUpHint
+	case ambient.OnlyBounding:
+		if h.place == grant.Systemd {
+			return h.systemdUser()
+		}
+		return h.startAsRoot()
+	case ambient.NotGranted:
+		// Podman and systemd make it ambient for such a user; the others cannot.
+		if h.Now.UID.Effective != 0 {
+			switch h.place {
+			case grant.Podman, grant.Systemd:
+			default:
+				return h.startAsRoot() + h.outer(e)
+			}
+		}
+	}
+	if h.place == grant.Systemd && h.nested {
+		return h.systemdUser()
+	}
+	return h.grantLine(h.smallest()) + h.outer(e)
+}
+
+// outer is added where following the hint may change nothing, since a place can
+// only grant what it has itself.
+func (h *hinter) outer(e *ambient.NotGrantedError) string {
+	if h.place == grant.Host || h.place == grant.Namespace {
+		return ""
+	}
+	docker := ambient.SetOf(0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31)
+	if rare := e.Set() &^ docker; rare != 0 {
+		return fmt.Sprintf(" (if the environment around it lacks %v too, as in Docker in Docker: --optional-caps=%v, where PROGRAM can do without)", rare, rare)
+	}
+	return ""
+}
+
+// systemdUser are the lines of a unit whose capabilities systemd makes ambient.
+func (h *hinter) systemdUser() string {
+	who := ""
+	if u := h.Request.User; u != nil && u.UID != h.Now.UID.Effective {
+		who = fmt.Sprintf("User=%d and Group=%d and ", u.UID, u.GID)
+	}
+	return who + grant.Ambient(h.asked()&h.known())
+}
+
+// unknown is about capabilities of which the kernel does not know at least one:
+// those become optional.
+func (h *hinter) unknown(e *ambient.NotGrantedError) string {
+	var unknown ambient.Set
+	where := "another kernel"
+	for _, m := range e.Missing {
+		if m.Reason == ambient.NotKnown {
+			unknown |= ambient.SetOf(m.Cap)
+			if v := m.Cap.Since(); v != "" {
+				where = "Linux " + v + " or newer"
+			}
+		}
+	}
+	flags := fmt.Sprintf("--optional-caps=%v in place of --caps", h.Request.Optional.Set|unknown)
+	if rest := h.Request.Required.Set &^ unknown; rest != 0 {
+		flags = fmt.Sprintf("--caps=%v --optional-caps=%v", rest, h.Request.Optional.Set|unknown)
+	}
+	return fmt.Sprintf("caplaunch %s, if PROGRAM can do without; else run it on %s", flags, where)
+}
+
+// securebits is about those that whoever started caplaunch has set.
+func (h *hinter) securebits() string {
+	bits := strings.Join(h.Now.Securebits.Names(), " ")
+	if h.place == grant.Systemd {
+		return "SecureBits= (empty: now it sets " + bits + ")"
+	}
+	return "start caplaunch without the securebits " + bits + " (setpriv --securebits, capsh --secbits, systemd's SecureBits= set them)"
+}
+
+const givenUpHint = "start caplaunch itself first, not behind a program that gives capabilities up and sets no_new_privs (setpriv, capsh)"
+
+// startAsRoot says how to start as root.
+func (h *hinter) startAsRoot() string {
+	g := h.asRoot()
+	line := h.grantLine(g)
+	if h.place == grant.Host || h.place == grant.Namespace {
+		return line
+	}
+	if h.Request.User != nil {
+		return "start as root and let caplaunch switch: " + line
+	}
+	who := fmt.Sprintf("--user=%d:%d", g.UID, g.GID)
+	if rest := h.Now.Groups.Without(ambient.NewGroups(g.GID)); rest.Len() > 0 && h.Request.Groups == nil && !h.Request.KeepGroups {
+		who += " --groups=" + rest.List()
+	} else if run := h.place.String() + " run "; strings.HasPrefix(line, run) {
+		// One line to paste: the variable is what the flag in the image would be.
+		return fmt.Sprintf("%s--env=CAPLAUNCH_USER=%d:%d %s (or write %s before -- in the ENTRYPOINT)", run, g.UID, g.GID, line[len(run):], who)
+	}
+	return fmt.Sprintf("start as root and let caplaunch switch with caplaunch %s: %s", who, line)
+}
+
+// unexpected is about more than was allowed. The allowlist has to name what the
+// launch needs; the rest goes with the smallest grant.
+func (h *hinter) unexpected(e *ambient.UnexpectedCapabilityError) string {
+	g := h.smallest()
+	stray, _ := e.Set()
+	hint := h.grantLine(g)
+	if h.place == grant.Host {
+		hint = "start caplaunch with no more than " + g.Caps.String() + " (setpriv --bounding-set, a unit with CapabilityBoundingSet=)"
+	} else if h.place == grant.Namespace {
+		hint = "setpriv --bounding-set=-" + strings.Join(stray.Names(), ",-") + " --inh-caps=-all caplaunch …"
+	}
+	if lacking := g.Caps &^ e.Allow; lacking != 0 {
+		list := h.sources.of("allow") + "=" + (e.Allow | g.Caps).String()
+		if stray&^g.Caps == 0 {
+			return list
+		}
+		return list + "; and " + hint
+	}
+	return hint
+}
+
+// refused is about who the program is to run as.
+func (h *hinter) refused(e *ambient.RefusedError) string {
+	u := e.User
+	switch e.Why {
+	case ambient.RootWithoutUser:
+		if h.uids.has(65532) && h.gids.has(65532) {
+			return "caplaunch --user=65532:65532, or whoever PROGRAM is to be; or caplaunch --user=0:0 to stay root"
+		}
+		return "caplaunch --user=0:0 to stay root, or another id that is mapped in this user namespace" + h.keepGroups()
+	case ambient.StartedSetID, ambient.StartedWithFileCaps:
+		return h.borrowed(e.Why)
+	case ambient.BoundingNeedsSetPCap:
+		if e.Now.UID.Effective != 0 && h.place != grant.Podman && h.place != grant.Systemd {
+			return h.startAsRoot()
+		}
+		return h.withheld(e)
+	case ambient.RootCannotSwitch:
+		if h.place == grant.Kubernetes && h.nested && ambient.SetOf(ambient.CapNetBindService).Contains(e.Now.Bounding) {
+			return "caplaunch --user=0:0" + h.keepGroups() + ": root of this pod's user namespace; a namespace that enforces restricted takes neither SETUID nor SETGID, so no switch can be had there"
+		}
+		return h.withheld(e)
+	case ambient.OtherUser:
+		return fmt.Sprintf("%s (or caplaunch --non-root=keep to run as uid %v)", h.startAsRoot(), e.Now.UID)
+	case ambient.OtherGroups:
+		switch {
+		case u.GID != e.Now.GID.Effective:
+			return h.group(u) + h.keepGroups()
+		case !h.Request.KeepGroups && h.Request.Groups == nil:
+			return "caplaunch --keep-groups"
+		}
+		return h.startAsRoot()
+	case ambient.SetGroupsDenied:
+		if !h.Request.KeepGroups && u.UID == e.Now.UID.Effective && u.GID == e.Now.GID.Effective {
+			return "caplaunch --keep-groups"
+		}
+		return "another user namespace, that allows setgroups and maps the ids (podman unshare, newuidmap and newgidmap); or " + h.stay()
+	case ambient.TooManyGroups:
+		return fmt.Sprintf("caplaunch --groups=%d, or the ids that are needed", u.GID)
+	case ambient.RootRegains:
+		return "caplaunch --bounding=drop, or without --allow-new-privs"
+	}
+	return "caplaunch --help"
+}
+
+// stay is the identity that needs no switch.
+func (h *hinter) stay() string {
+	return fmt.Sprintf("caplaunch --user=%d:%d --keep-groups, which is who it is", h.Now.UID.Effective, h.Now.GID.Effective)
+}
+
+// keepGroups is the flag where the start has groups that the target would lose.
+func (h *hinter) keepGroups() string {
+	if h.Request.KeepGroups || h.Now.Groups.Without(ambient.NewGroups(0, h.Now.GID.Effective)).Len() == 0 {
+		return ""
+	}
+	return " --keep-groups"
+}
+
+// borrowed is about privilege from caplaunch's own file.
+func (h *hinter) borrowed(r ambient.Refusal) string {
+	path, err := os.Executable()
+	if err != nil {
+		path = h.argv0
+	}
+	const tail = " (the runtime has to grant the capabilities, not the file)"
+	if r == ambient.StartedWithFileCaps {
+		return "setcap -r " + shell.Word(path) + tail
+	}
+	if st, err := os.Stat(path); err == nil && st.Mode()&(os.ModeSetuid|os.ModeSetgid) == 0 {
+		return "take the set-uid or set-gid bit from the program that starts caplaunch, or let it change its real, effective and saved ids alike (setresuid, setresgid)"
+	}
+	return "chmod 0755 " + shell.Word(path) + tail
+}
+
+// withheld is about root without a capability that the launch itself needs:
+// not granted, unless it is in the bounding set.
+func (h *hinter) withheld(e *ambient.RefusedError) string {
+	switch {
+	case h.place == grant.Systemd && h.nested:
+		return h.systemdUser()
+	case e.Now.UID.Effective != 0 || !e.Now.Bounding.Contains(e.Missing):
+		return h.grantLine(h.smallest())
+	case e.Now.Securebits&ambient.NoRoot != 0:
+		return h.securebits()
+	}
+	return givenUpHint
+}
+
+// group says how to start with the group of u.
+func (h *hinter) group(u ambient.User) string {
+	kubernetes := fmt.Sprintf("securityContext: {runAsUser: %d, runAsGroup: %d}", u.UID, u.GID)
+	switch h.place {
+	case grant.Docker, grant.Podman:
+		return fmt.Sprintf("%v run --user=%d:%d", h.place, u.UID, u.GID)
+	case grant.Kubernetes:
+		return kubernetes
+	case grant.Systemd:
+		return fmt.Sprintf("Group=%d", u.GID)
+	case grant.Host, grant.Namespace:
+		return h.startAsRoot()
+	}
+	return fmt.Sprintf("docker or podman run --user=%d:%d; kubernetes: %s; systemd: Group=%d", u.UID, u.GID, kubernetes, u.GID)
+}
+
+// notFound is about a user or a group that no file explains. It never names
+// another one.
+func (h *hinter) notFound(e *identity.LookupError) string {
+	name := shell.Word(e.Name.Text)
+	switch {
+	case e.Why == identity.NoGroup:
+		return fmt.Sprintf("caplaunch --user=%s:GID with the number of its group: --user=%s:%s, if that is its group", name, name, name)
+	case e.Why == identity.Malformed || e.Why == identity.Unreadable:
+		return fmt.Sprintf("mend %s, or write numbers, which need no file: --user=UID:GID", e.Path)
+	case e.Group:
+		return fmt.Sprintf("write the number of the group, which needs no file: getent group %s | cut -d: -f3, where it is known", name)
+	}
+	return fmt.Sprintf("--user=UID:GID needs no file: id -u %s and id -g %s tell the numbers where the user is known", name, name)
+}
+
+// fileHint is about a program whose file would break the promise.
+func (h *hinter) fileHint(e *ambient.FileError) string {
+	if e.File.SetUID != nil && e.After.UID != e.Want.UID || e.File.SetGID != nil && e.After.GID != e.Want.GID {
+		return "put the program that it would start behind -- itself, or start it without caplaunch: a set-id program takes its ids from its file"
+	}
+	return why.Mend(h.Program)
+}
+
+// stepFailed is about a step that the kernel refused although its rules allow it.
+func (h *hinter) stepFailed(e *ambient.StepError) (msg, hint string) {
+	msg, hint = e.Error(), h.callHint()
+	id, gid := uint32(0), false
+	var m idMap
+	switch s := e.Step.(type) {
+	case ambient.SetResUID:
+		id, m = s.To.Real, h.uids
+	case ambient.SetResGID:
+		id, m, gid = s.To.Real, h.gids, true
+	case ambient.SetGroups:
+		for _, g := range s.Groups.IDs() {
+			if !h.gids.has(g) {
+				id, m, gid = g, h.gids, true
+			}
+		}
+	}
+	switch {
+	case errors.Is(e, linux.ErrNoQueue):
+		return e.Err.Error(), "caplaunch run in the place of explain, or end what fills the queue of uid " + h.Now.UID.String() + " (RLIMIT_SIGPENDING, ulimit -i)"
+	case errors.Is(e, syscall.EINVAL) && h.nested && (m == nil || !m.has(id)):
+		what := map[bool]string{false: "uid", true: "gid"}[gid]
+		msg = fmt.Sprintf("%s %d is not mapped in this user namespace", what, id)
+		hint = h.unmapped()
+	case errors.Is(e, syscall.EPERM) && h.nested && appArmorRestricts():
+		hint = "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile with userns for what makes the namespace: its capabilities look granted and are not"
+	}
+	return msg, hint
+}
+
+// unmapped says which ids can be had.
+func (h *hinter) unmapped() string {
+	switch {
+	case h.place == grant.Kubernetes:
+		return "an id below 65536, or the kubelet's userNamespaces.idsPerPod raised"
+	case h.place == grant.Systemd:
+		return h.systemdUser() + " (with PrivateUsers= only root, nobody and the unit's own user are mapped)"
+	case h.place == grant.Podman, h.place == grant.Docker:
+		return fmt.Sprintf("an id that is mapped: cat /proc/self/uid_map; or more of them (%v run --userns, /etc/subuid and /etc/subgid)", h.place)
+	case h.uids.has(h.Now.UID.Effective) && h.gids.has(h.Now.GID.Effective) && h.uids != nil:
+		return h.stay() + "; or map the ids: unshare --map-auto, /etc/subuid and /etc/subgid"
+	}
+	return "unshare --user --map-root-user, or another map with the ids in it"
+}
+
+// appArmorRestricts reports whether Ubuntu's restriction of user namespaces is on.
+func appArmorRestricts() bool {
+	return slices.Equal(readNumbers("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"), []uint64{1})
+}
+
+// callHint is about a call that a filter refuses, or answers.
+func (h *hinter) callHint() string {
+	switch h.place {
+	case grant.Docker, grant.Podman:
+		return fmt.Sprintf("%v run --security-opt=seccomp=unconfined (if a seccomp profile forbids it)", h.place)
+	case grant.Kubernetes:
+		return "securityContext: {seccompProfile: {type: Unconfined}} (if a seccomp profile forbids it)"
+	case grant.Systemd:
+		return "SystemCallFilter= (empty, if a filter of the unit forbids it)"
+	}
+	return "a seccomp filter or a security module forbids it: start caplaunch without"
+}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/caplaunch/caplaunch/internal/near"
+)
+
+const prefix = "CAPLAUNCH_"
+
+// variable is the name of a flag's variable.
+func variable(flag string) string {
+	return prefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// launchVariables are those of the flags of a launch.
+func launchVariables() (names []string) {
+	for _, f := range flagsOf(&runCmd{}) {
+		names = append(names, variable(f.name))
+	}
+	return names
+}
+
+// sources knows which flags got their value from a variable.
+type sources map[string]bool
+
+// of is where the value of a flag came from, as a user spells it.
+func (s sources) of(flag string) string {
+	if s[flag] {
+		return variable(flag)
+	}
+	return "--" + flag
+}
+
+// variables turns CAPLAUNCH_ variables into flags. A flag on the line closes its
+// whole group to them, and --strict that of the capabilities too: no variable can
+// loosen what the line says. One that nobody knows is an error, since a mistyped
+// CAPLAUNCH_STRICT must not start the program unchecked.
+func (l *line) variables(environ []string, s scanned, flags []flag) (words []string, err error) {
+	l.sources = sources{}
+	closed := map[string]bool{"caps": s.used["strict"]}
+	for _, f := range flags {
+		if s.used[f.name] && f.group != "output" {
+			closed[f.group] = true
+		}
+	}
+	known := launchVariables()
+	for _, kv := range environ {
+		name, value, _ := strings.Cut(kv, "=")
+		if !strings.HasPrefix(name, prefix) || value == "" {
+			continue
+		}
+		i := slices.IndexFunc(flags, func(f flag) bool { return variable(f.name) == name })
+		checks := l.command == "run" || l.command == "explain" || l.command == "check"
+		switch {
+		case !slices.Contains(known, name) && checks && !isService(name):
+			hint := "unset " + name
+			if meant := near.Word(name, known...); meant != "" {
+				hint = meant + " in the place of " + name
+			}
+			return nil, usagef(hint, "the variable %s is none of caplaunch's", name)
+		case i < 0 || !slices.Contains(known, name) || closed[flags[i].group] || s.used[flags[i].name]:
+		case flags[i].name == "quiet" && s.used["verbose"], flags[i].name == "verbose" && s.used["quiet"]:
+		default:
+			l.sources[flags[i].name], s.used[flags[i].name] = true, true
+			words = append(words, "--"+flags[i].name+"="+value)
+		}
+	}
+	return words, nil
+}
+
+// isService reports whether a variable is one that Kubernetes makes of a Service
+// whose name begins with caplaunch: it is not meant for caplaunch.
+func isService(name string) bool {
+	_, rest, _ := strings.Cut(name, "_")
+	rest = "_" + rest
+	if strings.HasSuffix(rest, "_SERVICE_HOST") || strings.HasSuffix(rest, "_PORT") || strings.Contains(rest, "_SERVICE_PORT_") {
+		return true
+	}
+	_, port, isPort := strings.Cut(rest, "_PORT_")
+	number, protocol, _ := strings.Cut(port, "_")
+	protocol, _, _ = strings.Cut(protocol, "_")
+	return isPort && number != "" && strings.Trim(number, "0123456789") == "" && slices.Contains([]string{"TCP", "UDP", "SCTP"}, protocol)
+}
+
+// programEnviron is environ less what is caplaunch's own.
+func programEnviron(environ []string) []string {
+	known := launchVariables()
+	env := make([]string, 0, len(environ)+3)
+	for _, kv := range environ {
+		if name, _, _ := strings.Cut(kv, "="); !strings.HasPrefix(kv, prefix) || !slices.Contains(known, name) {
+			env = append(env, kv)
+		}
+	}
+	return env
+}

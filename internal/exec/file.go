@@ -1,0 +1,235 @@
+//go:build linux
+
+package exec
+
+import (
+	"errors"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/caplaunch/caplaunch/internal/ambient"
+	"github.com/caplaunch/caplaunch/internal/ambient/linux"
+)
+
+// A File is what execve(2) sees of one file. All of it comes from the file that
+// was opened, so that a path which leads elsewhere a moment later makes no
+// mixture of two.
+type File struct {
+	Path     string // as the user, PATH or a "#!" line spells it
+	Head     []byte // the first bytes, at most as many as the kernel looks at
+	Shebang  Shebang
+	Stat     unix.Stat_t
+	Readable bool // for the present user
+
+	fd      int        // open for reading, or by O_PATH; -1 when closed
+	nosuid  bool       // on a nosuid mount
+	unsure  bool       // whether the user may execute it is left to execve
+	caps    []byte     // security.capability, nil without one
+	capsErr unix.Errno // it is there and cannot be read
+}
+
+// open opens path and looks at what it found. The error is an errno or one of
+// those of the package.
+func open(path string) (*File, error) {
+	const quick = unix.O_CLOEXEC | unix.O_NOCTTY | unix.O_NONBLOCK
+	at, err := openRetry(path, unix.O_PATH|unix.O_CLOEXEC) // a device would notice another open
+	if err != nil {
+		return nil, err
+	}
+	f := &File{Path: path, fd: at}
+	fail := func(err error) (*File, error) {
+		_ = unix.Close(f.fd)
+		return nil, err
+	}
+	var fs unix.Statfs_t
+	if err := unix.Fstat(at, &f.Stat); err != nil {
+		return fail(err)
+	}
+	if f.Stat.Mode&unix.S_IFMT != unix.S_IFREG {
+		return fail(ErrNotRegular)
+	}
+	if err := unix.Fstatfs(at, &fs); err != nil {
+		return fail(err)
+	}
+	f.nosuid = fs.Flags&unix.MS_NOSUID != 0
+	if err := f.mayExecute(); err != nil {
+		return fail(err)
+	}
+	switch fd, err := openRetry(path, unix.O_RDONLY|quick); err {
+	case nil:
+		_ = unix.Close(at)
+		f.fd, f.Readable = fd, true
+		if !f.isUnchanged() {
+			return fail(ErrChanged)
+		}
+		head := make([]byte, headSize)
+		n, err := unix.Pread(fd, head, 0)
+		if err != nil {
+			return fail(err)
+		}
+		f.Head = head[:max(0, min(n, headSize))]
+	case unix.EACCES, unix.EPERM: // who may execute it need not be able to read it
+	default:
+		return fail(err)
+	}
+	if err := f.readCaps(); err != nil {
+		return fail(err)
+	}
+	return f, nil
+}
+
+// openRetry is open(2), which file systems in user space let signals interrupt.
+func openRetry(path string, flags int) (fd int, err error) {
+	for {
+		if fd, err = unix.Open(path, flags, 0); err != unix.EINTR {
+			return fd, err
+		}
+	}
+}
+
+// mayExecute asks the kernel whether the present user may execute the file, with
+// its effective capabilities, ACLs, mounts and security modules. The error is
+// ErrNotExecutable or an errno.
+func (f *File) mayExecute() error {
+	var empty [1]byte
+	_, _, e := unix.RawSyscall6(unix.SYS_FACCESSAT2, uintptr(f.fd), uintptr(unsafe.Pointer(&empty[0])), unix.X_OK, unix.AT_EMPTY_PATH|unix.AT_EACCESS, 0, 0)
+	if e == unix.ENOSYS || e == unix.EPERM {
+		// Before Linux 5.8, or a filter. access(2) does not count the effective
+		// capabilities, so its "no" need not be one.
+		if e = 0; unix.Access(f.Path, unix.X_OK) != nil {
+			f.unsure = true
+			if f.Stat.Mode&0o111 == 0 {
+				e = unix.EACCES
+			}
+		}
+	}
+	switch e {
+	case 0:
+		return nil
+	case unix.EACCES:
+		return ErrNotExecutable
+	}
+	return e
+}
+
+// readCaps reads security.capability. The error is ErrChanged or an errno.
+func (f *File) readCaps() error {
+	const attr = "security.capability"
+	caps := make([]byte, 64) // larger ones are ERANGE for the kernel as well
+	n, err := unix.Fgetxattr(f.fd, attr, caps)
+	if !f.Readable { // a descriptor of O_PATH has no attributes; the path needs no right to read
+		n, err = unix.Getxattr(f.Path, attr, caps)
+		var now unix.Stat_t
+		if unix.Stat(f.Path, &now) != nil || now.Dev != f.Stat.Dev || now.Ino != f.Stat.Ino || now.Ctim != f.Stat.Ctim {
+			return ErrChanged
+		}
+	}
+	switch err {
+	case nil:
+		f.caps = caps[:n]
+	case unix.ENODATA, unix.EOPNOTSUPP:
+		// Also a revision 3 attribute whose root is neither this namespace's
+		// nor an ancestor's nor mapped here: it does not count.
+	default:
+		f.capsErr, _ = err.(unix.Errno)
+	}
+	return nil
+}
+
+// isUnchanged reports whether the open descriptor is the file that was looked at,
+// and has not been written to since.
+func (f *File) isUnchanged() bool {
+	var now unix.Stat_t
+	if unix.Fstat(f.fd, &now) != nil {
+		return false
+	}
+	was := &f.Stat
+	return now.Dev == was.Dev && now.Ino == was.Ino && now.Size == was.Size && now.Mode == was.Mode &&
+		now.Uid == was.Uid && now.Gid == was.Gid && now.Mtim == was.Mtim && now.Ctim == was.Ctim
+}
+
+// ReadAt reads the file, pread(2).
+func (f *File) ReadAt(b []byte, off int64) (int, error) { return unix.Pread(f.fd, b, off) }
+
+// HasCaps and HasSetID report what the file has that can give privilege.
+func (f *File) HasCaps() bool  { return f.caps != nil || f.capsErr != 0 }
+func (f *File) HasSetID() bool { return f.Stat.Mode&(unix.S_ISUID|unix.S_ISGID) != 0 }
+
+// Credentials is what execve(2) takes from the program, for the execve rule of
+// package ambient; known are the capabilities of this kernel. The error is an
+// *Error: the file's capabilities make no sense to the kernel (ErrBadCaps), or
+// belong to the root of a namespace which may or may not be an ancestor
+// (ErrForeignCaps: the kernel tells only about its own).
+//
+// Set-gid counts only with x for the group. A set-id bit also counts here where
+// the owner is not mapped in the user namespace, which the kernel would not let
+// count: that refuses too much, never too little. So do mounts of another user
+// namespace.
+func (p *Program) Credentials(known ambient.Set) (c ambient.File, err error) {
+	f := p.Last()
+	if f.nosuid {
+		return c, nil
+	}
+	caps, capsErr := VFSCaps{}, error(nil)
+	if f.caps != nil {
+		caps, capsErr = ParseFileCaps(f.caps)
+	}
+	switch foreign := caps.RootID != 0 || f.capsErr == unix.EOVERFLOW; {
+	case foreign && isNested():
+		return c, &Error{Path: f.Path, Err: ErrForeignCaps}
+	case foreign: // the kernel passes over those of another namespace's root
+	case f.capsErr != 0 || capsErr != nil:
+		return c, &Error{Path: f.Path, Err: ErrBadCaps}
+	case f.caps != nil:
+		c.Caps = &ambient.FileCaps{Permitted: caps.Permitted & known, Inheritable: caps.Inheritable & known, Effective: caps.Effective}
+	}
+	if f.Stat.Mode&unix.S_ISUID != 0 {
+		c.SetUID = &f.Stat.Uid
+	}
+	if bits := uint32(unix.S_ISGID | unix.S_IXGRP); f.Stat.Mode&bits == bits {
+		c.SetGID = &f.Stat.Gid
+	}
+	return c, nil
+}
+
+// isNested reports whether this may be another user namespace than the initial
+// one, whose map is whole.
+func isNested() bool {
+	text, err := linux.ReadFile("/proc/self/uid_map")
+	return err != nil || strings.Join(strings.Fields(text), " ") != "0 0 4294967295"
+}
+
+// VFSCaps is a security.capability attribute, capabilities(7) "File capability
+// extended attribute versioning". Revisions 1 and 2 belong to the root of the
+// initial user namespace, revision 3 to the namespace whose root is RootID.
+type VFSCaps struct {
+	Permitted, Inheritable ambient.Set
+	Effective              bool
+	RootID                 uint32
+}
+
+// errMalformedCaps is an attribute for which execve(2) fails with EINVAL.
+var errMalformedCaps = errors.New("malformed security.capability")
+
+// ParseFileCaps reads a security.capability attribute with the checks of
+// get_vfs_caps_from_disk in security/commoncap.c: the revision decides the size.
+func ParseFileCaps(b []byte) (c VFSCaps, err error) {
+	word := func(i int) uint32 {
+		return uint32(b[4*i]) | uint32(b[4*i+1])<<8 | uint32(b[4*i+2])<<16 | uint32(b[4*i+3])<<24
+	}
+	if len(b) < 4 || len(b) != map[uint32]int{1: 12, 2: 20, 3: 24}[word(0)>>24] {
+		return c, errMalformedCaps
+	}
+	c.Effective = word(0)&1 != 0
+	c.Permitted, c.Inheritable = ambient.Set(word(1)), ambient.Set(word(2))
+	if len(b) > 12 {
+		c.Permitted |= ambient.Set(word(3)) << 32
+		c.Inheritable |= ambient.Set(word(4)) << 32
+	}
+	if len(b) > 20 {
+		c.RootID = word(5)
+	}
+	return c, nil
+}

@@ -1,0 +1,170 @@
+//go:build linux
+
+// Package launch is the launch, from the request to the execve. Run reads from
+// top to bottom: read the state, plan, apply, look for the program as the new
+// user, verify, replace. What explain says comes from the same function, which
+// then stops in front of the execve.
+package launch
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"github.com/caplaunch/caplaunch/internal/ambient"
+	"github.com/caplaunch/caplaunch/internal/ambient/linux"
+	"github.com/caplaunch/caplaunch/internal/exec"
+	"github.com/caplaunch/caplaunch/internal/identity"
+	"github.com/caplaunch/caplaunch/internal/origin"
+)
+
+// A Kernel is what a launch asks of package linux.
+type Kernel interface {
+	ambient.Kernel
+	Start() (ambient.State, ambient.Host, error)
+	DeathSignal() (int, error)
+	SetDeathSignal(int) error
+}
+
+// A Launch is one command line on its way to the exec.
+type Launch struct {
+	Request ambient.Request // but for who the program runs as, which Run looks up
+	User    *identity.Spec  // nil: nobody was named
+	Groups  []identity.Name // nil: none were named
+	Argv    []string        // of the program, at least one word
+	Environ []string        // as received, less what is caplaunch's own
+
+	StripFileCaps bool
+	KeepEnv       bool           // leave HOME, USER and LOGNAME alone
+	KeepStdio     bool           // leave stdin, stdout and stderr alone
+	Ignore        origin.Signals // ignored in the program, beside those received
+	Explain       bool           // stop in front of the execve
+
+	Kernel Kernel // must write on every thread if the process lives on (Explain)
+	Files  identity.Files
+	Say    func(format string, args ...any) // a line of what is being done
+	Ready  func()                           // called when nothing but the execve can fail any more
+
+	// What was found out on the way, for whoever explains it.
+	Now     ambient.State // before anything was changed
+	Host    ambient.Host
+	Answer  identity.Answer
+	Plan    ambient.Plan
+	Program *exec.Program // nil until it was found
+}
+
+// Run becomes the program, and returns only when that failed. With Explain it
+// returns nil when all but the execve succeeded. The process has then changed who
+// it is, and so it may have with an error: it should end soon. The caller must be
+// locked to the main thread, runtime.LockOSThread.
+//
+// The errors are those of the packages that it goes through: *linux.ReadError,
+// those of ambient.NewPlan, *identity.LookupError, *ambient.StepError,
+// *exec.Error, *ambient.FileError, *ambient.VerifyError and those of
+// origin.Restore.
+func (l *Launch) Run() (err error) {
+	if err = origin.Check(); err != nil {
+		return err
+	}
+	if l.Now, l.Host, err = l.Kernel.Start(); err != nil {
+		return err
+	}
+	l.identify()
+	if l.Plan, err = ambient.NewPlan(l.Request, l.Now, l.Host); err != nil {
+		return err
+	}
+	env := l.environment()
+
+	// Only the old user may change what belongs to it.
+	if l.Plan.Switched && !l.KeepStdio && !l.Explain {
+		l.handOver()
+	}
+	if err = l.apply(); err != nil {
+		return err
+	}
+
+	// Now that it is the new user, the kernel answers for it. Nothing has run by
+	// then, so a refusal here is as safe as one before.
+	if l.Program, err = exec.Find(l.Argv[0], exec.SearchPath(env)); err != nil {
+		return err
+	}
+	if err = l.judge(); err != nil {
+		return err
+	}
+	// No return value of a step is trusted.
+	if err = ambient.Verify(l.Kernel, l.Plan); err != nil {
+		return err
+	}
+	if l.Explain {
+		return l.Program.Ask(l.Argv, env)
+	}
+	l.Ready()
+	l.Say("execve %s", l.Program.Path)
+	if err = origin.Restore(l.Ignore); err != nil {
+		return err
+	}
+	return l.Program.Replace(l.Argv, env)
+}
+
+// identify looks up who the program runs as. What fails is reported in its turn,
+// by the plan.
+func (l *Launch) identify() {
+	r := &l.Request
+	wish := identity.Wish{User: l.User, Groups: l.Groups, KeepGroups: r.KeepGroups, Entries: l.User != nil && !l.KeepEnv}
+	l.Answer, r.UserErr = l.Files.Look(wish, l.Now.UID.Real)
+	r.User, r.Groups, r.StartGroups = l.Answer.User, l.Answer.Groups, l.Answer.StartGroups
+	if r.User != nil || r.Groups != nil {
+		r.Doubtful = linux.Doubtful(l.Now.Groups)
+	}
+}
+
+// apply carries the steps out, and keeps the parent-death signal over them.
+func (l *Launch) apply() error {
+	death, err := l.Kernel.DeathSignal()
+	if err != nil {
+		return err
+	}
+	parent := os.Getppid()
+	if l.Plan.Lost.Len() > 0 {
+		l.Say("groups that PROGRAM does not get: %v", l.Plan.Lost)
+	}
+	for _, step := range l.Plan.Steps {
+		l.Say("%v", step)
+		if err := l.Kernel.Do(step); err != nil {
+			return &ambient.StepError{Step: step, Err: err}
+		}
+	}
+	if death == 0 {
+		return nil
+	}
+	// A change of ids has cleared it, and a parent that died in between sent none.
+	if err := l.Kernel.SetDeathSignal(death); err != nil {
+		return fmt.Errorf("the parent-death signal could not be kept: %w", err)
+	}
+	now, err := l.Kernel.DeathSignal()
+	switch {
+	case err != nil:
+		return err
+	case now != death:
+		return errors.New("the parent-death signal could not be kept")
+	case os.Getppid() != parent:
+		_ = syscall.Kill(os.Getpid(), syscall.Signal(death)) // as the kernel would have
+		return errors.New("the parent died")
+	}
+	return nil
+}
+
+// judge holds the plan against the program's file, or makes a copy that has
+// nothing to be held against. With no_new_privs off, every program is copied: the
+// owner of a file could add privilege to it at any time.
+func (l *Launch) judge() error {
+	file, err := l.Program.Credentials(l.Host.Known)
+	if l.StripFileCaps && (l.Request.AllowNewPrivs || err != nil || file != ambient.File{}) {
+		return l.Program.Copy()
+	}
+	if err == nil {
+		l.Plan, err = l.Plan.For(file)
+	}
+	return err
+}
