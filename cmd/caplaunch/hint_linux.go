@@ -408,27 +408,23 @@ func (h *hinter) fileHint(e *ambient.FileError) string {
 // stepFailed is about a step that the kernel refused although its rules allow it.
 func (h *hinter) stepFailed(e *ambient.StepError) (msg, hint string) {
 	msg, hint = e.Error(), h.callHint()
-	id, gid := uint32(0), false
-	var m idMap
+	what, isID := "", true
 	switch s := e.Step.(type) {
 	case ambient.SetResUID:
-		id, m = s.To.Real, h.uids
+		what = fmt.Sprintf("uid %d", s.To.Real)
 	case ambient.SetResGID:
-		id, m, gid = s.To.Real, h.gids, true
+		what = fmt.Sprintf("gid %d", s.To.Real)
 	case ambient.SetGroups:
-		for _, g := range s.Groups.IDs() {
-			if !h.gids.has(g) {
-				id, m, gid = g, h.gids, true
-			}
-		}
+		unmapped := slices.DeleteFunc(s.Groups.IDs(), h.gids.has)
+		what = fmt.Sprintf("one of the groups %v", ambient.NewGroups(unmapped...))
+	default:
+		isID = false
 	}
 	switch {
 	case errors.Is(e, linux.ErrNoQueue):
 		return e.Err.Error(), "caplaunch run in the place of explain, or end what fills the queue of uid " + h.Now.UID.String() + " (RLIMIT_SIGPENDING, ulimit -i)"
-	case errors.Is(e, syscall.EINVAL) && h.nested && (m == nil || !m.has(id)):
-		what := map[bool]string{false: "uid", true: "gid"}[gid]
-		msg = fmt.Sprintf("%s %d is not mapped in this user namespace", what, id)
-		hint = h.unmapped()
+	case errors.Is(e, syscall.EINVAL) && isID: // the kernel knows no other reason
+		msg, hint = what+" is not mapped in this user namespace", h.unmapped()
 	case errors.Is(e, syscall.EPERM) && h.nested && appArmorRestricts():
 		hint = "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile with userns for what makes the namespace: its capabilities look granted and are not"
 	}

@@ -1,19 +1,17 @@
 package main
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path"
 	"strings"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/caplaunch/caplaunch/internal/exec"
+	"github.com/caplaunch/caplaunch/internal/origin"
 )
 
 // install copies the running binary to a folder or a path: into a temporary file
@@ -61,11 +59,11 @@ func (a *app) install(c *installCmd) error {
 	}
 	defer self.Close()
 
-	// A signal must not leave the temporary file behind.
-	ended := make(chan os.Signal, 1)
-	signal.Notify(ended)
-	temporary := ".caplaunch-" + rand.Text()
-	err = write(dir, temporary, self, ended)
+	origin.Ignore(^origin.Signals(0)) // a signal must not leave the temporary file behind
+	var random [8]byte
+	_, _ = unix.Getrandom(random[:], unix.GRND_NONBLOCK) // O_EXCL refuses a name that is taken
+	temporary := fmt.Sprintf(".caplaunch-%x", random)
+	err = write(dir, temporary, self)
 	if err == nil {
 		if err = mayReplace(dir, name); err == nil {
 			err = unix.Renameat(dir, temporary, dir, name)
@@ -119,31 +117,16 @@ func mayReplace(dir int, name string) error {
 }
 
 // write makes a new file that everybody may execute and nobody may write.
-func write(dir int, name string, from io.Reader, ended <-chan os.Signal) error {
+func write(dir int, name string, from io.Reader) error {
 	fd, err := unix.Openat(dir, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	buf := make([]byte, 256<<10)
-	for {
-		n, err := from.Read(buf)
-		if _, err := writeAll(fd, buf[:n]); err != nil {
-			return err
-		}
-		select {
-		case s := <-ended:
-			if s != syscall.SIGCHLD && s != syscall.SIGCONT && s != syscall.SIGWINCH && s != syscall.SIGURG {
-				return fmt.Errorf("ended by the signal %v", s)
-			}
-		default:
-		}
-		if err == io.EOF {
-			return errors.Join(unix.Fchmod(fd, 0o555), unix.Fsync(fd))
-		} else if err != nil {
-			return err
-		}
+	if _, err := io.Copy(fdWriter(fd), from); err != nil {
+		return err
 	}
+	return errors.Join(unix.Fchmod(fd, 0o555), unix.Fsync(fd))
 }
 
 // openItself opens the running binary; without /proc it is the one that argv[0]

@@ -19,7 +19,7 @@ type system struct {
 }
 
 func newApp() *app {
-	return &app{environ: origin.Environ(), stdout: stdout{}, stderr: stderr{},
+	return &app{environ: origin.Environ(), stdout: stdout{}, stderr: fdWriter(2),
 		system: system{one: linux.OneThread(), all: linux.AllThreads(), files: identity.Etc}}
 }
 
@@ -89,7 +89,7 @@ func (a *app) leaveNote(text string) {
 	defer unix.Close(fd)
 	var st unix.Stat_t
 	if unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == 0 {
-		_, _ = writeAll(fd, []byte(text))
+		_, _ = fdWriter(fd).Write([]byte(text))
 	}
 }
 
@@ -103,16 +103,14 @@ func (a *app) notBorrowed() error {
 	return err
 }
 
-// stderr is where caplaunch's own lines go. An os.File would end the process by
-// SIGPIPE when nobody reads them, and neither the launch nor the exit status may
-// depend on that.
-type stderr struct{}
+// An fdWriter writes to a descriptor. An os.File would end the process by SIGPIPE
+// when nobody reads, and neither the launch nor the exit status may depend on
+// that.
+type fdWriter int
 
-func (stderr) Write(b []byte) (int, error) { return writeAll(2, b) }
-
-func writeAll(fd int, b []byte) (n int, err error) {
+func (fd fdWriter) Write(b []byte) (n int, err error) {
 	for n < len(b) {
-		m, err := unix.Write(fd, b[n:])
+		m, err := unix.Write(int(fd), b[n:])
 		switch {
 		case err == unix.EINTR:
 		case err != nil || m <= 0:
@@ -134,7 +132,7 @@ func (stdout) Write(b []byte) (int, error) {
 	if origin.StdoutClosed() {
 		return 0, usagef(hint, "stdout is closed")
 	}
-	n, err := writeAll(1, b)
+	n, err := fdWriter(1).Write(b)
 	if err != nil {
 		err = usagef(hint, "stdout cannot be written: %s", reason(err))
 	}

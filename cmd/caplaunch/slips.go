@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"regexp"
@@ -10,8 +9,6 @@ import (
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
 	"github.com/caplaunch/caplaunch/internal/identity"
-	"github.com/caplaunch/caplaunch/internal/near"
-	"github.com/caplaunch/caplaunch/internal/origin"
 	"github.com/caplaunch/caplaunch/internal/shell"
 )
 
@@ -29,15 +26,17 @@ func usagef(hint, format string, args ...any) error {
 	return &usageError{err: fmt.Errorf(format, args...), hint: hint}
 }
 
-// examples has a value for each flag that takes one.
-var examples = map[string]string{
-	"caps": "net_admin,net_raw", "optional-caps": "net_raw", "allow": "net_admin,setgid,setuid", "bounding": "drop",
-	"user": "65532:65532", "groups": "65532", "non-root": "keep", "sets": "permitted,bounding",
-	"ignore-signals": "PIPE", "stdio": "keep", "log-format": "json", "for": "docker", "pid": "1",
+// sample is a value that a flag takes, "" for a switch.
+func sample(flag string) string {
+	return map[string]string{
+		"caps": "net_admin,net_raw", "optional-caps": "net_raw", "allow": "net_admin,setgid,setuid", "bounding": "drop",
+		"user": "65532:65532", "groups": "65532", "non-root": "keep", "sets": "permitted,bounding",
+		"ignore-signals": "PIPE", "stdio": "keep", "log-format": "json", "for": "docker", "pid": "1",
+	}[flag]
 }
 
 // example is a flag with a value that it takes, where its own came from.
-func (s sources) example(flag string) string { return s.of(flag) + "=" + examples[flag] }
+func (s sources) example(flag string) string { return s.of(flag) + "=" + sample(flag) }
 
 // text is a command line for a shell, with PROGRAM behind "--" if there is one.
 func (l *line) text(before, after []string) string {
@@ -99,190 +98,111 @@ func isUser(s identity.Spec) bool {
 	return s.User.Text != "" && strings.Contains("\n"+string(b), "\n"+s.User.Text+":")
 }
 
-// foreign are flags of docker, setpriv, capsh, su and sudo, with what to write in their place;
-// VALUE is theirs.
-var foreign = map[string]struct{ says, hint string }{
-	"cap-add":           {"docker's, and goes in front of the image", "--caps=VALUE"},
-	"cap-drop":          {"docker's, and goes in front of the image", "leave it out: what --caps does not name is dropped"},
-	"privileged":        {"docker's, and goes in front of the image", "--caps=net_admin, with the capabilities that PROGRAM needs"},
-	"ambient-caps":      {"setpriv's", "--caps=VALUE"},
-	"inh-caps":          {"setpriv's", "--caps=VALUE"},
-	"bounding-set":      {"setpriv's", "--bounding=drop"},
-	"reuid":             {"setpriv's", "--user=VALUE"},
-	"ruid":              {"setpriv's", "--user=VALUE"},
-	"euid":              {"setpriv's", "--user=VALUE"},
-	"regid":             {"setpriv's", "--user=USER:VALUE"},
-	"rgid":              {"setpriv's", "--user=USER:VALUE"},
-	"egid":              {"setpriv's", "--user=USER:VALUE"},
-	"clear-groups":      {"setpriv's", "leave it out: the groups are those of --user"},
-	"init-groups":       {"setpriv's", "leave it out: a name in --user brings its groups"},
-	"no-new-privs":      {"setpriv's", "leave it out: no_new_privs is set"},
-	"no-new-privileges": {"docker's", "leave it out: no_new_privs is set"},
-	"addamb":            {"capsh's", "--caps=VALUE"},
-	"inh":               {"capsh's", "--caps=VALUE"},
-	"drop":              {"capsh's", "leave it out: what --caps does not name is dropped"},
-	"keep":              {"capsh's", "leave it out: the capabilities of --caps are kept"},
-	"uid":               {"capsh's", "--user=VALUE"},
-	"gid":               {"capsh's", "--user=USER:VALUE"},
-	"gids":              {"capsh's", "--groups=VALUE"},
-	"group-add":         {"docker's, and goes in front of the image", "--groups=VALUE, or --keep-groups to keep those that docker adds"},
-	"group":             {"su's", "--user=USER:VALUE"},
-	"g":                 {"su's", "--user=USER:VALUE"},
-	"preserve-env":      {"sudo's", "leave it out: the environment is kept; --keep-env keeps HOME, USER and LOGNAME too"},
+// foreign are flags of docker, setpriv, capsh, su and sudo, with what to write in
+// their place: CAPS, GROUPS and USER stand for what was written.
+func foreign() map[string]struct{ whose, hint string } {
+	return map[string]struct{ whose, hint string }{
+		"cap-add":           {"docker's, and goes in front of the image", "--caps=CAPS"},
+		"cap-drop":          {"docker's, and goes in front of the image", "leave it out: what --caps does not name is dropped"},
+		"privileged":        {"docker's, and goes in front of the image", "--caps=net_admin, with the capabilities that PROGRAM needs"},
+		"group-add":         {"docker's, and goes in front of the image", "--groups=GROUPS, or --keep-groups to keep those that docker adds"},
+		"no-new-privileges": {"docker's", "leave it out: no_new_privs is set"},
+		"ambient-caps":      {"setpriv's", "--caps=CAPS"},
+		"inh-caps":          {"setpriv's", "--caps=CAPS"},
+		"bounding-set":      {"setpriv's", "--bounding=drop"},
+		"reuid":             {"setpriv's", "--user=USER"},
+		"regid":             {"setpriv's", "--user=USER"},
+		"clear-groups":      {"setpriv's", "leave it out: the groups are those of --user"},
+		"init-groups":       {"setpriv's", "leave it out: a name in --user brings its groups"},
+		"no-new-privs":      {"setpriv's", "leave it out: no_new_privs is set"},
+		"addamb":            {"capsh's", "--caps=CAPS"},
+		"inh":               {"capsh's", "--caps=CAPS"},
+		"keep":              {"capsh's", "leave it out: what --caps names is kept"},
+		"uid":               {"capsh's", "--user=USER"},
+		"gid":               {"capsh's", "--user=USER"},
+		"gids":              {"capsh's", "--groups=GROUPS"},
+		"group":             {"su's", "--user=USER"},
+		"g":                 {"su's", "--user=USER"},
+		"preserve-env":      {"sudo's", "leave it out: the environment is kept, and --keep-env keeps HOME, USER and LOGNAME too"},
+	}
 }
 
 // explained is kong's error, with a hint.
 func (l *line) explained(err error) error {
 	text := err.Error()
-	if m := regexp.MustCompile(`^unknown flag --?([a-z-]+)`).FindStringSubmatch(text); m != nil {
-		if f, ok := foreign[m[1]]; ok && (l.command == "run" || l.command == "explain") {
-			hint := strings.ReplaceAll(f.hint, "VALUE", shell.Word(l.given(m[1], f.hint)))
-			if user := l.given("reuid", "") + l.given("uid", ""); user != "" {
-				hint = strings.ReplaceAll(hint, "USER", shell.Word(user))
-			} else if user := l.given("user", ""); user != "" {
-				hint = strings.ReplaceAll(hint, "USER", shell.Word(user))
-			}
-			return usagef(hint, "the flag %s is %s", m[1], f.says)
-		}
-	}
 	hint := strings.Replace("caplaunch "+l.command+" --help shows the flags", " run ", " ", 1)
-	if m := regexp.MustCompile(`--([a-z-]+)`).FindStringSubmatch(text); m != nil && examples[m[1]] != "" {
-		hint = l.sources.example(m[1])
-		text = strings.Replace(text, "--"+m[1], l.sources.of(m[1]), 1)
-		if meant := regexp.MustCompile(`did you mean "(--[a-z-]+)"`).FindStringSubmatch(text); meant != nil {
-			hint = meant[1]
-			if value := l.given(m[1], ""); value != "" {
-				hint += "=" + shell.Word(value)
-			}
+	launches := l.command == "run" || l.command == "explain"
+	match := func(pattern string) []string { return regexp.MustCompile(pattern).FindStringSubmatch(text) }
+	if m := match(`^unknown flag --?([a-z-]+)(?:, did you mean "--([a-z-]+)")?`); m != nil {
+		f, isForeign := foreign()[m[1]]
+		switch value := l.given(m[1]); {
+		case isForeign && launches:
+			text = "the flag " + m[1] + " is " + f.whose
+			hint = strings.NewReplacer("CAPS", added(value), "GROUPS", shell.Word(value), "USER", l.givenUser()).Replace(f.hint)
+		case m[2] != "" && value != "":
+			hint = "--" + m[2] + "=" + shell.Word(value)
+		case m[2] != "":
+			hint = "--" + m[2]
 		}
+	} else if m := match(`^--([a-z-]+)(: expected \S+ value but got.*|: missing value.*)?`); m != nil && sample(m[1]) != "" {
+		says := text[len(m[0]):]
+		if m[2] != "" {
+			says = " has no value"
+		}
+		text, hint = l.sources.of(m[1])+says, l.sources.example(m[1])
 	}
 	switch {
 	case l.command == "check" && strings.HasPrefix(text, "missing flags"):
 		hint = "caplaunch check --allow=net_admin,net_raw"
-	case l.command == "install":
-		hint = "caplaunch install /shared"
+	case l.command == "install" && strings.HasPrefix(text, "expected"):
+		text, hint = "install needs to be told where to: DEST, a folder or a path, is missing", "caplaunch install /shared"
 	case l.command == "show":
-		hint = "caplaunch show 1"
+		text, hint = strings.TrimPrefix(text, "[<pid>]: "), "caplaunch show 1"
 	}
 	const most = 300
 	return usagef(hint, "%s", text[:min(len(text), most)])
 }
 
-// given is the value of a flag as it was written. Where a list is wanted, the "+" of
-// setpriv is left out.
-func (l *line) given(name, hint string) string {
-	value := ""
-	for i, w := range l.before {
-		for _, flag := range []string{"--" + name, "-" + name, "-" + name[:1]} {
-			if v, ok := strings.CutPrefix(w, flag+"="); ok {
-				value = v
-			} else if w == flag && i+1 < len(l.before) && !strings.HasPrefix(l.before[i+1], "-") {
-				value = l.before[i+1]
+// given is the value of the first of the flags that is there, as it was written.
+func (l *line) given(names ...string) string {
+	for _, name := range names {
+		for i, w := range l.before {
+			flag, value, joined := strings.Cut(w, "=")
+			switch {
+			case strings.TrimLeft(flag, "-") != name || flag == name:
+			case joined:
+				return value
+			case i+1 < len(l.before) && !strings.HasPrefix(l.before[i+1], "-"):
+				return l.before[i+1]
 			}
 		}
 	}
-	if strings.HasPrefix(hint, "--caps") {
-		words := slices.DeleteFunc(ambient.Fields(value), func(w string) bool { return strings.HasPrefix(w, "-") })
-		value = strings.ReplaceAll(strings.ToLower(strings.Join(words, ",")), "+", "")
-		if value == "" {
-			value = "net_admin"
-		}
-	}
-	return value
+	return ""
 }
 
-// asked is what the flags of a launch ask for, understood.
-type asked struct {
-	req    ambient.Request
-	user   *identity.Spec
-	groups []identity.Name
-	ignore origin.Signals
-}
-
-// ask reads the values of the flags. The error is a *usageError.
-func (f *launchFlags) ask(s sources) (a asked, err error) {
-	r := &a.req
-	if r.Required, err = s.list("caps", f.Caps); err != nil {
-		return a, err
-	}
-	if r.Optional, err = s.list("optional-caps", f.OptionalCaps); err != nil {
-		return a, err
-	}
-	if f.Allow != nil {
-		allow, err := s.list("allow", f.Allow)
-		if err != nil {
-			return a, err
-		}
-		r.Allow = &allow
-	}
-	if r.Sets, err = s.sets(f.Sets); err != nil {
-		return a, err
-	}
+// givenUser is the user and the group that flags of several tools name.
+func (l *line) givenUser() string {
+	user, group := l.given("user", "u", "reuid", "uid"), l.given("regid", "gid", "group", "g")
 	switch {
-	case f.Sets != nil && f.Allow == nil && !f.Strict:
-		return a, usagef("--strict, or "+s.example("allow")+", beside it", "%s says which sets an allowlist looks at, and there is none", s.of("sets"))
-	case f.Strict && (r.Required.All || r.Optional.All):
-		return a, usagef("--caps=net_admin, with the capabilities that PROGRAM needs in the place of all", "--strict refuses what was not asked for, and all asks for everything")
+	case user == "" && group == "":
+		return sample("user")
+	case user == "":
+		user = "USER"
 	}
-	if f.User != nil {
-		spec, err := identity.Parse(*f.User)
-		if err != nil {
-			return a, usagef(s.example("user")+unexpanded(*f.User), "%s: %w", s.of("user"), err)
-		}
-		a.user = &spec
+	user, _, _ = strings.Cut(user, ":")
+	if group != "" {
+		user += ":" + group
 	}
-	if f.Groups != nil {
-		if a.groups, err = identity.ParseGroups(f.Groups...); err != nil {
-			return a, usagef(s.example("groups")+unexpanded(f.Groups...)+", or leave it out for the groups of --user", "%s: %w", s.of("groups"), err)
-		}
-	}
-	if a.ignore, err = parseSignals(f.IgnoreSignals); err != nil || f.IgnoreSignals != nil && a.ignore == 0 {
-		hint := s.example("ignore-signals")
-		var unknown *signalError
-		if errors.As(err, &unknown) && unknown.Near != "" {
-			hint = s.of("ignore-signals") + "=" + unknown.Near
-		} else if err == nil {
-			err = errors.New("an empty list of signals")
-		}
-		return a, usagef(hint, "%s: %w", s.of("ignore-signals"), err)
-	}
-	r.Strict, r.KeepGroups, r.KeepNonRoot = f.Strict, f.KeepGroups, f.NonRoot == "keep"
-	r.Bounding = map[string]ambient.Bounding{"drop": ambient.CutBounding, "try": ambient.TryBounding}[f.Bounding]
-	r.AllowNewPrivs = f.AllowNewPrivs
-	return a, nil
+	return shell.Word(user)
 }
 
-// list reads a list of capabilities.
-func (s sources) list(flag string, lists []string) (ambient.List, error) {
-	l, err := ambient.ParseList(lists...)
-	if err == nil {
-		return l, nil
+// added are the capabilities that a list of setpriv(1) or docker adds.
+func added(list string) string {
+	words := slices.DeleteFunc(ambient.Fields(list), func(w string) bool { return strings.HasPrefix(w, "-") })
+	if len(words) == 0 {
+		return "net_admin"
 	}
-	hint := s.example(flag) + unexpanded(lists...)
-	var unknown *ambient.UnknownCapError
-	if errors.As(err, &unknown) && unknown.Near() != "" {
-		hint = s.of(flag) + "=" + shell.Word(strings.ReplaceAll(strings.Join(lists, ","), unknown.Name, unknown.Near()))
-	}
-	return l, usagef(hint, "%s: %w", s.of(flag), err)
-}
-
-// sets reads a list of sets; nil is the default.
-func (s sources) sets(lists []string) (ambient.SetMask, error) {
-	if lists == nil {
-		return ambient.DefaultSets, nil
-	}
-	sets, err := ambient.ParseSets(lists...)
-	if err != nil {
-		hint := s.example("sets")
-		var unknown *ambient.UnknownSetError
-		if errors.As(err, &unknown) {
-			if meant := near.Word(strings.ToLower(unknown.Name), (ambient.DefaultSets | ambient.InBounding).Names()...); meant != "" {
-				hint = s.of("sets") + "=" + shell.Word(strings.ReplaceAll(strings.Join(lists, ","), unknown.Name, meant))
-			}
-		}
-		return 0, usagef(hint, "%s: %w", s.of("sets"), err)
-	}
-	return sets, nil
+	return shell.Word(strings.ToLower(strings.ReplaceAll(strings.Join(words, ","), "+", "")))
 }
 
 // unexpanded is added to the hint for a value in which a variable was to stand.

@@ -46,10 +46,9 @@ var ours Signals
 
 // init goes on ignoring what was ignored, so that a signal that comes now meets no handler of the runtime. As
 // process 1 of a PID namespace it also ignores the signals that the kernel drops there for a program without
-// handlers, pid_namespaces(7). The signals of a fault stay the runtime's, and so does the one by which it reaches
-// all threads.
+// handlers, pid_namespaces(7).
 func init() {
-	ignored, mayIgnore := Signals(0), ^SignalsOf(4, 5, 6, 7, 8, 11, 31, 33)
+	ignored := Signals(0)
 	if initialStack != nil {
 		p, _ := received.process() // Restore tells the error
 		ignored = p.ignored
@@ -64,9 +63,16 @@ func init() {
 			}
 		}
 	}
+	Ignore(ignored | ours)
+}
+
+// Ignore makes the process ignore signals from now on. Those of a fault stay the runtime's, and so does 33, by which
+// it reaches all threads. Restore looks at what came of it.
+func Ignore(signals Signals) {
+	signals &^= SignalsOf(4, 5, 6, 7, 8, 9, 11, 19, 31, 33)
 	for signal := 1; signal <= 64; signal++ {
-		if (ignored&mayIgnore | ours).Has(signal) {
-			_ = setIgnored(signal, true) // Restore looks again
+		if signals.Has(signal) {
+			_ = setIgnored(signal, true)
 		}
 	}
 }

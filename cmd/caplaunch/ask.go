@@ -1,0 +1,106 @@
+package main
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/caplaunch/caplaunch/internal/ambient"
+	"github.com/caplaunch/caplaunch/internal/identity"
+	"github.com/caplaunch/caplaunch/internal/near"
+	"github.com/caplaunch/caplaunch/internal/origin"
+	"github.com/caplaunch/caplaunch/internal/shell"
+)
+
+// asked is what the flags of a launch ask for, understood.
+type asked struct {
+	req    ambient.Request
+	user   *identity.Spec
+	groups []identity.Name
+	ignore origin.Signals
+}
+
+// ask reads the values of the flags. The error is a *usageError.
+func (f *launchFlags) ask(s sources) (a asked, err error) {
+	r := &a.req
+	if r.Required, err = s.list("caps", f.Caps); err != nil {
+		return a, err
+	}
+	if r.Optional, err = s.list("optional-caps", f.OptionalCaps); err != nil {
+		return a, err
+	}
+	if f.Allow != nil {
+		allow, err := s.list("allow", f.Allow)
+		if err != nil {
+			return a, err
+		}
+		r.Allow = &allow
+	}
+	if r.Sets, err = s.sets(f.Sets); err != nil {
+		return a, err
+	}
+	switch {
+	case f.Sets != nil && f.Allow == nil && !f.Strict:
+		return a, usagef("--strict, or "+s.example("allow")+", beside it", "%s says which sets an allowlist looks at, and there is none", s.of("sets"))
+	case f.Strict && (r.Required.All || r.Optional.All):
+		return a, usagef("--caps=net_admin, with the capabilities that PROGRAM needs in the place of all", "--strict refuses what was not asked for, and all asks for everything")
+	}
+	if f.User != nil {
+		spec, err := identity.Parse(*f.User)
+		if err != nil {
+			return a, usagef(s.example("user")+unexpanded(*f.User), "%s: %w", s.of("user"), err)
+		}
+		a.user = &spec
+	}
+	if f.Groups != nil {
+		if a.groups, err = identity.ParseGroups(f.Groups...); err != nil {
+			return a, usagef(s.example("groups")+unexpanded(f.Groups...)+", or leave it out for the groups of --user", "%s: %w", s.of("groups"), err)
+		}
+	}
+	if a.ignore, err = parseSignals(f.IgnoreSignals); err != nil || f.IgnoreSignals != nil && a.ignore == 0 {
+		hint := s.example("ignore-signals")
+		var unknown *signalError
+		if errors.As(err, &unknown) && unknown.Near != "" {
+			hint = s.of("ignore-signals") + "=" + unknown.Near
+		} else if err == nil {
+			err = errors.New("an empty list of signals")
+		}
+		return a, usagef(hint, "%s: %w", s.of("ignore-signals"), err)
+	}
+	r.Strict, r.KeepGroups, r.KeepNonRoot = f.Strict, f.KeepGroups, f.NonRoot == "keep"
+	r.Bounding = map[string]ambient.Bounding{"drop": ambient.CutBounding, "try": ambient.TryBounding}[f.Bounding]
+	r.AllowNewPrivs = f.AllowNewPrivs
+	return a, nil
+}
+
+// list reads a list of capabilities.
+func (s sources) list(flag string, lists []string) (ambient.List, error) {
+	l, err := ambient.ParseList(lists...)
+	if err == nil {
+		return l, nil
+	}
+	hint := s.example(flag) + unexpanded(lists...)
+	var unknown *ambient.UnknownCapError
+	if errors.As(err, &unknown) && unknown.Near() != "" {
+		hint = s.of(flag) + "=" + shell.Word(strings.ReplaceAll(strings.Join(lists, ","), unknown.Name, unknown.Near()))
+	}
+	return l, usagef(hint, "%s: %w", s.of(flag), err)
+}
+
+// sets reads a list of sets; nil is the default.
+func (s sources) sets(lists []string) (ambient.SetMask, error) {
+	if lists == nil {
+		return ambient.DefaultSets, nil
+	}
+	sets, err := ambient.ParseSets(lists...)
+	if err != nil {
+		hint := s.example("sets")
+		var unknown *ambient.UnknownSetError
+		if errors.As(err, &unknown) {
+			if meant := near.Word(strings.ToLower(unknown.Name), (ambient.DefaultSets | ambient.InBounding).Names()...); meant != "" {
+				hint = s.of("sets") + "=" + shell.Word(strings.ReplaceAll(strings.Join(lists, ","), unknown.Name, meant))
+			}
+		}
+		return 0, usagef(hint, "%s: %w", s.of("sets"), err)
+	}
+	return sets, nil
+}
