@@ -48,7 +48,7 @@ func (a *app) explain(l *line, report *reporter) error {
 		return err
 	}
 	job.Explain, job.Kernel = true, a.all
-	job.Request.RootParent = job.Request.Strict && hasRootParent(a.environ)
+	job.Request.RootParent = job.Request.Strict && hasParent(a.environ)
 	refused := job.Run()
 	h := a.hinter(l, job)
 	if refused != nil && job.Host.Known == 0 {
@@ -129,17 +129,14 @@ func handlers() int {
 	return len(shown) - len([]string{"register", "status"})
 }
 
-// needed is the smallest grant for the launch. A start that is not root and was
-// refused has to become one in the places that give such a user nothing.
+// needed is the smallest grant for the launch, of which a start that already is
+// who it is to be takes no switch.
 func (h *hinter) needed(runs bool) grant.Grant {
-	g := h.smallest()
-	switch {
-	case runs && !h.Plan.Switched && len(h.Plan.Skipped) == 0 && (h.Now.UID.Effective == 0 || h.asked() == 0 || h.place == grant.Podman || h.place == grant.Systemd):
-		// It already is who it is to be, which takes no switch.
-		g.Root = h.Now.UID.Effective == 0
+	root := h.Now.UID.Effective == 0
+	g := h.smallest(!runs && !root && !h.makesAmbient())
+	if runs && !h.Plan.Switched && len(h.Plan.Skipped) == 0 && (root || h.asked() == 0 || h.makesAmbient()) {
+		g.Root = root
 		g.Caps &^= ambient.SetOf(ambient.CapSetUID, ambient.CapSetGID) &^ h.asked()
-	case !runs && h.Now.UID.Effective != 0 && g.Caps != 0 && h.place != grant.Podman && h.place != grant.Systemd:
-		g = h.asRoot()
 	}
 	return g
 }

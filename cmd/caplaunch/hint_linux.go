@@ -30,41 +30,31 @@ type hinter struct {
 // explainFailure is err in the words of a user: what stopped the launch, and something
 // to paste so that it does not come again.
 func (h *hinter) explainFailure(err error) *failure {
-	var (
-		usage   *usageError
-		missing *ambient.NotGrantedError
-		stray   *ambient.UnexpectedCapabilityError
-		refused *ambient.RefusedError
-		lookup  *identity.LookupError
-		file    *ambient.FileError
-		program *exec.Error
-		step    *ambient.StepError
-	)
 	f := &failure{err: err, msg: err.Error(), code: exitFailure}
-	isGrant := true // what was granted holds in a namespace only
-	switch {
-	case errors.As(err, &usage):
-		f.hint, isGrant = usage.hint, false
-	case errors.As(err, &missing):
-		f.code, f.hint = exitNotGranted, h.notGranted(missing)
-	case errors.As(err, &stray):
-		f.code, f.hint = exitUnexpected, h.unexpected(stray)
-	case errors.As(err, &refused):
-		f.hint = h.refused(refused)
-	case errors.As(err, &lookup):
-		f.hint, isGrant = h.notFound(lookup), false
-	case errors.As(err, &file):
-		f.msg, f.hint, isGrant = shell.Word(h.Program.Last().Path)+": "+f.msg, h.fileHint(file), false
-	case errors.As(err, &program):
-		f.msg, f.hint = why.Explain(program, h.Program)
-		f.code, isGrant = programStatus(program), false
-		if slip := h.programSlip(); program.Missing() && slip != "" {
+	isGrant := false // about what was granted, which holds in a namespace only
+	switch e := err.(type) {
+	case *usageError:
+		f.hint = e.hint
+	case *ambient.NotGrantedError:
+		f.code, f.hint, isGrant = exitNotGranted, h.notGranted(e), true
+	case *ambient.UnexpectedCapabilityError:
+		f.code, f.hint, isGrant = exitUnexpected, h.unexpected(e), true
+	case *ambient.RefusedError:
+		f.hint, isGrant = h.refused(e), true
+	case *identity.LookupError:
+		f.hint = h.notFound(e)
+	case *ambient.FileError:
+		f.msg, f.hint = shell.Word(h.Program.Last().Path)+": "+f.msg, h.fileHint(e)
+	case *exec.Error:
+		f.msg, f.hint = why.Explain(e, h.Program)
+		f.code = programStatus(e)
+		if slip := h.programSlip(); e.Missing() && slip != "" {
 			f.hint = slip
 		}
-	case errors.As(err, &step):
-		f.msg, f.hint = h.stepFailed(step)
+	case *ambient.StepError:
+		f.msg, f.hint = h.stepFailed(e)
 	default:
-		f.hint, isGrant = h.callHint(), false
+		f.hint = h.callHint()
 	}
 	if isGrant && h.nested && !strings.Contains(f.msg, "user namespace") {
 		f.msg += " (this is a user namespace)"
@@ -87,45 +77,31 @@ func programStatus(e *exec.Error) int {
 	return exitNotExecutable
 }
 
-// smallest is the smallest grant for the launch in its place.
-func (h *hinter) smallest() grant.Grant {
-	g := grant.For(h.Request, h.known())
-	now := h.Now
-	if g.Root && h.Request.User.UID == now.UID.Effective && h.Request.User.GID == now.GID.Effective && now.UID.Effective == 0 &&
-		h.Request.UserErr == nil && (h.Request.User.Groups.Without(now.Groups.With(0)).Len() == 0) {
-		// Root that stays root, with its groups as they are, switches nothing.
-		g.Caps &^= ambient.SetOf(ambient.CapSetGID) &^ h.asked()
+// smallest is the smallest grant for the launch in its place. A start that is
+// not root has to become one in the places that give such a user nothing.
+func (h *hinter) smallest(asRoot bool) grant.Grant {
+	req, now := h.Request, h.Now
+	root := now.UID.Effective == 0
+	if req.User == nil && (root || asRoot) { // who root is to be takes a switch, and so does who it is now
+		req.User, req.UserErr = &ambient.User{UID: now.UID.Effective, GID: now.GID.Effective, Groups: now.Groups}, h.Request.UserErr
 	}
-	if h.Request.User == nil { // who it is now, or who root is to be, takes a switch
-		g.UID, g.GID = now.UID.Effective, now.GID.Effective
-		if g.Root = now.UID.Effective == 0; g.Root {
-			g.Caps |= ambient.SetOf(ambient.CapSetUID, ambient.CapSetGID)
-		}
+	g := grant.For(req, h.known())
+	toSwitch := ambient.SetOf(ambient.CapSetUID, ambient.CapSetGID) &^ h.asked()
+	switch u := req.User; {
+	case h.Request.User == nil && root:
+		g.Caps |= toSwitch
+	case u != nil && root && u.UID == 0 && u.GID == now.GID.Effective && u.Groups.Without(now.Groups.With(0)).Len() == 0:
+		g.Caps &^= toSwitch // root that stays root, with its groups as they are
 	}
-	return h.fill(g)
-}
-
-// asRoot is the grant for a launch that starts as root, to become who was asked
-// for or else who it is now.
-func (h *hinter) asRoot() grant.Grant {
-	g := h.smallest()
-	g.Root = true
-	g.Caps |= ambient.SetOf(ambient.CapSetGID)
-	if g.UID != 0 {
-		g.Caps |= ambient.SetOf(ambient.CapSetUID)
+	if g.UID, g.GID = now.UID.Effective, now.GID.Effective; req.User != nil {
+		g.UID, g.GID = req.User.UID, req.User.GID
 	}
-	return h.fill(g)
-}
-
-// fill adds what is told of the place.
-func (h *hinter) fill(g grant.Grant) grant.Grant {
-	g.Privileged = h.Now.Bounding != 0 && h.Now.Bounding == h.Host.Known && !h.nested
+	g.Privileged = now.Bounding != 0 && now.Bounding == h.Host.Known && !h.nested
 	before := h.before
-	if h.line.Run.User == nil && h.line.Explain.User == nil && h.Now.UID.Effective != 0 {
+	if h.User == nil && !root {
 		before = append(slices.Clone(before), fmt.Sprintf("--user=%d:%d", g.UID, g.GID))
 	}
-	l := line{command: h.command}
-	g.Command = strings.Replace(l.text(before, h.argv), "caplaunch", shell.Word(h.argv0), 1)
+	g.Command = strings.Replace((&line{command: h.command}).text(before, h.argv), "caplaunch", shell.Word(h.argv0), 1)
 	return g
 }
 
@@ -169,21 +145,19 @@ func (h *hinter) notGranted(e *ambient.NotGrantedError) string {
 			return h.systemdUser()
 		}
 		return h.startAsRoot()
-	case ambient.NotGranted:
-		// Podman and systemd make it ambient for such a user; the others cannot.
-		if h.Now.UID.Effective != 0 {
-			switch h.place {
-			case grant.Podman, grant.Systemd:
-			default:
-				return h.startAsRoot() + h.outer(e)
-			}
-		}
 	}
-	if h.place == grant.Systemd && h.nested {
+	switch {
+	case h.place == grant.Systemd && h.nested:
 		return h.systemdUser()
+	case h.Now.UID.Effective != 0 && !h.makesAmbient():
+		return h.startAsRoot() + h.outer(e)
 	}
-	return h.grantLine(h.smallest()) + h.outer(e)
+	return h.grantLine(h.smallest(false)) + h.outer(e)
 }
+
+// makesAmbient reports whether the place can make capabilities ambient for a user
+// that is not root.
+func (h *hinter) makesAmbient() bool { return h.place == grant.Podman || h.place == grant.Systemd }
 
 // outer is added where following the hint may change nothing, since a place can
 // only grant what it has itself.
@@ -238,30 +212,35 @@ func (h *hinter) securebits() string {
 
 const givenUpHint = "start caplaunch itself first, not behind a program that gives capabilities up and sets no_new_privs (setpriv, capsh)"
 
-// startAsRoot says how to start as root.
+// startAsRoot says how to start as root, to become who was asked for or else who
+// it is now.
 func (h *hinter) startAsRoot() string {
-	g := h.asRoot()
-	line := h.grantLine(g)
-	if h.place == grant.Host || h.place == grant.Namespace {
-		return line
+	g := h.smallest(true)
+	if h.User != nil || h.place == grant.Host || h.place == grant.Namespace {
+		return h.grantLine(g)
 	}
-	if h.Request.User != nil {
-		return "start as root and let caplaunch switch: " + line
-	}
-	who := fmt.Sprintf("--user=%d:%d", g.UID, g.GID)
+	groups := ""
 	if rest := h.Now.Groups.Without(ambient.NewGroups(g.GID)); rest.Len() > 0 && h.Request.Groups == nil && !h.Request.KeepGroups {
-		who += " --groups=" + rest.List()
-	} else if run := h.place.String() + " run "; strings.HasPrefix(line, run) {
-		// One line to paste: the variable is what the flag in the image would be.
-		return fmt.Sprintf("%s--env=CAPLAUNCH_USER=%d:%d %s (or write %s before -- in the ENTRYPOINT)", run, g.UID, g.GID, line[len(run):], who)
+		groups = " --groups=" + rest.List()
 	}
-	return fmt.Sprintf("start as root and let caplaunch switch with caplaunch %s: %s", who, line)
+	return h.withUser(g, fmt.Sprintf("%d:%d", g.UID, g.GID), groups)
+}
+
+// withUser is a grant for a command line that lacks a user. Where one line can be
+// pasted, the variable is what the flag in the image would be.
+func (h *hinter) withUser(g grant.Grant, user, groups string) string {
+	line := h.grantLine(g)
+	flags := "--user=" + user + groups
+	if run := h.place.String() + " run "; groups == "" && strings.HasPrefix(line, run) {
+		return run + "--env=CAPLAUNCH_USER=" + user + " " + line[len(run):] + " (or write " + flags + " before -- in the ENTRYPOINT)"
+	}
+	return "start as root and let caplaunch switch with caplaunch " + flags + ": " + line
 }
 
 // unexpected is about more than was allowed. The allowlist has to name what the
 // launch needs; the rest goes with the smallest grant.
 func (h *hinter) unexpected(e *ambient.UnexpectedCapabilityError) string {
-	g := h.smallest()
+	g := h.smallest(false)
 	stray, _ := e.Set()
 	hint := h.grantLine(g)
 	if h.place == grant.Host {
@@ -284,14 +263,18 @@ func (h *hinter) refused(e *ambient.RefusedError) string {
 	u := e.User
 	switch e.Why {
 	case ambient.RootWithoutUser:
-		if h.uids.has(65532) && h.gids.has(65532) {
-			return "caplaunch --user=65532:65532, or whoever PROGRAM is to be; or caplaunch --user=0:0 to stay root"
+		toStay := "caplaunch --user=0:0" + h.keepGroups() + " to stay root"
+		switch g := h.smallest(false); {
+		case !h.uids.has(65532) || !h.gids.has(65532):
+			return toStay + ", or an id that is mapped in this user namespace"
+		case !e.Now.Permitted.Contains(ambient.SetOf(ambient.CapSetUID, ambient.CapSetGID)):
+			return h.withUser(g, "65532:65532", "") + "; or " + toStay
 		}
-		return "caplaunch --user=0:0 to stay root, or another id that is mapped in this user namespace" + h.keepGroups()
+		return "caplaunch --user=65532:65532, or whoever PROGRAM is to be; or " + toStay
 	case ambient.StartedSetID, ambient.StartedWithFileCaps:
 		return h.borrowed(e.Why)
 	case ambient.BoundingNeedsSetPCap:
-		if e.Now.UID.Effective != 0 && h.place != grant.Podman && h.place != grant.Systemd {
+		if e.Now.UID.Effective != 0 && !h.makesAmbient() {
 			return h.startAsRoot()
 		}
 		return h.withheld(e)
@@ -359,7 +342,7 @@ func (h *hinter) withheld(e *ambient.RefusedError) string {
 	case h.place == grant.Systemd && h.nested:
 		return h.systemdUser()
 	case e.Now.UID.Effective != 0 || !e.Now.Bounding.Contains(e.Missing):
-		return h.grantLine(h.smallest())
+		return h.grantLine(h.smallest(false))
 	case e.Now.Securebits&ambient.NoRoot != 0:
 		return h.securebits()
 	}

@@ -88,10 +88,10 @@ func readNumbers(path string) []uint64 {
 	return n
 }
 
-// hasRootParent reports whether a root process of the same container started
-// caplaunch, such as an init or a shell with a trap: it has what the runtime
-// granted and no more, so it needs KILL to signal a program that is another user.
-func hasRootParent(environ []string) bool {
+// hasParent reports whether a process of the same container started caplaunch, such
+// as an init or a shell with a trap: it has what the runtime granted and no more,
+// so it needs KILL to signal a program that is another user.
+func hasParent(environ []string) bool {
 	switch lookAround(environ).place {
 	case grant.Host, grant.Systemd, grant.Namespace:
 		return false
@@ -101,5 +101,5 @@ func hasRootParent(environ []string) bool {
 	}
 	parent, err := readStatus("/proc/" + strconv.Itoa(os.Getppid()) + "/status")
 	self, selfErr := readStatus("/proc/self/status")
-	return err == nil && selfErr == nil && parent.UID.Effective == 0 && parent.Bounding == self.Bounding
+	return err == nil && selfErr == nil && parent.Bounding == self.Bounding
 }

@@ -42,7 +42,7 @@ func (a *app) run(l *line, report *reporter) error {
 	if err != nil {
 		return err
 	}
-	job.Request.RootParent = job.Request.Strict && hasRootParent(a.environ)
+	job.Request.RootParent = job.Request.Strict && hasParent(a.environ)
 	job.Say = report.verbosef
 	job.Ready = func() { // not sooner: what fails until here is two lines
 		for _, m := range job.Plan.Skipped {
@@ -59,7 +59,7 @@ func (a *app) run(l *line, report *reporter) error {
 // hinter puts what comes of a launch into words.
 func (a *app) hinter(l *line, job *launch.Launch) *hinter {
 	h := &hinter{line: l, Launch: job, surroundings: lookAround(a.environ), argv0: a.args[0]}
-	h.Request.RootParent = hasRootParent(a.environ)
+	h.Request.RootParent = hasParent(a.environ)
 	return h
 }
 
