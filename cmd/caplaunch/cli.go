@@ -138,7 +138,7 @@ func parse(args, environ []string, out io.Writer) (*line, error) {
 		l.command, l.before = "version", nil
 	}
 	cmd := map[string]any{"run": &l.Run, "explain": &l.Explain, "check": &l.Check, "show": &l.Show, "install": &l.Install, "version": &l.Version}[l.command]
-	flags := flagsOf(cmd)
+	flags := flagsOf(reflect.TypeOf(cmd).Elem())
 	s := scan(l.before, flags)
 	if s.help {
 		return nil, printUsage(l.command, out)
@@ -150,7 +150,7 @@ func parse(args, environ []string, out io.Writer) (*line, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.read(cmd, append(words, l.before...)); err != nil {
+	if err := s.read(cmd, flags, append(words, l.before...)); err != nil {
 		return nil, l.explained(err)
 	}
 	launches := l.command == "run" || l.command == "explain"
@@ -171,13 +171,16 @@ type flag struct {
 	isBool      bool
 }
 
-// flagsOf lists the flags and arguments of a command, a pointer to its struct.
-func flagsOf(cmd any) (all []flag) {
-	for _, f := range reflect.VisibleFields(reflect.TypeOf(cmd).Elem()) {
-		if !f.Anonymous {
-			short := append([]byte(f.Tag.Get("short")), 0)[0]
-			all = append(all, flag{f, f.Tag.Get("name"), f.Tag.Get("group"), short, f.Type.Kind() == reflect.Bool})
+// flagsOf lists the flags and arguments of a command, by its struct.
+func flagsOf(cmd reflect.Type) (all []flag) {
+	for i := range cmd.NumField() {
+		f := cmd.Field(i)
+		if f.Anonymous {
+			all = append(all, flagsOf(f.Type)...)
+			continue
 		}
+		short := append([]byte(f.Tag.Get("short")), 0)[0]
+		all = append(all, flag{f, f.Tag.Get("name"), f.Tag.Get("group"), short, f.Type.Kind() == reflect.Bool})
 	}
 	return all
 }
@@ -237,9 +240,9 @@ func scan(words []string, flags []flag) scanned {
 // read fills cmd with what words say. kong is only given the flags that are
 // used: its model costs time for every flag. Where one is unknown it is given
 // all, to suggest the nearest.
-func (s scanned) read(cmd any, words []string) error {
+func (s scanned) read(cmd any, flags []flag, words []string) error {
 	var fields []reflect.StructField
-	for _, f := range flagsOf(cmd) {
+	for _, f := range flags {
 		if _, required := f.Tag.Lookup("required"); s.used[f.name] || required || f.isArg() || !s.known {
 			fields = append(fields, f.StructField)
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 
@@ -16,10 +17,15 @@ func variable(flag string) string {
 
 // launchVariables are those of the flags of a launch.
 func launchVariables() (names []string) {
-	for _, f := range flagsOf(&runCmd{}) {
+	for _, f := range flagsOf(reflect.TypeFor[runCmd]()) {
 		names = append(names, variable(f.name))
 	}
 	return names
+}
+
+// hasVariables reports whether there is anything to look at: most starts have none.
+func hasVariables(environ []string) bool {
+	return slices.ContainsFunc(environ, func(kv string) bool { return strings.HasPrefix(kv, prefix) })
 }
 
 // sources knows which flags got their value from a variable.
@@ -44,6 +50,9 @@ func (l *line) variables(environ []string, s scanned, flags []flag) (words []str
 		if s.used[f.name] && f.group != "output" {
 			closed[f.group] = true
 		}
+	}
+	if !hasVariables(environ) {
+		return nil, nil
 	}
 	known := launchVariables()
 	for _, kv := range environ {
@@ -86,6 +95,9 @@ func isService(name string) bool {
 
 // programEnviron is environ less what is caplaunch's own.
 func programEnviron(environ []string) []string {
+	if !hasVariables(environ) {
+		return environ
+	}
 	known := launchVariables()
 	env := make([]string, 0, len(environ)+3)
 	for _, kv := range environ {
