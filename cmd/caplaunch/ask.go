@@ -6,7 +6,6 @@ import (
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
 	"github.com/caplaunch/caplaunch/internal/identity"
-	"github.com/caplaunch/caplaunch/internal/near"
 	"github.com/caplaunch/caplaunch/internal/origin"
 	"github.com/caplaunch/caplaunch/internal/shell"
 )
@@ -93,14 +92,7 @@ func (s sources) sets(lists []string) (ambient.SetMask, error) {
 	}
 	sets, err := ambient.ParseSets(lists...)
 	if err != nil {
-		hint := s.example("sets")
-		var unknown *ambient.UnknownSetError
-		if errors.As(err, &unknown) {
-			if meant := near.Word(strings.ToLower(unknown.Name), (ambient.DefaultSets | ambient.InBounding).Names()...); meant != "" {
-				hint = s.of("sets") + "=" + shell.Word(strings.ReplaceAll(strings.Join(lists, ","), unknown.Name, meant))
-			}
-		}
-		return 0, usagef(hint, "%s: %w", s.of("sets"), err)
+		return 0, usagef(s.example("sets"), "%s: %w", s.of("sets"), err)
 	}
 	return sets, nil
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
 	"github.com/caplaunch/caplaunch/internal/ambient/linux"
@@ -62,19 +63,9 @@ func (s surroundings) keepOnly(allow ambient.Set, now ambient.State, host ambien
 	switch s.place {
 	case grant.Host, grant.Namespace:
 		stray := (ambient.DefaultSets | ambient.InBounding).Of(now) &^ allow
-		return "setpriv --bounding-set=-" + joinWith(stray, ",-") + " --inh-caps=-all --ambient-caps=-all caplaunch …"
+		return "setpriv --bounding-set=-" + strings.Join(stray.Names(), ",-") + " --inh-caps=-all --ambient-caps=-all caplaunch …"
 	}
 	return g.Line(s.place)
-}
-
-func joinWith(s ambient.Set, separator string) (text string) {
-	for i, name := range s.Names() {
-		if i > 0 {
-			text += separator
-		}
-		text += name
-	}
-	return text
 }
 
 // threadsOf joins the sets of all threads of a process: each thread has its own,

@@ -28,33 +28,26 @@ func (a *app) explainFor(l *line, report *reporter) error {
 		return err
 	}
 	r := &asked.req
-	for _, list := range []struct {
-		flag string
-		set  ambient.Set
-	}{{"caps", r.Required.Set}, {"optional-caps", r.Optional.Set}} {
-		if unnamed := list.set &^ known; unnamed != 0 {
-			return usagef("write the grant of "+unnamed.String()+" by hand, in the runtime's own words, or leave it out of "+l.sources.of(list.flag),
-				"%s: %v has no name in this caplaunch, and no runtime takes a number", l.sources.of(list.flag), unnamed)
-		}
+	if unnamed := (r.Required.Set | r.Optional.Set) &^ known; unnamed != 0 {
+		return usagef("write the grant of "+unnamed.String()+" by hand, in the runtime's own words", "%v has no name in this caplaunch, and no runtime takes a number", unnamed)
 	}
 	root := asked.user.User.Numeric && asked.user.User.ID == 0 || asked.user.User.Text == "root"
 	r.User = &ambient.User{UID: 1} // only whether it is root counts: a name is taken for somebody else
 	if root {
 		r.User.UID = 0
 	}
-	if root && r.AllowNewPrivs && r.Bounding != ambient.CutBounding {
-		return &failure{err: &ambient.RefusedError{Why: ambient.RootRegains}, code: exitFailure,
-			msg: (&ambient.RefusedError{Why: ambient.RootRegains}).Error(), hint: "caplaunch --bounding=drop, or without --allow-new-privs"}
-	}
 	g := grant.For(*r, known)
 	if root && r.KeepGroups {
 		g.Caps &^= ambient.SetOf(ambient.CapSetGID) &^ (r.Required.Set | r.Optional.Set) // root stays as it is
 	}
-	if err := r.CheckGrant(g.Caps, ambient.Host{Known: known}); err != nil {
-		var stray *ambient.UnexpectedCapabilityError
-		errors.As(err, &stray)
-		caps, _ := stray.Set()
-		return &failure{err: err, msg: err.Error(), code: exitUnexpected, hint: l.sources.of("allow") + "=" + (stray.Allow | caps).String()}
+	// What the launch would refuse with this grant is refused here too.
+	start := ambient.State{Permitted: g.Caps, Effective: g.Caps, Bounding: g.Caps}
+	if _, err := ambient.NewPlan(*r, start, ambient.Host{Known: known, Ambient: true, SetGroups: true}); err != nil {
+		f := &failure{err: err, msg: err.Error(), hint: "caplaunch --bounding=drop, or without --allow-new-privs", code: exitFailure}
+		if stray := (*ambient.UnexpectedCapabilityError)(nil); errors.As(err, &stray) {
+			f.hint, f.code = l.sources.of("allow")+"="+(stray.Allow|g.Caps).String(), exitUnexpected
+		}
+		return f
 	}
 	place := grant.ParsePlace(l.Explain.For)
 	if l.Explain.JSON {

@@ -92,13 +92,11 @@ func wantsJSON(args, environ []string) bool {
 		}
 	}
 	for i, a := range args {
-		v, ok := strings.CutPrefix(a, "--log-format=")
-		switch {
-		case a == "--":
-			return format == "json"
-		case ok:
+		if a == "--" {
+			break
+		} else if v, ok := strings.CutPrefix(a, "--log-format="); ok {
 			format = v
-		case a == "--log-format" && i+1 < len(args):
+		} else if a == "--log-format" && i+1 < len(args) {
 			format = args[i+1]
 		}
 	}

@@ -11,76 +11,49 @@ import (
 // A statusError is a /proc/PID/status that does not say what it has to.
 type statusError struct {
 	Field string // the field, such as "CapPrm"
-	Value string // what it says; "" where it is missing, or comes twice
+	Value string // the last that it says
 }
 
 func (e *statusError) Error() string {
-	if e.Value == "" {
-		return fmt.Sprintf("malformed process status: %s does not come once", e.Field)
-	}
-	return fmt.Sprintf("malformed process status: %s is %.64q", e.Field, e.Value)
+	return fmt.Sprintf("malformed process status: %s is missing, comes twice or makes no sense: %.64q", e.Field, e.Value)
 }
 
 // parseStatus reads the state in the text of /proc/PID/status, proc(5).
 // Securebits are not in it. The error is a *statusError.
 func parseStatus(text string) (s ambient.State, err error) {
-	bad := func(field, value string) {
-		if err == nil {
-			err = &statusError{field, strings.TrimSpace(value)}
-		}
-	}
-	number := func(field, word string, base, bits int) uint64 {
-		n, parseErr := strconv.ParseUint(word, base, bits)
-		if parseErr != nil {
-			bad(field, "not a number: "+word)
-		}
-		return n
-	}
-	mask := func(to *ambient.Set) func(string, string) {
-		return func(field, value string) {
-			if len(value) != 16 {
-				bad(field, "not 16 digits: "+value)
-			}
-			*to = ambient.Set(number(field, value, 16, 64))
-		}
-	}
-	ids := func(to *ambient.IDs) func(string, string) {
-		return func(field, value string) {
-			w := strings.Fields(value)
-			if len(w) != 4 {
-				bad(field, "not four ids: "+value)
-				return
-			}
-			id := func(i int) uint32 { return uint32(number(field, w[i], 10, 32)) }
-			id(3) // of the file system: it is the effective one
-			*to = ambient.IDs{id(0), id(1), id(2)}
-		}
-	}
-	fields := map[string]func(field, value string){
-		"Uid": ids(&s.UID), "Gid": ids(&s.GID), "CapInh": mask(&s.Inheritable), "CapPrm": mask(&s.Permitted),
-		"CapEff": mask(&s.Effective), "CapBnd": mask(&s.Bounding), "CapAmb": mask(&s.Ambient),
-		"NoNewPrivs": func(field, value string) { s.NoNewPrivs = number(field, value, 10, 1) == 1 },
-		"Groups": func(field, value string) {
-			var groups []uint32
-			for w := range strings.FieldsSeq(value) {
-				groups = append(groups, uint32(number(field, w, 10, 32)))
-			}
-			s.Groups = ambient.NewGroups(groups...)
-		},
-	}
-	count := map[string]int{}
+	fields, repeated := map[string][]string{}, map[string]bool{}
 	for line := range strings.Lines(text) {
-		key, value, ok := strings.Cut(line, ":")
-		if read := fields[key]; ok && read != nil {
-			count[key]++
-			read(key, strings.TrimSpace(value))
+		if key, value, ok := strings.Cut(line, ":"); ok {
+			_, repeated[key] = fields[key] // a process cannot fake a line by its name: that comes escaped
+			fields[key] = strings.Fields(value)
 		}
 	}
-	for field := range fields {
-		if count[field] != 1 {
-			bad(field, "") // a name cannot fake one: it comes escaped
+	// read gives the numbers of a field, of which there have to be count; -1 is any.
+	read := func(field string, base, bits, count int) []uint64 {
+		words, ok := fields[field]
+		numbers := make([]uint64, max(count, len(words)))
+		good := ok && !repeated[field] && (count < 0 || len(words) == count)
+		for i, w := range words {
+			n, parseErr := strconv.ParseUint(w, base, bits)
+			good = good && parseErr == nil && (base != 16 || len(w) == 16)
+			numbers[i] = n
 		}
+		if !good && err == nil {
+			err = &statusError{field, strings.Join(words, " ")}
+		}
+		return numbers
 	}
+	mask := func(field string) ambient.Set { return ambient.Set(read(field, 16, 64, 1)[0]) }
+	ids := func(field string) ambient.IDs {
+		n := read(field, 10, 32, 4) // the fourth is the file system's, which is the effective one
+		return ambient.IDs{Real: uint32(n[0]), Effective: uint32(n[1]), Saved: uint32(n[2])}
+	}
+	var groups []uint32
+	for _, id := range read("Groups", 10, 32, -1) {
+		groups = append(groups, uint32(id))
+	}
+	s = ambient.State{UID: ids("Uid"), GID: ids("Gid"), Groups: ambient.NewGroups(groups...), NoNewPrivs: read("NoNewPrivs", 10, 1, 1)[0] == 1,
+		Inheritable: mask("CapInh"), Permitted: mask("CapPrm"), Effective: mask("CapEff"), Bounding: mask("CapBnd"), Ambient: mask("CapAmb")}
 	if err != nil {
 		return ambient.State{}, err
 	}

@@ -217,18 +217,6 @@ func (req Request) allowed(now State, host Host) (allow Set, limited bool) {
 	return allow, req.Allow != nil || req.Strict
 }
 
-// CheckGrant compares a grant with the allowlist of the request, as a start as
-// root with these capabilities would be. The error is an
-// *UnexpectedCapabilityError.
-func (req Request) CheckGrant(caps Set, host Host) error {
-	start := State{Permitted: caps, Effective: caps, Bounding: caps}
-	allow, limited := req.allowed(start, host)
-	if !limited {
-		return nil
-	}
-	return CheckAllowed(start, allow, req.Sets)
-}
-
 // choose settles which capabilities are given. A required one that cannot be
 // is a *NotGrantedError; an optional one is skipped.
 func choose(req Request, now State, host Host, leavesRoot bool) (given Set, skipped []Miss, err error) {
