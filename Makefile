@@ -24,10 +24,12 @@ build: ## bin/caplaunch, static
 	@CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/caplaunch
 
 # -count=1: Go would take an old result where only the binary under test has changed,
-# which is built from another module.
-test: build ## all tests; what cannot run here is skipped, with its reason at the end
-	@$(GO) build -C test/integration -o ../../.cache/testrun ./cmd/testrun
-	@.cache/testrun . -count=1 ./... -- test/integration -count=1 -timeout 30m ./...
+# which is built from another module. A run without a single test counts as failed.
+TESTFLAGS := -json -count=1 -shuffle=on -timeout=30m
+
+test: build ## all tests of both modules; what cannot run here is skipped, with its reason at the end
+	@cd test/integration && $(GO) tool gotestsum --format-hide-empty-pkg --post-run-command 'sh -c "test $$TESTS_TOTAL -gt 0"' \
+		--raw-command -- sh -c 'cd ../.. && "$$@" ./...; root=$$?; cd test/integration && "$$@" ./... && exit $$root' sh $(GO) test $(TESTFLAGS)
 
 N ?= 100000
 
