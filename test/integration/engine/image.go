@@ -48,7 +48,6 @@ type Image struct {
 	Cmd        []string
 	Env        []string
 	WorkDir    string
-	Arch       string // GOARCH; this machine's when empty
 }
 
 type layer struct {
@@ -104,12 +103,8 @@ func (img Image) pack(w io.Writer) error {
 	if env == nil {
 		env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 	}
-	arch := img.Arch
-	if arch == "" {
-		arch = runtime.GOARCH
-	}
 	conf, err := json.Marshal(map[string]any{
-		"architecture": arch, "os": "linux", "created": epoch.Format(time.RFC3339),
+		"architecture": runtime.GOARCH, "os": "linux", "created": epoch.Format(time.RFC3339),
 		"config": config{img.User, env, img.Entrypoint, img.Cmd, img.WorkDir, map[string]string{keyLabel: key}},
 		"rootfs": map[string]any{"type": "layers", "diff_ids": ids},
 	})
@@ -151,7 +146,7 @@ func (img Image) stream() io.ReadCloser {
 
 // key changes when the image does.
 func (img Image) key() (string, error) {
-	parts := []string{fmt.Sprintf("%q", []any{img.Name, img.User, img.Entrypoint, img.Cmd, img.Env, img.WorkDir, img.Arch})}
+	parts := []string{fmt.Sprintf("%q", []any{img.Name, img.User, img.Entrypoint, img.Cmd, img.Env, img.WorkDir})}
 	// A single file counts by its content: the tests' programs are copied anew each time. A tree counts by its
 	// names, sizes and times.
 	note := func(root string) error {

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -29,13 +30,16 @@ import (
 
 var (
 	number = flag.Int("n", 6000, "how many random sequences, in all worlds together")
-	seed   = flag.Uint64("seed", 0, "seed of the random tests; 0 takes the time")
+	seed   = flag.Uint64("seed", 0, "seed of the random tests; 0 takes TEST_SEED, or the time")
 	only   = flag.Int("seq", -1, "run only the sequence with this number, of each world")
 	raw    = flag.Bool("raw", false, "show a sequence that fails as it is, without looking for a shorter one")
 )
 
 // theSeed is -seed, or one taken once.
 var theSeed = sync.OnceValue(func() uint64 {
+	if *seed == 0 {
+		*seed, _ = strconv.ParseUint(os.Getenv("TEST_SEED"), 10, 64)
+	}
 	if *seed == 0 {
 		*seed = uint64(time.Now().UnixNano())
 	}

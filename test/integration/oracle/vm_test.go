@@ -13,7 +13,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +24,7 @@ import (
 // without hardware support. This test binary is its first process.
 
 // vmEnv is 1 where the virtual machine is wanted, and "init" inside of it.
-const vmEnv = "CAPLAUNCH_ORACLE_VM"
+const vmEnv = "ORACLE_VM"
 
 // vmDone ends what the virtual machine prints.
 var vmDone = regexp.MustCompile(`(?m)^oracle-vm: exit (\d+)\r?$`)
@@ -36,7 +35,7 @@ func TestModelAgreesWithDebiansKernel(t *testing.T) {
 	n := *number
 	switch {
 	case os.Getenv(vmEnv) == "1":
-	case os.Getenv("CAPLAUNCH_TEST_REQUIRE") == "1":
+	case os.Getenv("TEST_REQUIRE") == "1":
 		n /= 10 // emulated, it takes its time
 	default:
 		t.Skipf("needs %s=1, as make oracle-vm sets it: it takes minutes", vmEnv)
@@ -56,10 +55,7 @@ func TestModelAgreesWithDebiansKernel(t *testing.T) {
 	files := map[string]string{"init": program, "executor": executor(t, dir)}
 	for name, source := range map[string]string{"caplaunch386": "../../../cmd/caplaunch", "status386": "../programs/testdata/status"} {
 		files[name] = filepath.Join(dir, name)
-		build := exec.Command("go", "build", "-ldflags", "-w -E _caplaunch_entry", "-o", files[name], ".")
-		if name == "status386" {
-			build.Args = slices.Delete(build.Args, 2, 4) // it has no such entry
-		}
+		build := exec.Command("go", "build", "-o", files[name], ".")
 		build.Dir, build.Env = source, append(os.Environ(), "CGO_ENABLED=0", "GOARCH=386")
 		if out, err := build.CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
@@ -108,7 +104,7 @@ func vmInit() {
 	)
 	if err == nil {
 		cmd := exec.Command("/proc/self/exe", append([]string{"-test.v", "-test.timeout=0", "-test.run=^(TestModelAgreesWith(Kernel|LinuxKernel)|TestMoreGroups|TestInspection)"}, os.Args[1:]...)...)
-		cmd.Env = []string{"PATH=/", "TMPDIR=/tmp", "CAPLAUNCH_TEST_REQUIRE=1", executorEnv + "=/executor"}
+		cmd.Env = []string{"PATH=/", "TMPDIR=/tmp", "TEST_REQUIRE=1", executorEnv + "=/executor"}
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 		err = cmd.Run()
 		if cmd.ProcessState != nil {
@@ -131,7 +127,7 @@ func vmInit() {
 
 // cacheDir is engine.CacheDir, see unusable.
 func cacheDir(t *testing.T) string {
-	dir := os.Getenv("CAPLAUNCH_TEST_CACHE")
+	dir := os.Getenv("TEST_CACHE")
 	if dir == "" {
 		dir = filepath.Join("..", "..", "..", ".cache")
 	}

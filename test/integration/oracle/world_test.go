@@ -28,11 +28,11 @@ import (
 // The environment of the processes that the tests become. Each test runs its
 // own binary again, with its own name, inside the namespaces that it needs.
 const (
-	insideEnv   = "CAPLAUNCH_ORACLE_INSIDE" // how far in: "mounts" or "world"
-	waitEnv     = "CAPLAUNCH_ORACLE_WAIT"   // for a byte on descriptor 4, and run again
-	executorEnv = "CAPLAUNCH_ORACLE_EXECUTOR"
-	dirEnv      = "CAPLAUNCH_ORACLE_DIR"   // an empty folder that everybody may enter
-	goChildEnv  = "CAPLAUNCH_ORACLE_CHILD" // be the Go side of one sequence
+	insideEnv   = "ORACLE_INSIDE" // how far in: "mounts" or "world"
+	waitEnv     = "ORACLE_WAIT"   // for a byte on descriptor 4, and run again
+	executorEnv = "ORACLE_EXECUTOR"
+	dirEnv      = "ORACLE_DIR"   // an empty folder that everybody may enter
+	goChildEnv  = "ORACLE_CHILD" // be the Go side of one sequence
 )
 
 // A world is where sequences run: on the machine, or in a user namespace with
@@ -71,8 +71,8 @@ type place struct {
 // every child and on the build of every mutant.
 func unusable(t testing.TB, format string, args ...any) {
 	t.Helper()
-	if os.Getenv("CAPLAUNCH_TEST_REQUIRE") == "1" {
-		t.Fatalf("required by CAPLAUNCH_TEST_REQUIRE=1: "+format, args...)
+	if os.Getenv("TEST_REQUIRE") == "1" {
+		t.Fatalf("required by TEST_REQUIRE=1: "+format, args...)
 	}
 	t.Skipf(format, args...)
 }

@@ -15,34 +15,13 @@ import (
 func TestAlternativesInHintsWork(t *testing.T) {
 	engine.RequireRoot(t)
 	engine.Require(t, "setcap")
-	dir := engine.TempDir(t)
-	program := func(name string, change ...string) string {
-		path := filepath.Join(dir, name)
-		if err := engine.CopyFile(path, engine.Probe(t), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if len(change) > 0 {
-			if r := engine.Exec(t, append(change, path)...); r.Code != 0 {
-				t.Fatal(r)
-			}
-		}
-		return path
-	}
-	closed := filepath.Join(dir, "closed")
-	if err := os.Mkdir(closed, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	closedProgram := program("closed/probe")
-	if err := os.Chmod(closed, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	script := filepath.Join(dir, "script")
-	if err := os.WriteFile(script, []byte("exec "+engine.Probe(t)+"\n"), 0o755); err != nil {
-		t.Fatal(err)
-	}
 	probe := engine.Probe(t)
+	closedProgram := engine.Copy(t, probe, 0o755)
+	closed := filepath.Dir(closedProgram)
+	engine.Must(t, os.Chmod(closed, 0o700))
+	script := engine.Write(t, "script", "exec "+probe+"\n")
 	user := "-c net_admin -u 65532:65532"
-	caps, suid, shielded := program("caps", "setcap", "cap_net_raw=+ep"), program("suid", "chmod", "4755"), program("shielded", "setcap", "cap_sys_admin=+ep")
+	caps, suid, shielded := engine.WithCaps(t, probe, "cap_net_raw=+ep"), engine.Copy(t, probe, 0o755|os.ModeSetuid), engine.WithCaps(t, probe, "cap_sys_admin=+ep")
 	for _, c := range []struct {
 		name, options, words string
 		code                 int
@@ -66,21 +45,17 @@ func TestAlternativesInHintsWork(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := start(t, c.options, append([]string{"--log-format=json"}, strings.Fields(c.words)...)...)
-			if l := failure(t, r); r.Code != c.code || !strings.Contains(l.Hint, c.says) {
+			if l := engine.Refused(t, r, c.code); !strings.Contains(l.Hint, c.says) {
 				t.Fatalf("want a hint with %q: %v", c.says, r)
 			}
 			if c.shell != "" {
-				if r := engine.Exec(t, "sh", "-c", c.shell); r.Code != 0 {
-					t.Fatal(r)
-				}
+				engine.Do(t, "sh", "-c", c.shell)
 			}
 			if c.again == "" {
 				c.again = c.words
 			}
 			r = start(t, c.options, strings.Fields(c.again)...)
-			if m := engine.ParseProbe(r.Stdout); r.Code != 0 || m["CapAmb"] != "0000000000001000" || m["CapPrm"] != m["CapAmb"] || !strings.HasPrefix(m["Uid"], c.uid+" ") || m["NoNewPrivs"] != "1" {
-				t.Error(r)
-			}
+			engine.Promised(c.uid, engine.NetAdmin).With("Gid", "*", "Groups", "*").Want(t, r)
 		})
 	}
 }
@@ -96,9 +71,8 @@ func TestHintsOfOtherCommandsWork(t *testing.T) {
 		{"explain --for=docker -u 1:1 -o 45", "--optional-caps=none", "explain --for=docker -u 1:1 --optional-caps=none"},
 	} {
 		r := caplaunch(t, strings.Fields(c.words)...)
-		_, hint, _ := strings.Cut(r.Stderr, "caplaunch: hint: ")
-		if r.Code != 125 || strings.TrimSpace(hint) != c.part && !strings.HasPrefix(hint, c.part+" (") {
-			t.Errorf("%s: %v", c.words, r)
+		if hint := engine.Refused(t, r, engine.Failure).Hint; hint != c.part && !strings.HasPrefix(hint, c.part+" (") {
+			t.Errorf("%s: %q", c.words, hint)
 		}
 		if r := caplaunch(t, strings.Fields(c.again)...); r.Code != 0 {
 			t.Errorf("%s: %v", c.again, r)
@@ -116,9 +90,8 @@ func TestHintsOfOtherCommandsWork(t *testing.T) {
 	}
 	check := []string{"/caplaunch", "check", "--allow=chown"}
 	r = d.Run(t, img, []string{"--cap-drop=ALL", "--cap-add=CHOWN", "--cap-add=KILL", "--cap-add=SYS_ADMIN"}, check...)
-	_, hint, _ := strings.Cut(r.Stderr, "hint: docker run ")
-	hint, _, _ = strings.Cut(hint, " (beside ")
-	if r.Code != 78 || hint != "--cap-drop=KILL --cap-drop=SYS_ADMIN" {
+	_, hint, _ := strings.Cut(engine.Refused(t, r, engine.Unexpected).Hint, "docker run ")
+	if hint, _, _ = strings.Cut(hint, " (beside "); hint != "--cap-drop=KILL --cap-drop=SYS_ADMIN" {
 		t.Error(r)
 	}
 	if r := d.Run(t, img, append([]string{"--cap-drop=ALL", "--cap-add=CHOWN"}, strings.Fields(hint)...), check...); r.Code != 0 {
