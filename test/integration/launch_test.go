@@ -160,7 +160,7 @@ func TestStartingStatesInTheirEngines(t *testing.T) {
 			}
 		}
 		for _, bits := range []string{"4", "c", "8", "80"} { // no_setuid_fixup and harmless locks
-			wantPromise(t, start("-s "+bits, cmd()...), engine.NetAdmin)
+			engine.Promised("65532", engine.NetAdmin).With("securebits", bits).Want(t, start("-s "+bits, cmd()...))
 		}
 	})
 }
@@ -319,10 +319,11 @@ func TestRootProgramKeepsOnlyWhatItWasGiven(t *testing.T) {
 	engine.RequireRoot(t)
 	c, probe := engine.Caplaunch(t), engine.Probe(t)
 	r := engine.Exec(t, c, "-c", "net_admin", "-u", "0:0", "--", probe, "children")
-	engine.Promised("0", engine.NetAdmin).Want(t, r)
+	root := engine.Promised("0", engine.NetAdmin).With("Groups", "*") // as they were
+	root.Want(t, r)
 	engine.Refused(t, engine.Exec(t, c, "-c", "net_admin", "-u", "0:0", "--allow-new-privs", "--", probe), engine.Failure)
 	r = engine.Exec(t, c, "-c", "net_admin", "-u", "0:0", "--allow-new-privs", "--bounding=drop", "--", probe, "children")
-	engine.Promised("0", engine.NetAdmin).With("CapBnd", engine.Mask(engine.NetAdmin), "NoNewPrivs", "0").Want(t, r)
+	root.With("CapBnd", engine.Mask(engine.NetAdmin), "NoNewPrivs", "0").Want(t, r)
 	r = engine.Exec(t, c, "-u", "65532:65532", "-c", "net_admin", "--", probe, "setuid0")
 	if !strings.Contains(r.Stdout, "EPERM") && !strings.Contains(r.Stdout, "not permitted") {
 		t.Errorf("setuid(0) of the program: %v", r)
@@ -355,9 +356,7 @@ func TestABrokenStderrChangesNothing(t *testing.T) {
 		"check --allow=none": 78, "--nonsense -- " + probe: 125,
 	} {
 		r, w, err := os.Pipe()
-		if err != nil {
-			t.Fatal(err)
-		}
+		engine.Must(t, err)
 		r.Close()
 		// Whatever starts the tests may ignore SIGPIPE, and its children with it.
 		cmd := exec.Command(engine.Capstart(t), append([]string{"--", engine.Caplaunch(t)}, strings.Fields(line)...)...)

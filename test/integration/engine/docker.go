@@ -162,9 +162,7 @@ type loader struct {
 func (l *loader) Load(t testing.TB, img Image) string {
 	t.Helper()
 	key, err := img.key()
-	if err != nil {
-		t.Fatal(err)
-	}
+	Must(t, err)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.done[img.Name] == key || l.has != nil && l.has(img.Name, key) {

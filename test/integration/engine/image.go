@@ -362,9 +362,7 @@ func Tree(t testing.TB, files map[string]Src) string {
 	if err == nil {
 		_, err = must(exec.Command("tar", "-C", root, "-xpf", archive))
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	Must(t, err)
 	_ = os.Remove(archive)
 	return root
 }
@@ -475,9 +473,7 @@ func Golang(t testing.TB, tag string) Image {
 	dec := json.NewDecoder(strings.NewReader(r.Stdout))
 	for dec.More() {
 		var m struct{ Info, GoMod, Zip, Dir string }
-		if err := dec.Decode(&m); err != nil {
-			t.Fatal(err)
-		}
+		Must(t, dec.Decode(&m))
 		add(m.Zip)
 		add(strings.TrimSuffix(m.Zip, "zip") + "ziphash")
 		add(m.Dir)
@@ -493,9 +489,7 @@ func Golang(t testing.TB, tag string) Image {
 		}
 		return err
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	Must(t, err)
 	if cache := goCache(goEnv(t, "GOVERSION")); cache != "" {
 		files["/go/cache"] = File(cache)
 	}
@@ -547,8 +541,6 @@ func exists(path string) bool {
 func goEnv(t testing.TB, name string) string {
 	t.Helper()
 	r, err := must(exec.Command("go", "env", name))
-	if err != nil {
-		t.Fatal(err)
-	}
+	Must(t, err)
 	return string(bytes.TrimSpace([]byte(r.Stdout)))
 }

@@ -57,11 +57,8 @@ func TestMain(m *testing.M) {
 		vmInit()
 	case os.Getenv(goChildEnv) != "":
 		goChild()
-	case os.Getenv(waitEnv) != "":
-		waitForIDs()
 	case os.Getenv(insideEnv) != "":
 		unix.CloseOnExec(3) // the report
-		unix.CloseOnExec(4)
 	}
 	flag.Parse()
 	code := m.Run()

@@ -123,9 +123,7 @@ func TestCheckOfAnotherProcess(t *testing.T) {
 		}
 	}
 	gone := exec.Command("true")
-	if err := gone.Run(); err != nil {
-		t.Fatal(err)
-	}
+	engine.Must(t, gone.Run())
 	pid := strconv.Itoa(gone.Process.Pid)
 	engine.Refused(t, caplaunch(t, "check", "--allow=none", "--pid="+pid), engine.Failure)
 

@@ -39,18 +39,14 @@ func runs(t testing.TB, d *engine.Docker, args ...string) {
 // prints, and both containers do their work under them.
 func TestKubernetesExample(t *testing.T) {
 	var pod core.Pod
-	if err := yaml.UnmarshalStrict([]byte(example(t, "kubernetes/relay.yaml")), &pod); err != nil {
-		t.Fatal(err)
-	}
+	engine.Must(t, yaml.UnmarshalStrict([]byte(example(t, "kubernetes/relay.yaml")), &pod))
 	if len(pod.Spec.InitContainers) != 1 || len(pod.Spec.Containers) != 1 || pod.Kind != "Pod" {
 		t.Fatalf("%+v", pod)
 	}
 	first, main := pod.Spec.InitContainers[0], pod.Spec.Containers[0]
 	var printed core.Container
 	text := grantFor(t, "kubernetes", want{flags: "--caps=net_admin --user=65532:65532"})
-	if err := yaml.UnmarshalStrict([]byte(text), &printed); err != nil {
-		t.Fatal(err)
-	}
+	engine.Must(t, yaml.UnmarshalStrict([]byte(text), &printed))
 	yes := true
 	printed.SecurityContext.ReadOnlyRootFilesystem = &yes
 	a, _ := yaml.Marshal(printed.SecurityContext)
