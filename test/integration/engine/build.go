@@ -54,7 +54,7 @@ func BuildGo(t testing.TB, dir, arch string, flags ...string) string {
 	}
 	builds.Lock()
 	defer builds.Unlock()
-	if path := filepath.Join(PublicDir(), "bin", name); exists(path) {
+	if path := filepath.Join(PublicDir(), "bin", "go", name); exists(path) {
 		return path
 	}
 	kept := filepath.Join(CacheDir(), "go", name)
@@ -71,7 +71,7 @@ func BuildGo(t testing.TB, dir, arch string, flags ...string) string {
 	if r := Command(t, cmd); r.Code != 0 {
 		t.Fatal(r)
 	}
-	path, err := public(kept, name)
+	path, err := public(kept, filepath.Join("go", name))
 	Must(t, err)
 	return path
 }

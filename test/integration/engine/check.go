@@ -130,7 +130,7 @@ func Lines(t testing.TB, r Result) []Line {
 func Failed(t testing.TB, r Result, code int) Line {
 	t.Helper()
 	errs := slices.DeleteFunc(Lines(t, r), func(l Line) bool { return l.Level != "error" })
-	if r.Code != code || len(errs) != 1 || errs[0].Msg == "" || len(errs[0].Hint) < 8 || errs[0].Code != code {
+	if r.Code != code || len(errs) != 1 || errs[0].Msg == "" || len(errs[0].Hint) < 5 || errs[0].Code != code {
 		t.Errorf("want exit status %d and one error with a hint: %v", code, r)
 		return Line{}
 	}

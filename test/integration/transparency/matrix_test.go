@@ -44,7 +44,7 @@ func TestClosedDescriptorsStayClosed(t *testing.T) {
 
 		r := engine.Exec(t, slices.Concat([]string{program(t, "stage")}, c.stage, []string{"--"}, caplaunch(t), []string{"/none"})...)
 		if strings.Contains(closed, "2") {
-			r.Stderr += engine.ErrorPrefix + "unheard\n" + engine.HintPrefix + "unheard\n" // there must be no other
+			r.Stderr += engine.ErrorPrefix + "not heard by anybody\n" + engine.HintPrefix + "not heard by anybody\n" // there must be no other
 		}
 		engine.Refused(t, r, 127)
 	}

@@ -191,34 +191,19 @@ func TestExplainSaysWhatRunDoes(t *testing.T) {
 	}
 }
 
-// reads are the system calls of a program that changes nothing: of the Go runtime
-// at home, and those that only ask. What they change is the process's own memory
-// and threads.
-var reads = regexp.MustCompile(`^\d+ +(?:` + strings.Join([]string{
-	`(mmap|munmap|mprotect|madvise|mincore|brk|futex|sigaltstack|rt_sigaction|rt_sigprocmask|rt_sigreturn|gettid|getpid|getppid|getuid|geteuid|getgid|getegid|getresuid|getresgid|getgroups|capget|sched_getaffinity|sched_yield|nanosleep|clock_gettime|clock_nanosleep|arch_prctl|set_tid_address|set_robust_list|rseq|getrandom|uname|exit|exit_group|read|pread64|close|fstat|stat|lstat|newfstatat|statx|statfs|fstatfs|access|faccessat|faccessat2|readlink|readlinkat|getxattr|lgetxattr|fgetxattr|getdents64|lseek|getcwd|epoll_create1|epoll_pwait|eventfd2|restart_syscall|timer_create|timer_settime)\(`,
-	`clone\([^)]*CLONE_THREAD`, `clone3\([^)]*CLONE_THREAD`,
-	`open(at)?\((AT_FDCWD, )?"[^"]*", (O_RDONLY|O_PATH)(\|O_(RDONLY|CLOEXEC|LARGEFILE|NOCTTY|NONBLOCK|NOFOLLOW|DIRECTORY|PATH))*(\)| <unfinished)`,
-	`prctl\((PR_CAPBSET_READ|PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET|PR_GET_\w+|PR_SET_VMA)\b`,
-	`getrlimit\(`, `prlimit64\(0, RLIMIT_\w+, NULL`, `(prlimit64\(0, |setrlimit\()RLIMIT_NOFILE`, // package os raises the soft limit
-	`tgkill\(\d+, \d+, SIGURG\)`, // the scheduler, to itself
-	`fcntl\(\d+, F_(GETFL|GETFD)`, `fcntl\(\d+, F_SETFL`, `epoll_ctl\(`,
-	`ioctl\([12], TCGETS`, `write\([12],`,
-	`(\+\+\+|---|<\.\.\.) `, // an exit, a signal, the rest of a call
-}, "|") + ")")
+// What could change anything beyond the process that makes the call, or start another one; and those of them that do no
+// harm: reading files, what is done to files of its own, and the rest of a call.
+const changing = "execve,execveat,fork,vfork,kill,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,mknod,mknodat,link,linkat,symlink,symlinkat," +
+	"chmod,fchmodat,chown,fchownat,lchown,truncate,setxattr,lsetxattr,fsetxattr,mount,sethostname,fchmod,fchown,open,openat,creat"
 
-// explain and what else only looks make no call that could change anything, and
-// start nothing.
+var harmless = regexp.MustCompile(`^\d+ +(open(at)?\((AT_FDCWD, )?"[^"]*", O_(RDONLY|PATH)(\|O_(CLOEXEC|LARGEFILE|NOCTTY|NONBLOCK|NOFOLLOW|DIRECTORY|PATH))*(\)| <)|fch(mod|own)\(([3-9]|\d\d)|<\.\.\.)`)
+
+// explain and what else only looks change nothing, and start nothing.
 func TestExplainChangesNothing(t *testing.T) {
 	engine.RequireRoot(t)
 	engine.Require(t, "strace", "setcap")
 	caps := engine.WithCaps(t, engine.Probe(t), "cap_net_raw=+ep")
 	dir := filepath.Dir(caps)
-	for _, call := range []string{`capset(`, `prctl(PR_SET_KEEPCAPS, 1`, `prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE`, `setresuid(`, `memfd_create(`, `fchown(1, `,
-		`openat(AT_FDCWD, "x", O_RDONLY|O_CREAT`, `openat(AT_FDCWD, "x", O_RDWR)`, `kill(1, SIGKILL)`, `write(3, `, `clone(child_stack=NULL, flags=CLONE_VM|SIGCHLD)`, `prlimit64(0, RLIMIT_CORE, {`} {
-		if reads.MatchString("1 " + call) {
-			t.Errorf("%s passes for a call that changes nothing", call)
-		}
-	}
 	before := listing(t, dir)
 	probe := engine.Probe(t)
 	for _, words := range []string{
@@ -229,21 +214,14 @@ func TestExplainChangesNothing(t *testing.T) {
 		"explain --for=kubernetes -c net_admin -u nobody", "check --allow=none", "check --allow=all --pid=1", "show", "show --json 1",
 	} {
 		trace := filepath.Join(t.TempDir(), "trace")
-		r := engine.Exec(t, slices.Concat([]string{"strace", "-f", "-qq", "-s", "256", "-o", trace, engine.Caplaunch(t)}, strings.Fields(words))...)
+		r := engine.Exec(t, slices.Concat([]string{"strace", "-f", "-qqq", "-o", trace, "-e", "signal=none", "-e", "trace=" + changing, engine.Caplaunch(t)}, strings.Fields(words))...)
 		if r.Code != 0 && r.Code != 77 && r.Code != 78 && r.Code != 125 && r.Code != 127 {
 			t.Errorf("%s: %v", words, r)
 		}
-		data := engine.Read(t, trace)
-		execs := 0
-		for call := range strings.Lines(data) {
-			if regexp.MustCompile(`^\d+ +execve\(`).MatchString(call) {
-				execs++
-			} else if !reads.MatchString(call) && !strings.Contains(call, " ???(") { // a thread that ended before strace saw its call
-				t.Errorf("%s: %s", words, call)
-			}
-		}
-		if execs != 1 || len(data) < 1000 {
-			t.Errorf("%s: %d execve in %d bytes", words, execs, len(data))
+		// The one execve is that of caplaunch itself.
+		calls := slices.DeleteFunc(strings.Split(strings.TrimSpace(engine.Read(t, trace)), "\n"), harmless.MatchString)
+		if len(calls) != 1 || !strings.Contains(calls[0], " execve(") {
+			t.Errorf("%s: %q", words, calls)
 		}
 	}
 	if after := listing(t, dir); after != before {
