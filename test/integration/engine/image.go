@@ -235,16 +235,15 @@ func packFiles(w io.Writer, files map[string]Src) error {
 			return err
 		}
 		if src.Path == "" {
-			fi := memFile{src}
-			h, err := header(fi, "", name, src)
-			if err == nil {
-				made[name] = fi.IsDir()
-				err = tw.WriteHeader(h)
+			mode := src.Mode
+			if mode.Perm() == 0 {
+				mode |= 0o644
 			}
-			if err == nil && !fi.IsDir() {
-				_, err = io.WriteString(tw, src.Content)
+			made[name] = mode.IsDir()
+			if err := tw.WriteHeader(header(name, mode, int64(len(src.Content)), "", src)); err != nil {
+				return err
 			}
-			if err != nil {
+			if _, err := io.WriteString(tw, src.Content); err != nil {
 				return err
 			}
 			continue
@@ -267,14 +266,11 @@ func packFiles(w io.Writer, files map[string]Src) error {
 					return err
 				}
 			}
-			one := src
-			if p != root {
-				one.Mode = 0
+			mode := fi.Mode()
+			if p == root && src.Mode != 0 {
+				mode = src.Mode
 			}
-			h, err := header(fi, link, filepath.Join(name, rel), one)
-			if err != nil {
-				return err
-			}
+			h := header(filepath.Join(name, rel), mode, fi.Size(), link, src)
 			if fi.Mode().IsRegular() {
 				return copyIn(tw, h, p)
 			}
@@ -287,24 +283,20 @@ func packFiles(w io.Writer, files map[string]Src) error {
 	return tw.Close()
 }
 
-func header(fi fs.FileInfo, link, name string, src Src) (*tar.Header, error) {
-	h, err := tar.FileInfoHeader(fi, link)
-	if err != nil {
-		return nil, err
+func header(name string, mode os.FileMode, size int64, link string, src Src) *tar.Header {
+	h := &tar.Header{Name: name, Mode: unixMode(mode), Uid: src.UID, Gid: src.GID, ModTime: epoch, Format: tar.FormatPAX}
+	switch {
+	case mode.IsDir():
+		h.Name, h.Typeflag = name+"/", tar.TypeDir
+	case link != "":
+		h.Typeflag, h.Linkname = tar.TypeSymlink, link
+	default:
+		h.Typeflag, h.Size = tar.TypeReg, size
 	}
-	h.Name = name
-	if fi.IsDir() {
-		h.Name += "/"
-	}
-	if src.Mode != 0 {
-		h.Mode = unixMode(src.Mode)
-	}
-	h.Uid, h.Gid, h.Uname, h.Gname, h.Format = src.UID, src.GID, "", "", tar.FormatPAX
-	h.ModTime, h.AccessTime, h.ChangeTime = epoch, time.Time{}, time.Time{}
-	return h, nil
+	return h
 }
 
-// unixMode is m as chmod(2) takes it. tar.FileInfoHeader would do, but not for a Src that overrides the file's.
+// unixMode is m as chmod(2) takes it.
 func unixMode(m os.FileMode) int64 {
 	u := int64(m.Perm())
 	if m&os.ModeSetuid != 0 {
@@ -317,21 +309,6 @@ func unixMode(m os.FileMode) int64 {
 		u |= 0o1000
 	}
 	return u
-}
-
-// memFile is a Src with content as a fs.FileInfo.
-type memFile struct{ src Src }
-
-func (m memFile) Name() string       { return "" }
-func (m memFile) Size() int64        { return int64(len(m.src.Content)) }
-func (m memFile) ModTime() time.Time { return epoch }
-func (m memFile) IsDir() bool        { return m.src.Mode.IsDir() }
-func (m memFile) Sys() any           { return nil }
-func (m memFile) Mode() os.FileMode {
-	if m.src.Mode.Perm() == 0 {
-		return m.src.Mode | 0o644
-	}
-	return m.src.Mode
 }
 
 func sortedKeys(m map[string]Src) []string { return slices.Sorted(maps.Keys(m)) }

@@ -67,9 +67,7 @@ func libcapSet(t *testing.T, p, i, e ambient.Set) *cap.Set {
 	c := cap.NewSet()
 	for flag, s := range map[cap.Flag]ambient.Set{cap.Permitted: p, cap.Inheritable: i, cap.Effective: e} {
 		for bit := range s.All() {
-			if err := c.SetFlag(flag, true, cap.Value(bit)); err != nil {
-				t.Fatal(err)
-			}
+			must(t, c.SetFlag(flag, true, cap.Value(bit)))
 		}
 	}
 	return c
@@ -115,9 +113,7 @@ func TestSetsReadAsLibcapReadsThem(t *testing.T) {
 func inMounts(t *testing.T, body func(t *testing.T, dir string)) {
 	if f := machine.in(t, func(t *testing.T, p place) figures {
 		dir := filepath.Join(os.Getenv(dirEnv), "inner", "own")
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.Mkdir(dir, 0o755))
 		body(t, dir)
 		return figures{Sequences: 1}
 	}); f.Sequences != 1 {
@@ -129,9 +125,7 @@ func TestFileCapabilitiesAreEncodedAsLibcapWritesThem(t *testing.T) {
 	require(t, "setcap")
 	inMounts(t, func(t *testing.T, dir string) {
 		path := filepath.Join(dir, "file")
-		if err := os.WriteFile(path, nil, 0o755); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(path, nil, 0o755))
 		known := ambient.UpTo(ambient.Cap(cap.MaxBits() - 1))
 		sets := someSets(t, known, 100)
 		r := rand.New(rand.NewPCG(theSeed(), 5))
@@ -157,17 +151,13 @@ func TestFileCapabilitiesAreEncodedAsLibcapWritesThem(t *testing.T) {
 			}
 			attr := make([]byte, 64)
 			n, err := unix.Getxattr(path, "security.capability", attr)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			got, err := program.ParseFileCaps(attr[:n])
 			if err != nil || got != want {
 				t.Errorf("libcap writes %v as % x, read as %+v, %v, want %+v", c, attr[:n], got, err, want)
 			}
 			back, err := cap.GetFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			if diff, err := back.Cf(c); err != nil || diff != 0 {
 				t.Errorf("libcap reads % x as %v, it was %v", attr[:n], back, c)
 			}

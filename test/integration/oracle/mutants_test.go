@@ -271,9 +271,7 @@ func TestEveryMutantIsFoundOut(t *testing.T) {
 	for _, m := range mutants {
 		if texts[m.file] == "" {
 			b, err := os.ReadFile(filepath.Join("../../../internal/ambient", m.file))
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			texts[m.file] = string(b)
 		}
 		if n := strings.Count(texts[m.file], m.old); n != 1 {

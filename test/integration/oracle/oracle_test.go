@@ -126,9 +126,7 @@ func (f figures) table() string {
 // report hands the figures to the process outside.
 func (f figures) report(t *testing.T) {
 	b, err := json.Marshal(f)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	if _, err := os.NewFile(3, "report").Write(b); err != nil {
 		t.Fatal(err)
 	}
@@ -367,9 +365,7 @@ func shrink(q sequence, host ambient.Host, b backend) (sequence, *disagreement) 
 func agree(t *testing.T, p place, n int, start func() (backend, error)) figures {
 	t.Helper()
 	begin := time.Now()
-	if err := p.learn(start); err != nil {
-		t.Fatal(err)
-	}
+	must(t, p.learn(start))
 	const batch = 64
 	first, last := 0, n
 	if *only >= 0 {
@@ -576,9 +572,7 @@ func executor(t *testing.T, dir string) string {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		unusable(t, "executor.c cannot be compiled: %v\n%s", err, out)
 	}
-	if err := os.Chmod(path, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.Chmod(path, 0o755))
 	return path
 }
 

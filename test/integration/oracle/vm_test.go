@@ -62,9 +62,7 @@ func TestModelAgreesWithDebiansKernel(t *testing.T) {
 		}
 	}
 	initramfs := filepath.Join(dir, "initramfs")
-	if err := writeInitramfs(initramfs, files); err != nil {
-		t.Fatal(err)
-	}
+	must(t, writeInitramfs(initramfs, files))
 	begin := time.Now()
 	ctx, stop := context.WithTimeout(t.Context(), 20*time.Minute)
 	defer stop()
@@ -132,12 +130,8 @@ func cacheDir(t *testing.T) string {
 		dir = filepath.Join("..", "..", "..", ".cache")
 	}
 	dir, err := filepath.Abs(filepath.Join(dir, "vm"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
+	must(t, os.MkdirAll(dir, 0o755))
 	return dir
 }
 

@@ -75,17 +75,20 @@ func unusable(t testing.TB, format string, args ...any) {
 	t.Skipf(format, args...)
 }
 
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // publicDir is a temporary folder that everybody may enter, also by ids that
 // are not mapped.
 func publicDir(t *testing.T) string {
 	dir, err := os.MkdirTemp("", "oracle")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.Chmod(dir, 0o755))
 	return dir
 }
 
@@ -99,17 +102,13 @@ func (w world) in(t *testing.T, body func(*testing.T, place) figures) figures {
 		}
 		return w.enter(t)
 	case inside == "mounts" && w.nested:
-		if err := outside(everyID).make(os.Getenv(executorEnv)); err != nil {
-			t.Fatal(err)
-		}
+		must(t, outside(everyID).make(os.Getenv(executorEnv)))
 		f := w.respawn(t, "world")
 		f.report(t)
 		return f
 	}
 	p, err := prepare()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	f := body(t, p)
 	f.report(t)
 	return f
@@ -120,9 +119,7 @@ func (w world) enter(t *testing.T) figures {
 	dir := publicDir(t)
 	for _, sub := range []string{"outer", "inner"} {
 		sub = filepath.Join(dir, sub)
-		if err := errors.Join(os.Mkdir(sub, 0o755), os.Chmod(sub, 0o755)); err != nil {
-			t.Fatal(err)
-		}
+		must(t, errors.Join(os.Mkdir(sub, 0o755), os.Chmod(sub, 0o755)))
 	}
 	t.Setenv(dirEnv, dir)
 	t.Setenv(executorEnv, executor(t, dir))
@@ -145,9 +142,7 @@ func (w world) respawn(t *testing.T, inside string) figures {
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	report, reportEnd, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	defer report.Close()
 	cmd.ExtraFiles = []*os.File{reportEnd}
 	runtime.LockOSThread() // the death signal is the thread's

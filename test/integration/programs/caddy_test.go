@@ -1,22 +1,15 @@
 package programs
 
 import (
-	"bufio"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
-	"golang.org/x/sys/unix"
 
 	"github.com/caplaunch/caplaunch/test/integration/engine"
 )
@@ -103,6 +96,7 @@ func TestCaddyRunsUnderSystemdsCapabilityBoundingSet(t *testing.T) {
 
 // The port is privileged for real: in a new network namespace ip_unprivileged_port_start is 1024.
 func TestCaddyServesPort80(t *testing.T) {
+	engine.Require(t, "busybox")
 	respond := []string{"respond", "--listen=127.0.0.1:80", "hello from port 80"}
 	capable := caddy(t)
 	plain := engine.Copy(t, capable, 0o755)
@@ -130,64 +124,14 @@ func TestCaddyServesPort80(t *testing.T) {
 			defer log.Close()
 			cmd.Stdout, cmd.Stderr = log, log
 			pid := engine.Background(t, cmd)
-			body, err := get(pid, "127.0.0.1:80")
-			if err != nil || body != "hello from port 80" {
-				said, _ := os.ReadFile(log.Name())
-				t.Errorf("%q, %v\n%s", body, err, said)
+			if !engine.Await(func() bool {
+				return engine.Exec(t, "nsenter", fmt.Sprintf("--net=/proc/%d/ns/net", pid), "busybox", "wget", "-qO-", "http://127.0.0.1/").Stdout == "hello from port 80"
+			}) {
+				t.Errorf("it does not answer: %s", engine.Read(t, log.Name()))
 			}
 			wantPromise(t, engine.Exec(t, engine.Probe(t), fmt.Sprint(pid)), netBind)
 		})
 	}
-}
-
-// get fetches / from the HTTP server at addr, from within the network namespace of pid, until it answers.
-func get(pid int, addr string) (string, error) {
-	type answer struct {
-		body string
-		err  error
-	}
-	c := make(chan answer)
-	go func() {
-		// Never unlocked: the thread ends with the goroutine, and nothing else gets to see the other network.
-		runtime.LockOSThread()
-		body, err := "", error(nil)
-		for range 600 {
-			time.Sleep(50 * time.Millisecond)
-			if body, err = getInside(pid, addr); err == nil {
-				break
-			}
-		}
-		c <- answer{body, err}
-	}()
-	a := <-c
-	return a.body, a.err
-}
-
-func getInside(pid int, addr string) (string, error) {
-	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
-	if err != nil {
-		return "", err
-	}
-	defer ns.Close()
-	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-		return "", err
-	}
-	conn, err := net.DialTimeout("tcp", addr, time.Second)
-	if err != nil {
-		return "", err
-	}
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
-	if _, err := io.WriteString(conn, "GET / HTTP/1.0\r\n\r\n"); err != nil {
-		return "", err
-	}
-	r, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		return "", err
-	}
-	defer r.Body.Close()
-	body, err := io.ReadAll(r.Body)
-	return string(body), err
 }
 
 // The commands of the README's section are run to the letter, on a private copy of the system's caddy, and must say
@@ -195,9 +139,8 @@ func getInside(pid int, addr string) (string, error) {
 func TestReadmesCommandsDoWhatItShows(t *testing.T) {
 	engine.RequireRoot(t)
 	engine.Require(t, "caddy", "setcap", "setpriv")
-	readme, err := os.ReadFile(filepath.Join(engine.Root, "README.md"))
-	engine.Must(t, err)
-	_, section, ok := strings.Cut(string(readme), "### A binary that comes with file capabilities")
+	readme := engine.Read(t, filepath.Join(engine.Root, "README.md"))
+	_, section, ok := strings.Cut(readme, "### A binary that comes with file capabilities")
 	section, _, _ = strings.Cut(section, "\n## ")
 	_, block, found := strings.Cut(section, "```console\n")
 	block, _, _ = strings.Cut(block, "```")

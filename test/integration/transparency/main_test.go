@@ -122,7 +122,7 @@ func (c condition) behind(t testing.TB, p *place, l launcher) (report string, er
 	}
 	argv := slices.Concat([]string{program(t, "stage")}, words, []string{"--"}, l, []string{program(t, "mirror"), p.out}, c.args)
 	if c.already {
-		argv = slices.Concat([]string{engine.Capstart(t)}, already, []string{"--"}, argv)
+		argv = from(t, already, argv)
 	}
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "HOME=/root"}

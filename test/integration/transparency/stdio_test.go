@@ -35,6 +35,11 @@ func owner(t testing.TB, f *os.File) string {
 	return fmt.Sprintf("%d:%d %o", st.Uid, st.Gid, st.Mode&0o7777)
 }
 
+// from is argv from the state that capstart's options describe.
+func from(t testing.TB, options, argv []string) []string {
+	return slices.Concat([]string{engine.Capstart(t)}, options, []string{"--"}, argv)
+}
+
 // withoutChown is capstart's options for a root that may do all but CHOWN, DAC_OVERRIDE and FOWNER.
 var withoutChown = []string{"-b", "10c0", "-p", "10c0", "-i", "0"}
 
@@ -65,7 +70,7 @@ func TestAnonymousPipesAreHandedOver(t *testing.T) {
 			}
 			argv := slices.Concat(caplaunch(t, c.flags...), reopen)
 			if !c.chown {
-				argv = slices.Concat([]string{engine.Capstart(t)}, withoutChown, []string{"--"}, argv)
+				argv = from(t, withoutChown, argv)
 			}
 			cmd := exec.Command(argv[0], argv[1:]...)
 			cmd.Stdin, cmd.Stdout, cmd.Stderr = files[0], files[3], files[5]
@@ -126,7 +131,7 @@ func TestNothingButAnonymousPipesIsTouched(t *testing.T) {
 			before := owner(t, f)
 			argv := slices.Concat(caplaunch(t), []string{engine.Probe(t), "exit", "7"})
 			if options != nil {
-				argv = slices.Concat([]string{engine.Capstart(t)}, options, []string{"--"}, argv)
+				argv = from(t, options, argv)
 			}
 			cmd := exec.Command(argv[0], argv[1:]...)
 			cmd.Stdin, cmd.Stdout, cmd.Stderr = f, f, f
@@ -165,7 +170,7 @@ func TestTerminalIsHandedOverByPID1(t *testing.T) {
 		argv := caplaunch(t)
 		want := "65532:"
 		if options != nil {
-			argv = slices.Concat([]string{engine.Capstart(t)}, options, []string{"--"}, argv)
+			argv = from(t, options, argv)
 			want = "0:"
 		}
 		argv = slices.Concat([]string{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc"}, argv, []string{engine.Probe(t), "reopen"})
