@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -77,6 +78,20 @@ func BuildGo(t testing.TB, dir, arch string, flags ...string) string {
 }
 
 var builds sync.Mutex
+
+// Overlay is go's flag -overlay, by which the files named have other contents, or are not there if that is "".
+func Overlay(t testing.TB, contents map[string]string) string {
+	t.Helper()
+	replace := map[string]string{}
+	for path, text := range contents {
+		if replace[path] = ""; text != "" {
+			replace[path] = Write(t, filepath.Base(path), text)
+		}
+	}
+	data, err := json.Marshal(map[string]any{"Replace": replace})
+	Must(t, err)
+	return "-overlay=" + Write(t, "overlay.json", string(data))
+}
 
 // Caplaunch is the path of the program under test: $TEST_BIN, or what "make build" makes. It is a copy that every user
 // may execute.

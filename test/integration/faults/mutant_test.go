@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,27 +17,22 @@ import (
 // mutant is caplaunch, built as always, but for one piece of text in its source.
 func mutant(t *testing.T, was, is string) string {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(engine.Root, "cmd", "caplaunch", "*.go"))
-	engine.Must(t, err)
-	dir := engine.TempDir(t)
-	replace := map[string]string{}
-	for _, file := range files {
-		text := engine.Read(t, file)
-		if changed := strings.ReplaceAll(text, was, is); changed != text {
-			replace[file] = filepath.Join(dir, filepath.Base(file))
-			engine.Must(t, os.WriteFile(replace[file], []byte(changed), 0o644))
+	changed := map[string]string{}
+	for _, pattern := range []string{"cmd/*/*.go", "internal/*/*.go", "internal/*/*/*.go"} {
+		files, err := filepath.Glob(filepath.Join(engine.Root, pattern))
+		engine.Must(t, err)
+		for _, file := range files {
+			if text := engine.Read(t, file); strings.Contains(text, was) {
+				changed[file] = strings.ReplaceAll(text, was, is)
+			}
 		}
 	}
-	if len(replace) != 1 {
-		t.Fatalf("%q is in %d files instead of one: this test has to follow the source", was, len(replace))
+	if len(changed) != 1 {
+		t.Fatalf("%q is in %d files instead of one: this test has to follow the source", was, len(changed))
 	}
-	overlay, err := json.Marshal(map[string]any{"Replace": replace})
-	engine.Must(t, err)
-	path := filepath.Join(dir, "overlay.json")
-	engine.Must(t, os.WriteFile(path, overlay, 0o644))
-	built := filepath.Join(dir, "caplaunch")
+	built := filepath.Join(engine.TempDir(t), "caplaunch")
 	cmd := exec.Command("make", "-C", engine.Root, "build", "BIN="+built)
-	cmd.Env = append(os.Environ(), "GOFLAGS=-overlay="+path)
+	cmd.Env = append(os.Environ(), "GOFLAGS="+engine.Overlay(t, changed))
 	if r := engine.Command(t, cmd); r.Code != 0 {
 		t.Fatal(r)
 	}

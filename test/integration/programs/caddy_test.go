@@ -10,7 +10,6 @@ import (
 	"strings"
 	"testing"
 
-
 	"github.com/caplaunch/caplaunch/test/integration/engine"
 )
 

@@ -1,7 +1,6 @@
 package words
 
 import (
-	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -103,7 +102,7 @@ func TestVersion(t *testing.T) {
 // whose files for Linux are hidden.
 func TestOtherSystemsBehave(t *testing.T) {
 	dir := filepath.Join(engine.Root, "cmd/caplaunch")
-	replace := map[string]string{}
+	changed := map[string]string{}
 	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 	engine.Must(t, err)
 	for _, path := range files {
@@ -112,17 +111,12 @@ func TestOtherSystemsBehave(t *testing.T) {
 		text, other := strings.CutPrefix(data, "//go:build !linux\n")
 		switch {
 		case other:
-			replace[path] = filepath.Join(t.TempDir(), name)
-			engine.Must(t, os.WriteFile(replace[path], []byte(text), 0o644))
+			changed[path] = text
 		case strings.HasSuffix(name, "_linux.go") || strings.HasSuffix(name, "_linux_test.go") || strings.Contains(data, "//go:build linux\n"):
-			replace[path] = ""
+			changed[path] = ""
 		}
 	}
-	overlay, err := json.Marshal(map[string]any{"Replace": replace})
-	engine.Must(t, err)
-	file := filepath.Join(t.TempDir(), "overlay.json")
-	engine.Must(t, os.WriteFile(file, overlay, 0o644))
-	cmd := exec.Command("go", "test", "-overlay="+file, "-count=1", "-v", "-run=^(TestCheckSkipsOnceAndSucceeds|TestOnlyVersionAndExplainForDoWithoutLinux)$", ".")
+	cmd := exec.Command("go", "test", engine.Overlay(t, changed), "-count=1", "-v", "-run=^(TestCheckSkipsOnceAndSucceeds|TestOnlyVersionAndExplainForDoWithoutLinux)$", ".")
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
 	if r := engine.Command(t, cmd); r.Code != 0 || strings.Count(r.Stdout, "--- PASS: ") != 2 {
 		t.Error(r)
