@@ -3,12 +3,9 @@
 package oracle
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -40,7 +37,10 @@ func TestModelAgreesWithDebiansKernel(t *testing.T) {
 	default:
 		t.Skipf("needs %s=1, as make oracle-vm sets it: it takes minutes", vmEnv)
 	}
-	require(t, "qemu-system-x86_64", "apt-get", "dpkg-deb", "go")
+	if os.Getuid() != 0 {
+		unusable(t, "needs root")
+	}
+	require(t, "qemu-system-x86_64", "apt-get", "dpkg-deb", "cpio", "go")
 	vmlinuz, err := debianKernel(cacheDir(t))
 	if err != nil {
 		unusable(t, "no kernel: %v", err)
@@ -61,13 +61,11 @@ func TestModelAgreesWithDebiansKernel(t *testing.T) {
 			t.Fatalf("%v\n%s", err, out)
 		}
 	}
-	initramfs := filepath.Join(dir, "initramfs")
-	must(t, writeInitramfs(initramfs, files))
 	begin := time.Now()
 	ctx, stop := context.WithTimeout(t.Context(), 20*time.Minute)
 	defer stop()
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", "-machine", "q35,accel=tcg", "-cpu", "max", "-smp", "2", "-m", "1024",
-		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio", "-kernel", vmlinuz, "-initrd", initramfs,
+		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio", "-kernel", vmlinuz, "-initrd", initramfs(t, files),
 		"-append", fmt.Sprintf("console=ttyS0 quiet panic=-1 %s=init -- -n=%d -seed=%d", vmEnv, n, theSeed()))
 	b, err := cmd.CombinedOutput()
 	out := strings.ReplaceAll(string(b), "\r", "")
@@ -185,45 +183,21 @@ func debianKernel(dir string) (string, error) {
 	return "", fmt.Errorf("there is no image in %s", name)
 }
 
-// writeInitramfs writes programs at / and the few folders that init needs, in
-// the format that the kernel's Documentation/driver-api/early-userspace/
-// buffer-format.rst describes.
-func writeInitramfs(path string, programs map[string]string) error {
-	var b bytes.Buffer
-	ino := 0
-	add := func(name string, mode uint32, content []byte, major, minor int) {
-		ino++
-		pad := func() {
-			for b.Len()%4 != 0 {
-				b.WriteByte(0)
-			}
-		}
-		b.WriteString("070701")
-		for _, n := range []int{ino, int(mode), 0, 0, 1, 0, len(content), 0, 0, major, minor, len(name) + 1, 0} {
-			fmt.Fprintf(&b, "%08x", n)
-		}
-		b.WriteString(name + "\x00")
-		pad()
-		b.Write(content)
-		pad()
-	}
+// initramfs has programs at /, and the few folders and the console that init needs.
+func initramfs(t *testing.T, programs map[string]string) string {
+	root := t.TempDir()
 	for _, dir := range []string{"dev", "proc", "tmp"} {
-		add(dir, unix.S_IFDIR|0o755, nil, 0, 0)
+		must(t, os.Mkdir(filepath.Join(root, dir), 0o755))
 	}
-	add("dev/console", unix.S_IFCHR|0o600, nil, 5, 1)
-	for name, source := range programs {
-		content, err := os.ReadFile(source)
-		if err != nil {
-			return err
-		}
-		add(name, unix.S_IFREG|0o755, content, 0, 0)
+	must(t, unix.Mknod(filepath.Join(root, "dev/console"), unix.S_IFCHR|0o600, int(unix.Mkdev(5, 1))))
+	for name, path := range programs {
+		must(t, os.Link(path, filepath.Join(root, name)))
 	}
-	add("TRAILER!!!", 0, nil, 0, 0)
-	f, err := os.Create(path)
-	if err != nil {
-		return err
+	path := filepath.Join(t.TempDir(), "initramfs")
+	pack := exec.Command("sh", "-c", `find . | cpio --quiet -o -H newc >"$1"`, "sh", path)
+	pack.Dir = root
+	if out, err := pack.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
 	}
-	z, _ := gzip.NewWriterLevel(f, gzip.BestSpeed)
-	_, err = io.Copy(z, &b)
-	return errors.Join(err, z.Close(), f.Close())
+	return path
 }
