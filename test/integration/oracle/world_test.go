@@ -103,7 +103,7 @@ func (w world) in(t *testing.T, body func(*testing.T, place) figures) figures {
 		return w.enter(t)
 	case inside == "mounts" && w.nested:
 		must(t, outside(everyID).make(os.Getenv(executorEnv)))
-		f := w.respawn(t, "world")
+		f := w.respawn(t, "/proc/self/exe", "world")
 		f.report(t)
 		return f
 	}
@@ -123,16 +123,21 @@ func (w world) enter(t *testing.T) figures {
 	}
 	t.Setenv(dirEnv, dir)
 	t.Setenv(executorEnv, executor(t, dir))
+	// This binary, where everybody may execute it.
+	own := filepath.Join(dir, "oracle.test")
+	data, err := os.ReadFile("/proc/self/exe")
+	must(t, err)
+	must(t, errors.Join(os.WriteFile(own, data, 0o755), os.Chmod(own, 0o755)))
 	if os.Getuid() == 0 {
-		return w.respawn(t, "mounts")
+		return w.respawn(t, own, "mounts")
 	}
-	return w.respawn(t, "world")
+	return w.respawn(t, own, "world")
 }
 
 // respawn runs this test again, further inside.
-func (w world) respawn(t *testing.T, inside string) figures {
+func (w world) respawn(t *testing.T, own, inside string) figures {
 	t.Helper()
-	cmd := exec.Command("/proc/self/exe", append([]string{"-test.run=^" + strings.ReplaceAll(t.Name(), "/", "$/^") + "$",
+	cmd := exec.Command(own, append([]string{"-test.run=^" + strings.ReplaceAll(t.Name(), "/", "$/^") + "$",
 		"-test.v=true", "-test.count=1", "-test.timeout=0"}, passedFlags()...)...)
 	cmd.Env = append(os.Environ(), insideEnv+"="+inside)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
