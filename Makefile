@@ -24,10 +24,12 @@ build: ## bin/caplaunch, static
 	@CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/caplaunch
 
 # -count=1: Go would take an old result where only the binary under test has changed,
-# which is built from another module.
-test: build ## all tests; what cannot run here is skipped, with its reason at the end
-	@$(GO) build -C test/integration -o ../../.cache/testrun ./cmd/testrun
-	@.cache/testrun . -count=1 ./... -- test/integration -count=1 -timeout 30m ./...
+# which is built from another module. A run without a single test counts as failed.
+TESTFLAGS := -json -count=1 -shuffle=on -timeout=30m
+
+test: build ## all tests of both modules; what cannot run here is skipped, with its reason at the end
+	@cd test/integration && TEST_BIN=$(CURDIR)/$(BIN) $(GO) tool gotestsum --format-hide-empty-pkg --post-run-command 'sh -c "test $$TESTS_TOTAL -gt 0"' \
+		--raw-command -- sh -c 'cd ../.. && "$$@" ./...; root=$$?; cd test/integration && "$$@" ./... && exit $$root' sh $(GO) test $(TESTFLAGS)
 
 N ?= 100000
 
@@ -35,7 +37,7 @@ oracle: ## N random sequences on the model and on this kernel, compared; and eve
 	@cd test/integration && $(GO) test -count=1 -v -timeout 3h -run 'Agrees|Mutant' ./oracle -args -n=$(N) -all
 
 oracle-vm: ## the same sequences, fewer of them, on Debian's cloud kernel under qemu
-	@cd test/integration && CAPLAUNCH_ORACLE_VM=1 $(GO) test -count=1 -v -timeout 1h -run Debians ./oracle
+	@cd test/integration && ORACLE_VM=1 $(GO) test -count=1 -v -timeout 1h -run Debians ./oracle
 
 faults: build ## every fault and lie in every system call of a launch, one at a time
 	@cd test/integration && $(GO) test -count=1 -v -timeout 3h -run 'NoSystemCall|NoCallThat' ./faults -args -all

@@ -18,18 +18,14 @@ func TestBuildIsRepeatable(t *testing.T) {
 	var sums []string
 	for _, name := range []string{"one", "two/deeper"} {
 		dir := filepath.Join(t.TempDir(), name)
-		if r := engine.Exec(t, "git", "clone", "-q", engine.Root, dir); r.Code != 0 {
-			t.Fatal(r)
-		}
+		engine.Do(t, "git", "clone", "-q", engine.Root, dir)
 		build := exec.Command("make", "build")
 		build.Dir = dir
 		if r := engine.Command(t, build); r.Code != 0 {
 			t.Fatal(r)
 		}
 		b, err := os.ReadFile(filepath.Join(dir, "bin", "caplaunch"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		engine.Must(t, err)
 		sums = append(sums, fmt.Sprintf("%x", sha256.Sum256(b)))
 	}
 	if sums[0] != sums[1] {
@@ -40,9 +36,7 @@ func TestBuildIsRepeatable(t *testing.T) {
 // No interpreter and no libraries: it runs in an image that has nothing else.
 func TestBinaryIsStatic(t *testing.T) {
 	f, err := elf.Open(engine.Caplaunch(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	engine.Must(t, err)
 	defer f.Close()
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_INTERP || p.Type == elf.PT_DYNAMIC {

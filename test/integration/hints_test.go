@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -80,7 +79,7 @@ var (
 )
 
 // apply does what the hint says, to the letter: the part of it for this place, and of alternatives the first.
-func (a *attempt) apply(t *testing.T, said said) {
+func (a *attempt) apply(t *testing.T, said engine.Line) {
 	t.Helper()
 	hint, changed := said.Hint, false
 	drop := func(flag string) {
@@ -199,41 +198,15 @@ func TestHintsWorkWhenPasted(t *testing.T) {
 	sys.Cp(t, engine.Probe(t), "/probe", 0o755)
 
 	// Programs with a fault in the file.
-	dir := engine.TempDir(t)
-	broken := func(name string, change ...string) []string {
-		path := filepath.Join(dir, name)
-		if err := engine.CopyFile(path, engine.Probe(t), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if len(change) > 0 {
-			if r := engine.Exec(t, append(change, path)...); r.Code != 0 {
-				t.Fatal(r)
-			}
-		}
+	broken := func(change ...string) []string {
+		path := engine.Copy(t, engine.Probe(t), 0o755)
+		engine.Do(t, append(change, path)...)
 		return []string{path}
 	}
-	script := func(name, head string) []string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(head+engine.Probe(t)+"\n"), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		return []string{path}
-	}
+	script := func(head string) []string { return []string{engine.Write(t, "script", head+engine.Probe(t)+"\n")} }
 
-	denied := filepath.Join(dir, "seccomp.json")
-	if err := os.WriteFile(denied, []byte(`{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["prctl"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1, "args": [{"index": 0, "value": 47, "op": "SCMP_CMP_EQ"}, {"index": 1, "value": 2, "op": "SCMP_CMP_EQ"}]}]}`), 0o644); err != nil {
-		t.Fatal(err)
-	}
-
-	stalling := filepath.Join(dir, "stalling.json")
-	if err := os.WriteFile(stalling, []byte(`{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["tgkill"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}]}`), 0o644); err != nil {
-		t.Fatal(err)
-	}
-
-	altstackless := filepath.Join(dir, "altstackless.json")
-	if err := os.WriteFile(altstackless, []byte(`{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["sigaltstack"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}]}`), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	denied := filepath.Join(engine.TempDir(t), "seccomp.json")
+	engine.Must(t, os.WriteFile(denied, []byte(`{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["prctl"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1, "args": [{"index": 0, "value": 47, "op": "SCMP_CMP_EQ"}, {"index": 1, "value": 2, "op": "SCMP_CMP_EQ"}]}]}`), 0o644))
 
 	type row struct {
 		name string
@@ -243,38 +216,38 @@ func TestHintsWorkWhenPasted(t *testing.T) {
 		uid  string
 	}
 	rows := []row{
-		{"not granted", attempt{place: "docker", flags: admin}, 77, netAdmin, "65532"},
-		{"non-root with cap-add", attempt{place: "docker", args: with("--user=65532:65532", "--cap-add=NET_ADMIN"), flags: admin}, 77, netAdmin, "65532"},
-		{"non-root with cap-add, nobody named", attempt{place: "docker", args: with("--user=65532:65532", "--cap-add=NET_ADMIN"), flags: with("--caps=net_admin")}, 77, netAdmin, "65532"},
-		{"root without SETUID", attempt{place: "docker", args: with("--cap-drop=ALL", "--cap-add=NET_ADMIN", "--cap-add=SETGID"), flags: admin}, 125, netAdmin, "65532"},
-		{"root without SETGID", attempt{place: "docker", args: with("--cap-drop=ALL", "--cap-add=NET_ADMIN", "--cap-add=SETUID"), flags: admin}, 125, netAdmin, "65532"},
-		{"another user", attempt{place: "docker", args: with("--user=1000:1000"), flags: with("--optional-caps=net_admin", "--user=65532:65532")}, 125, netAdmin, "65532"},
+		{"not granted", attempt{place: "docker", flags: admin}, 77, engine.NetAdmin, "65532"},
+		{"non-root with cap-add", attempt{place: "docker", args: with("--user=65532:65532", "--cap-add=NET_ADMIN"), flags: admin}, 77, engine.NetAdmin, "65532"},
+		{"non-root with cap-add, nobody named", attempt{place: "docker", args: with("--user=65532:65532", "--cap-add=NET_ADMIN"), flags: with("--caps=net_admin")}, 77, engine.NetAdmin, "65532"},
+		{"root without SETUID", attempt{place: "docker", args: with("--cap-drop=ALL", "--cap-add=NET_ADMIN", "--cap-add=SETGID"), flags: admin}, 125, engine.NetAdmin, "65532"},
+		{"root without SETGID", attempt{place: "docker", args: with("--cap-drop=ALL", "--cap-add=NET_ADMIN", "--cap-add=SETUID"), flags: admin}, 125, engine.NetAdmin, "65532"},
+		{"another user", attempt{place: "docker", args: with("--user=1000:1000"), flags: with("--optional-caps=net_admin", "--user=65532:65532")}, 125, engine.NetAdmin, "65532"},
 		{"the user without its group", attempt{place: "docker", args: with("--user=65532"), flags: with("--user=65532:65532")}, 125, 0, "65532"},
 		{"other groups", attempt{place: "docker", args: with("--user=65532:65532", "--group-add=2000"), flags: with("--user=65532:65532")}, 125, 0, "65532"},
-		{"bounding without SETPCAP", attempt{place: "docker", args: with("--cap-drop=ALL", "--cap-add=NET_ADMIN", "--cap-add=SETGID", "--cap-add=SETUID"), flags: append(with("--bounding=drop"), admin...)}, 125, netAdmin, "65532"},
-		{"more than allowed", attempt{place: "docker", args: with("--cap-add=NET_ADMIN"), flags: append(with("--allow=net_admin,setuid,setgid"), admin...)}, 78, netAdmin, "65532"},
-		{"more than allowed, by cap-add", attempt{place: "docker", args: with("--cap-drop=ALL", "--cap-add=NET_ADMIN", "--cap-add=SETGID", "--cap-add=SETUID", "--cap-add=SYS_ADMIN"), flags: append(with("--strict"), admin...)}, 78, netAdmin, "65532"},
+		{"bounding without SETPCAP", attempt{place: "docker", args: with("--cap-drop=ALL", "--cap-add=NET_ADMIN", "--cap-add=SETGID", "--cap-add=SETUID"), flags: append(with("--bounding=drop"), admin...)}, 125, engine.NetAdmin, "65532"},
+		{"more than allowed", attempt{place: "docker", args: with("--cap-add=NET_ADMIN"), flags: append(with("--allow=net_admin,setuid,setgid"), admin...)}, 78, engine.NetAdmin, "65532"},
+		{"more than allowed, by cap-add", attempt{place: "docker", args: with("--cap-drop=ALL", "--cap-add=NET_ADMIN", "--cap-add=SETGID", "--cap-add=SETUID", "--cap-add=SYS_ADMIN"), flags: append(with("--strict"), admin...)}, 78, engine.NetAdmin, "65532"},
 		{"root without a user", attempt{place: "docker", flags: with("--caps=chown")}, 125, 1, "65532"},
-		{"not granted", attempt{place: "podman", flags: admin}, 77, netAdmin, "65532"},
-		{"non-root, not granted", attempt{place: "podman", args: with("--user=65532:65532"), flags: admin}, 77, netAdmin, "65532"},
+		{"not granted", attempt{place: "podman", flags: admin}, 77, engine.NetAdmin, "65532"},
+		{"non-root, not granted", attempt{place: "podman", args: with("--user=65532:65532"), flags: admin}, 77, engine.NetAdmin, "65532"},
 		{"the user without its group", attempt{place: "podman", args: with("--user=65532"), flags: with("--user=65532:65532")}, 125, 0, "65532"},
-		{"not granted", attempt{place: "kubernetes", flags: admin}, 77, netAdmin, "65532"},
-		{"runAsUser with add", attempt{place: "kubernetes", sec: engine.Security{RunAsUser: engine.ID(65532), RunAsGroup: engine.ID(65532), Add: []string{"NET_ADMIN"}}, flags: admin}, 77, netAdmin, "65532"},
+		{"not granted", attempt{place: "kubernetes", flags: admin}, 77, engine.NetAdmin, "65532"},
+		{"runAsUser with add", attempt{place: "kubernetes", sec: engine.Security{RunAsUser: engine.ID(65532), RunAsGroup: engine.ID(65532), Add: []string{"NET_ADMIN"}}, flags: admin}, 77, engine.NetAdmin, "65532"},
 		{"runAsUser without runAsGroup", attempt{place: "kubernetes", sec: engine.Security{RunAsUser: engine.ID(65532)}, flags: with("--user=65532:65532")}, 125, 0, "65532"},
 		{"fsGroup and runAsUser without runAsGroup", attempt{place: "kubernetes", sec: engine.Security{RunAsUser: engine.ID(65532), SupplementalGroups: []int64{2000}}, flags: with("--user=65532:65532")}, 125, 0, "65532"},
 		{"fsGroup", attempt{place: "kubernetes", sec: engine.Security{RunAsUser: engine.ID(65532), RunAsGroup: engine.ID(65532), SupplementalGroups: []int64{2000}}, flags: with("--user=65532:65532")}, 125, 0, "65532"},
-		{"more than allowed", attempt{place: "kubernetes", sec: engine.Security{Drop: []string{"ALL"}, Add: []string{"NET_ADMIN", "SETUID", "SETGID", "SYS_ADMIN"}}, flags: append(with("--strict"), admin...)}, 78, netAdmin, "65532"},
-		{"not in CapabilityBoundingSet=", attempt{place: "systemd", args: with("CapabilityBoundingSet=CAP_SETUID CAP_SETGID"), flags: admin}, 77, netAdmin, "65532"},
-		{"User= without AmbientCapabilities=", attempt{place: "systemd", args: with("User=65532", "Group=65532"), flags: admin}, 77, netAdmin, "65532"},
+		{"more than allowed", attempt{place: "kubernetes", sec: engine.Security{Drop: []string{"ALL"}, Add: []string{"NET_ADMIN", "SETUID", "SETGID", "SYS_ADMIN"}}, flags: append(with("--strict"), admin...)}, 78, engine.NetAdmin, "65532"},
+		{"not in CapabilityBoundingSet=", attempt{place: "systemd", args: with("CapabilityBoundingSet=CAP_SETUID CAP_SETGID"), flags: admin}, 77, engine.NetAdmin, "65532"},
+		{"User= without AmbientCapabilities=", attempt{place: "systemd", args: with("User=65532", "Group=65532"), flags: admin}, 77, engine.NetAdmin, "65532"},
 		{"User= without Group=", attempt{place: "systemd", args: with("User=65532", "Group=0"), flags: with("--user=65532:65532")}, 125, 0, "65532"},
-		{"more than allowed", attempt{place: "systemd", flags: append(with("--strict"), admin...)}, 78, netAdmin, "65532"},
-		{"securebits", attempt{place: "systemd", args: with("SecureBits=keep-caps-locked"), flags: admin}, 77, netAdmin, "65532"},
-		{"a user that is not root", attempt{place: "unshare", args: with("--user", "--map-user=65532", "--map-group=65532"), flags: admin}, 77, netAdmin, "65532"},
-		{"setgroups denied", attempt{place: "unshare", args: with("--user", "--map-root-user"), flags: admin}, 125, netAdmin, "0"},
-		{"unmapped", attempt{place: "unshare", args: with("--user", "--map-root-user"), flags: with("--caps=net_admin", "--user=65532:65532", "--keep-groups")}, 125, netAdmin, "0"},
+		{"more than allowed", attempt{place: "systemd", flags: append(with("--strict"), admin...)}, 78, engine.NetAdmin, "65532"},
+		{"securebits", attempt{place: "systemd", args: with("SecureBits=keep-caps-locked"), flags: admin}, 77, engine.NetAdmin, "65532"},
+		{"a user that is not root", attempt{place: "unshare", args: with("--user", "--map-user=65532", "--map-group=65532"), flags: admin}, 77, engine.NetAdmin, "65532"},
+		{"setgroups denied", attempt{place: "unshare", args: with("--user", "--map-root-user"), flags: admin}, 125, engine.NetAdmin, "0"},
+		{"unmapped", attempt{place: "unshare", args: with("--user", "--map-root-user"), flags: with("--caps=net_admin", "--user=65532:65532", "--keep-groups")}, 125, engine.NetAdmin, "0"},
 		{"not known to the kernel", attempt{place: "hand", flags: with("--caps=45", "--user=65532:65532")}, 77, 0, "65532"},
-		{"a misspelt capability", attempt{place: "hand", flags: with("--caps=net_amdin", "--user=65532:65532")}, 125, netAdmin, "65532"},
-		{"cap_ twice", attempt{place: "hand", flags: with("--caps=cap_cap_net_admin", "--user=65532:65532")}, 125, netAdmin, "65532"},
+		{"a misspelt capability", attempt{place: "hand", flags: with("--caps=net_amdin", "--user=65532:65532")}, 125, engine.NetAdmin, "65532"},
+		{"cap_ twice", attempt{place: "hand", flags: with("--caps=cap_cap_net_admin", "--user=65532:65532")}, 125, engine.NetAdmin, "65532"},
 		{"an empty list", attempt{place: "hand", flags: with("--caps=", "--user=65532:65532")}, 125, 0x3000, "65532"},
 		{"an empty user", attempt{place: "hand", flags: with("--user=")}, 125, 0, "65532"},
 		{"an unknown user", attempt{place: "hand", flags: with("--user=nosuchuser")}, 125, 0, "65532"},
@@ -282,42 +255,37 @@ func TestHintsWorkWhenPasted(t *testing.T) {
 		{"empty groups", attempt{place: "hand", flags: with("--user=65532:65532", "--groups=")}, 125, 0, "65532"},
 		{"unknown sets", attempt{place: "hand", flags: with("--user=65532:65532", "--sets=all")}, 125, 0, "65532"},
 		{"unknown signal", attempt{place: "hand", flags: with("--user=65532:65532", "--ignore-signals=SIGPIPI")}, 125, 0, "65532"},
-		{"root without no_new_privs", attempt{place: "hand", flags: with("--caps=net_admin", "--user=0:0", "--allow-new-privs")}, 125, netAdmin, "0"},
-		{"file capabilities", attempt{place: "hand", flags: admin, program: broken("caps", "setcap", "cap_net_raw=+ep")}, 125, netAdmin, "65532"},
-		{"file capabilities outside the bounding set", attempt{place: "hand", args: with("-b", "10c0"), flags: admin, program: broken("uncovered", "setcap", "cap_net_raw=+ep")}, 125, netAdmin, "65532"},
-		{"set-uid", attempt{place: "hand", flags: append(with("--allow-new-privs"), admin...), program: broken("setuid", "chmod", "4755")}, 125, netAdmin, "65532"},
-		{"no x bit", attempt{place: "hand", flags: admin, program: broken("nox", "chmod", "644")}, 126, netAdmin, "65532"},
+		{"root without no_new_privs", attempt{place: "hand", flags: with("--caps=net_admin", "--user=0:0", "--allow-new-privs")}, 125, engine.NetAdmin, "0"},
+		{"file capabilities", attempt{place: "hand", flags: admin, program: broken("setcap", "cap_net_raw=+ep")}, 125, engine.NetAdmin, "65532"},
+		{"file capabilities outside the bounding set", attempt{place: "hand", args: with("-b", "10c0"), flags: admin, program: broken("setcap", "cap_net_raw=+ep")}, 125, engine.NetAdmin, "65532"},
+		{"set-uid", attempt{place: "hand", flags: append(with("--allow-new-privs"), admin...), program: broken("chmod", "4755")}, 125, engine.NetAdmin, "65532"},
+		{"no x bit", attempt{place: "hand", flags: admin, program: broken("chmod", "644")}, 126, engine.NetAdmin, "65532"},
 		{"an unknown group", attempt{place: "hand", flags: with("--user=65532:nosuchgroup")}, 125, 0, "65532"},
 		{"an unknown group of a known user", attempt{place: "hand", flags: with("--user=nobody", "--groups=nosuchgroup")}, 125, 0, "65534"},
 		{"groups that contradict", attempt{place: "hand", flags: with("--user=65532:65532", "--groups=5", "--keep-groups")}, 125, 0, "65532"},
 		{"too many groups", attempt{place: "hand", args: with("-G", "1-65536"), flags: with("--user=70000:70000", "--keep-groups")}, 125, 0, "70000"},
-		{"root, nobody named, not granted", attempt{place: "docker", flags: with("--caps=net_admin")}, 77, netAdmin, "65532"},
-		{"a seccomp profile that denies ambient", attempt{place: "docker", args: with("--cap-add=NET_ADMIN", "--security-opt=seccomp="+denied), flags: admin}, 125, netAdmin, "65532"},
-		{"a seccomp profile that denies ambient", attempt{place: "podman", args: with("--cap-add=NET_ADMIN", "--security-opt=seccomp="+denied), flags: admin}, 125, netAdmin, "65532"},
-		{"a seccomp profile that denies ambient", attempt{place: "kubernetes", sec: engine.Security{Add: []string{"NET_ADMIN"}, Profile: denied}, flags: admin}, 125, netAdmin, "65532"},
-		{"SystemCallFilter= without setresuid", attempt{place: "systemd", args: with("SystemCallFilter=~setresuid", "SystemCallErrorNumber=EPERM"), flags: admin}, 125, netAdmin, "65532"},
-		{"User= without AmbientCapabilities=, nobody named", attempt{place: "systemd", args: with("User=65532", "Group=65532"), flags: with("--caps=net_admin")}, 77, netAdmin, "65532"},
-		{"User= outside CapabilityBoundingSet=", attempt{place: "systemd", args: with("User=65532", "Group=65532", "CapabilityBoundingSet=CAP_CHOWN"), flags: with("--caps=net_admin")}, 77, netAdmin, "65532"},
-		{"a misspelt capability in a variable", attempt{place: "docker", args: with("--cap-add=NET_ADMIN", "--env=CAPLAUNCH_CAPS=net_amdin"), flags: with("--user=65532:65532")}, 125, netAdmin, "65532"},
-		{"a variable that is no choice", attempt{place: "docker", args: with("--cap-add=NET_ADMIN", "--env=CAPLAUNCH_BOUNDING=all"), flags: admin}, 125, netAdmin, "65532"},
-		{"a flag of docker", attempt{place: "hand", flags: with("--cap-add=NET_ADMIN", "--user=65532:65532")}, 125, netAdmin, "65532"},
-		{"a flag that caplaunch needs not", attempt{place: "hand", flags: append(with("--cap-drop=ALL"), admin...)}, 125, netAdmin, "65532"},
-		{"a misspelt flag", attempt{place: "hand", flags: with("--cap=net_admin", "--usr=65532:65532")}, 125, netAdmin, "65532"},
-		{"a flag that is no choice", attempt{place: "hand", flags: append(with("--non-root=maybe"), admin...)}, 125, netAdmin, "65532"},
-		{"a switch that is neither on nor off", attempt{place: "hand", flags: append(with("--strip-file-caps=2"), admin...)}, 125, netAdmin, "65532"},
-		{"a flag without its value", attempt{place: "hand", flags: with("--caps=net_admin", "--user")}, 125, netAdmin, "65532"},
-		{"a seccomp profile that denies tgkill", attempt{place: "docker", args: with("--cap-add=NET_ADMIN", "--security-opt=seccomp="+stalling), flags: admin}, 125, netAdmin, "65532"},
-		{"no room for the threads of the Go runtime", attempt{place: "docker", args: with("--cap-add=NET_ADMIN", "--pids-limit=2"), flags: admin}, 125, netAdmin, "65532"},
-		{"a seccomp profile that denies sigaltstack", attempt{place: "podman", args: with("--cap-add=NET_ADMIN", "--security-opt=seccomp="+altstackless), flags: admin}, 125, netAdmin, "65532"},
-		{"a seccomp profile that denies sigaltstack", attempt{place: "kubernetes", sec: engine.Security{Add: []string{"NET_ADMIN"}, Profile: altstackless}, flags: admin}, 125, netAdmin, "65532"},
-		{"SystemCallFilter= without clone", attempt{place: "systemd", args: with("SystemCallFilter=~clone", "SystemCallErrorNumber=EPERM"), flags: admin}, 125, netAdmin, "65532"},
-		{"a CRLF script", attempt{place: "hand", flags: admin, program: script("crlf", "#!/bin/sh\r\nexec ")}, 127, netAdmin, "65532"},
+		{"root, nobody named, not granted", attempt{place: "docker", flags: with("--caps=net_admin")}, 77, engine.NetAdmin, "65532"},
+		{"a seccomp profile that denies ambient", attempt{place: "docker", args: with("--cap-add=NET_ADMIN", "--security-opt=seccomp="+denied), flags: admin}, 125, engine.NetAdmin, "65532"},
+		{"a seccomp profile that denies ambient", attempt{place: "podman", args: with("--cap-add=NET_ADMIN", "--security-opt=seccomp="+denied), flags: admin}, 125, engine.NetAdmin, "65532"},
+		{"a seccomp profile that denies ambient", attempt{place: "kubernetes", sec: engine.Security{Add: []string{"NET_ADMIN"}, Profile: denied}, flags: admin}, 125, engine.NetAdmin, "65532"},
+		{"SystemCallFilter= without setresuid", attempt{place: "systemd", args: with("SystemCallFilter=~setresuid", "SystemCallErrorNumber=EPERM"), flags: admin}, 125, engine.NetAdmin, "65532"},
+		{"User= without AmbientCapabilities=, nobody named", attempt{place: "systemd", args: with("User=65532", "Group=65532"), flags: with("--caps=net_admin")}, 77, engine.NetAdmin, "65532"},
+		{"User= outside CapabilityBoundingSet=", attempt{place: "systemd", args: with("User=65532", "Group=65532", "CapabilityBoundingSet=CAP_CHOWN"), flags: with("--caps=net_admin")}, 77, engine.NetAdmin, "65532"},
+		{"a misspelt capability in a variable", attempt{place: "docker", args: with("--cap-add=NET_ADMIN", "--env=CAPLAUNCH_CAPS=net_amdin"), flags: with("--user=65532:65532")}, 125, engine.NetAdmin, "65532"},
+		{"a variable that is no choice", attempt{place: "docker", args: with("--cap-add=NET_ADMIN", "--env=CAPLAUNCH_BOUNDING=all"), flags: admin}, 125, engine.NetAdmin, "65532"},
+		{"a flag of docker", attempt{place: "hand", flags: with("--cap-add=NET_ADMIN", "--user=65532:65532")}, 125, engine.NetAdmin, "65532"},
+		{"a flag that caplaunch needs not", attempt{place: "hand", flags: append(with("--cap-drop=ALL"), admin...)}, 125, engine.NetAdmin, "65532"},
+		{"a misspelt flag", attempt{place: "hand", flags: with("--cap=net_admin", "--usr=65532:65532")}, 125, engine.NetAdmin, "65532"},
+		{"a flag that is no choice", attempt{place: "hand", flags: append(with("--non-root=maybe"), admin...)}, 125, engine.NetAdmin, "65532"},
+		{"a switch that is neither on nor off", attempt{place: "hand", flags: append(with("--strip-file-caps=2"), admin...)}, 125, engine.NetAdmin, "65532"},
+		{"a flag without its value", attempt{place: "hand", flags: with("--caps=net_admin", "--user")}, 125, engine.NetAdmin, "65532"},
+		{"a CRLF script", attempt{place: "hand", flags: admin, program: script("#!/bin/sh\r\nexec ")}, 127, engine.NetAdmin, "65532"},
 	}
 	for i, r := range rows {
 		t.Run(fmt.Sprintf("%s %s", r.place, r.name), func(t *testing.T) {
 			a := r.attempt
 			got := a.run(t)
-			said := refused(t, got, r.code)
+			said := engine.Refused(t, got, r.code)
 			for range 2 {
 				if t.Failed() {
 					return
@@ -326,13 +294,14 @@ func TestHintsWorkWhenPasted(t *testing.T) {
 				if got = a.run(t); got.Code == 0 || !strings.Contains(got.Stderr, "caplaunch: hint:") {
 					break
 				}
-				said = refused(t, got, got.Code)
+				said = engine.Refused(t, got, got.Code)
 			}
-			m := engine.ParseProbe(got.Stdout)
-			bounding, _ := strconv.ParseUint(m["CapBnd"], 16, 64)
-			want := sets(r.caps, r.caps, r.caps, bounding, r.caps)
-			if got.Code != 0 || engine.Sets(got.Stdout) != want || !strings.HasPrefix(m["Uid"], r.uid+" "+r.uid+" ") || m["NoNewPrivs"] != "1" && r.name != "set-uid" && r.name != "root without no_new_privs" {
-				t.Errorf("row %d: after following %q with %+v: uid %s, %s, want uid %s, %s\n%v", i, said.Hint, a, m["Uid"], engine.Sets(got.Stdout), r.uid, want, got)
+			want := engine.Promised(r.uid, r.caps).With("Gid", "*", "Groups", "*")
+			if r.name == "set-uid" || r.name == "root without no_new_privs" {
+				want["NoNewPrivs"] = "*"
+			}
+			if want.Want(t, got); t.Failed() {
+				t.Logf("row %d: after following %q with %+v", i, said.Hint, a)
 			}
 		})
 	}
@@ -347,9 +316,9 @@ func TestHintPutsTheDashesIn(t *testing.T) {
 		{"run", "-c", "net_admin", "-u65532:65532", probe}, {"-qc", "net_admin", "-u", "65532:65532", probe, "state", "a b", "it's", ""},
 	} {
 		r := engine.Exec(t, append([]string{engine.Caplaunch(t)}, words...)...)
-		said := refused(t, r, exitFailure)
+		said := engine.Refused(t, r, engine.Failure)
 		line := strings.Replace(said.Hint, "caplaunch", engine.Caplaunch(t), 1)
 		cmd := exec.Command("sh", "-c", line)
-		wantPromise(t, engine.Command(t, cmd), netAdmin)
+		wantPromise(t, engine.Command(t, cmd), engine.NetAdmin)
 	}
 }

@@ -106,7 +106,7 @@ conf_dir = %q
 	if err != nil {
 		return fail(err)
 	}
-	probe, err := buildC("probe")
+	probe, err := buildC("testdata/probe.c")
 	if err != nil {
 		return fail(err)
 	}
@@ -131,24 +131,6 @@ func (c *CRI) load(img Image) error {
 		}
 		return err
 	})
-}
-
-// LoadFile imports a tar archive that docker save, podman save or skopeo wrote, and waits for the image.
-func (c *CRI) LoadFile(t testing.TB, path, name string) {
-	t.Helper()
-	if r := Command(t, c.ctr("images", "import", path)); r.Code != 0 {
-		t.Fatalf("ctr images import: %v", r)
-	}
-	err := c.box.await(10*time.Second, func() error {
-		r, err := c.images.ImageStatus(t.Context(), &cri.ImageStatusRequest{Image: &cri.ImageSpec{Image: criName(name)}})
-		if err == nil && r.Image == nil {
-			err = fmt.Errorf("image %s is not known", name)
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
 }
 
 // ctr is a ctr command in the namespace that the CRI plugin uses.
@@ -177,12 +159,6 @@ func (c *CRI) Run(t testing.TB, image string, sec Security, command, args, env [
 		t.Fatalf("CRI: %v", err)
 	}
 	return r
-}
-
-// Try is Run, but what CRI refuses comes back as an error.
-func (c *CRI) Try(t testing.TB, image string, sec Security, command, args, env []string) (Result, error) {
-	t.Helper()
-	return c.run(image, sec, command, args, env)
 }
 
 func (c *CRI) run(image string, sec Security, command, args, env []string) (Result, error) {

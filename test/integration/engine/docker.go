@@ -2,7 +2,6 @@ package engine
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -68,10 +67,6 @@ func (d *Docker) Command(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// Inside is argv to be run in dockerd's own namespaces: its network, from where containers on the bridge can be
-// reached, and its PIDs.
-func (d *Docker) Inside(argv ...string) *exec.Cmd { return d.box.command(argv...) }
-
 // Cmd runs a docker command.
 func (d *Docker) Cmd(t testing.TB, args ...string) Result {
 	t.Helper()
@@ -116,33 +111,6 @@ func (d *Docker) BuildScratch(t testing.TB, name string, files map[string]Src, b
 	return name
 }
 
-// Import makes an image of a tar archive or a folder: docker import [--change CHANGE]... Extended attributes of
-// a folder are lost.
-func (d *Docker) Import(t testing.TB, tarOrDir, tag string, changes ...string) {
-	t.Helper()
-	args := []string{"import"}
-	for _, c := range changes {
-		args = append(args, "--change", c)
-	}
-	cmd := d.Command(append(args, "-", tag)...)
-	withTar(t, tarOrDir, func(f *os.File) {
-		cmd.Stdin = f
-		if _, err := must(cmd); err != nil {
-			t.Fatal(err)
-		}
-	})
-}
-
-// Save writes an image to a tar archive in a new folder, for Podman's and CRI's LoadFile.
-func (d *Docker) Save(t testing.TB, image string) string {
-	t.Helper()
-	path := filepath.Join(TempDir(t), "image.tar")
-	if r := d.Cmd(t, "save", "-o", path, image); r.Code != 0 {
-		t.Fatalf("docker save %s: %v", image, r)
-	}
-	return path
-}
-
 func (d *Docker) has(name, key string) bool {
 	r, err := output(d.Command("image", "inspect", "-f", `{{index .Config.Labels "`+keyLabel+`"}}`, name), Timeout)
 	return err == nil && r.Code == 0 && strings.TrimSpace(r.Stdout) == key
@@ -182,24 +150,6 @@ func load(cmd *exec.Cmd, img Image) error {
 	return err
 }
 
-// withTar opens a tar archive, or a folder as one.
-func withTar(t testing.TB, tarOrDir string, use func(*os.File)) {
-	t.Helper()
-	path := tarOrDir
-	if fi, err := os.Stat(tarOrDir); err == nil && fi.IsDir() {
-		path = filepath.Join(TempDir(t), "dir.tar")
-		if _, err := must(exec.Command("tar", "-C", tarOrDir, "-cf", path, ".")); err != nil {
-			t.Fatal(err)
-		}
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	use(f)
-}
-
 // A loader gives images to an engine, each once.
 type loader struct {
 	mu   sync.Mutex
@@ -212,9 +162,7 @@ type loader struct {
 func (l *loader) Load(t testing.TB, img Image) string {
 	t.Helper()
 	key, err := img.key()
-	if err != nil {
-		t.Fatal(err)
-	}
+	Must(t, err)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.done[img.Name] == key || l.has != nil && l.has(img.Name, key) {

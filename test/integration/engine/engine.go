@@ -1,5 +1,5 @@
 // Package engine runs programs under real container engines and service managers: Docker, Podman, containerd's
-// CRI, systemd, runc, and a starter without containers. It starts every daemon itself, in namespaces of its own
+// CRI, systemd, and a starter without containers. It starts every daemon itself, in namespaces of its own
 // that die with the test process, so that neither the machine nor the next run sees anything of it.
 package engine
 
@@ -39,6 +39,7 @@ const Timeout = 3 * time.Minute
 // Main is the body of TestMain: it runs the tests and stops whatever engines they started.
 func Main(m *testing.M) {
 	plainSignals()
+	syscall.Umask(0o022) // files get the mode that the tests say
 	code := m.Run()
 	Cleanup()
 	os.Exit(code)
@@ -85,14 +86,39 @@ func Cleanup() {
 	}
 }
 
-// Unusable ends the test: as skipped with the reason, or as failed where CAPLAUNCH_TEST_REQUIRE=1 (CI) demands
+// Unusable ends the test: as skipped with the reason, or as failed where TEST_REQUIRE=1 (CI) demands
 // that everything runs.
 func Unusable(t testing.TB, format string, args ...any) {
 	t.Helper()
-	if os.Getenv("CAPLAUNCH_TEST_REQUIRE") == "1" {
-		t.Fatalf("required by CAPLAUNCH_TEST_REQUIRE=1: "+format, args...)
+	if os.Getenv("TEST_REQUIRE") == "1" {
+		t.Fatalf("required by TEST_REQUIRE=1: "+format, args...)
 	}
 	t.Skipf(format, args...)
+}
+
+// Do is Exec of what must succeed.
+func Do(t testing.TB, argv ...string) Result {
+	t.Helper()
+	r := Exec(t, argv...)
+	if r.Code != 0 {
+		t.Fatalf("%q: %v", argv, r)
+	}
+	return r
+}
+
+// Background starts cmd, and kills it when the test is done or this process dies. It returns its PID.
+func Background(t testing.TB, cmd *exec.Cmd) int {
+	t.Helper()
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	Must(t, fromKeeper(cmd.Start))
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	return cmd.Process.Pid
 }
 
 // Runs reports whether the kernel executes the program at path, which it does not when it has no emulation for its
@@ -113,7 +139,7 @@ func Runs(t testing.TB, path string) bool {
 }
 
 // Require skips the test (see Unusable) unless every name is usable here. A name is one of the engines docker,
-// podman, podman-rootless, cri, systemd, runc, which are started, or a command that must be in PATH.
+// podman, podman-rootless, cri, systemd, which are started, or a command that must be in PATH.
 func Require(t testing.TB, names ...string) {
 	t.Helper()
 	for _, name := range names {
@@ -129,11 +155,6 @@ func Require(t testing.TB, names ...string) {
 			_, err = theCRI()
 		case "systemd":
 			_, err = theSystemd()
-		case "runc":
-			_, err = theBox()
-			if err == nil {
-				_, err = exec.LookPath("runc")
-			}
 		default:
 			_, err = exec.LookPath(name)
 		}
@@ -251,9 +272,9 @@ var SourceDir, Root = func() (string, string) {
 	return dir, filepath.Dir(filepath.Dir(dir))
 }()
 
-// CacheDir is where things are kept between runs: $CAPLAUNCH_TEST_CACHE, or .cache in the repository.
+// CacheDir is where things are kept between runs: $TEST_CACHE, or .cache in the repository.
 var CacheDir = sync.OnceValue(func() string {
-	dir := os.Getenv("CAPLAUNCH_TEST_CACHE")
+	dir := os.Getenv("TEST_CACHE")
 	if dir == "" {
 		dir = filepath.Join(Root, ".cache")
 	}
@@ -271,7 +292,13 @@ var CacheDir = sync.OnceValue(func() string {
 // removed when the tests are done, or by the next test process if this one is killed.
 var PublicDir = sync.OnceValue(func() string {
 	const prefix = "caplaunch-test-"
-	old, _ := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))
+	tmp := os.TempDir()
+	for dir := tmp; dir != "/" && dir != "."; dir = filepath.Dir(dir) {
+		if fi, err := os.Stat(dir); err != nil || fi.Mode()&1 == 0 {
+			tmp = "/tmp" // others may not enter the one that was named
+		}
+	}
+	old, _ := filepath.Glob(filepath.Join(tmp, prefix+"*"))
 	for _, dir := range old {
 		if lock, err := tryLock(filepath.Join(dir, "lock"), 0); err == nil {
 			_ = os.RemoveAll(dir)
@@ -282,7 +309,7 @@ var PublicDir = sync.OnceValue(func() string {
 	var lock *os.File
 	for lock == nil { // another process may sweep between the two calls
 		var err error
-		if dir, err = os.MkdirTemp("", prefix); err != nil {
+		if dir, err = os.MkdirTemp(tmp, prefix); err != nil {
 			panic(err)
 		}
 		lock, _ = tryLock(filepath.Join(dir, "lock"), os.O_CREATE)
@@ -304,9 +331,7 @@ func TempDir(t testing.TB) string {
 	if err == nil {
 		err = os.Chmod(dir, 0o755)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	Must(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return dir
 }
@@ -350,14 +375,11 @@ func cached(name string, make func(tmp string) error) (string, error) {
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
-	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	unlock, err := lock(path)
 	if err != nil {
 		return "", err
 	}
-	defer lock.Close()
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		return "", err
-	}
+	defer unlock()
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
@@ -370,6 +392,15 @@ func cached(name string, make func(tmp string) error) (string, error) {
 	return path, os.Rename(tmp, path)
 }
 
+// lock waits until no other process has path locked.
+func lock(path string) (unlock func() error, err error) {
+	f, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return f.Close, syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
+}
+
 // hash names content: the first 12 hex digits of the SHA-256 of the parts.
 func hash(parts ...string) string {
 	h := sha256.New()
@@ -379,8 +410,11 @@ func hash(parts ...string) string {
 	return hex.EncodeToString(h.Sum(nil))[:12]
 }
 
-// CopyFile copies a file with the mode given, replacing what is there.
+// CopyFile copies a file with the mode given, replacing what is there. Nothing forks meanwhile: a child that inherits
+// the descriptor would make a program "text busy".
 func CopyFile(dst, src string, mode os.FileMode) error {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	in, err := os.Open(src)
 	if err != nil {
 		return err

@@ -48,7 +48,6 @@ type Image struct {
 	Cmd        []string
 	Env        []string
 	WorkDir    string
-	Arch       string // GOARCH; this machine's when empty
 }
 
 type layer struct {
@@ -104,12 +103,8 @@ func (img Image) pack(w io.Writer) error {
 	if env == nil {
 		env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 	}
-	arch := img.Arch
-	if arch == "" {
-		arch = runtime.GOARCH
-	}
 	conf, err := json.Marshal(map[string]any{
-		"architecture": arch, "os": "linux", "created": epoch.Format(time.RFC3339),
+		"architecture": runtime.GOARCH, "os": "linux", "created": epoch.Format(time.RFC3339),
 		"config": config{img.User, env, img.Entrypoint, img.Cmd, img.WorkDir, map[string]string{keyLabel: key}},
 		"rootfs": map[string]any{"type": "layers", "diff_ids": ids},
 	})
@@ -151,7 +146,7 @@ func (img Image) stream() io.ReadCloser {
 
 // key changes when the image does.
 func (img Image) key() (string, error) {
-	parts := []string{fmt.Sprintf("%q", []any{img.Name, img.User, img.Entrypoint, img.Cmd, img.Env, img.WorkDir, img.Arch})}
+	parts := []string{fmt.Sprintf("%q", []any{img.Name, img.User, img.Entrypoint, img.Cmd, img.Env, img.WorkDir})}
 	// A single file counts by its content: the tests' programs are copied anew each time. A tree counts by its
 	// names, sizes and times.
 	note := func(root string) error {
@@ -240,16 +235,15 @@ func packFiles(w io.Writer, files map[string]Src) error {
 			return err
 		}
 		if src.Path == "" {
-			fi := memFile{src}
-			h, err := header(fi, "", name, src)
-			if err == nil {
-				made[name] = fi.IsDir()
-				err = tw.WriteHeader(h)
+			mode := src.Mode
+			if mode.Perm() == 0 {
+				mode |= 0o644
 			}
-			if err == nil && !fi.IsDir() {
-				_, err = io.WriteString(tw, src.Content)
+			made[name] = mode.IsDir()
+			if err := tw.WriteHeader(header(name, mode, int64(len(src.Content)), "", src)); err != nil {
+				return err
 			}
-			if err != nil {
+			if _, err := io.WriteString(tw, src.Content); err != nil {
 				return err
 			}
 			continue
@@ -272,14 +266,11 @@ func packFiles(w io.Writer, files map[string]Src) error {
 					return err
 				}
 			}
-			one := src
-			if p != root {
-				one.Mode = 0
+			mode := fi.Mode()
+			if p == root && src.Mode != 0 {
+				mode = src.Mode
 			}
-			h, err := header(fi, link, filepath.Join(name, rel), one)
-			if err != nil {
-				return err
-			}
+			h := header(filepath.Join(name, rel), mode, fi.Size(), link, src)
 			if fi.Mode().IsRegular() {
 				return copyIn(tw, h, p)
 			}
@@ -292,24 +283,20 @@ func packFiles(w io.Writer, files map[string]Src) error {
 	return tw.Close()
 }
 
-func header(fi fs.FileInfo, link, name string, src Src) (*tar.Header, error) {
-	h, err := tar.FileInfoHeader(fi, link)
-	if err != nil {
-		return nil, err
+func header(name string, mode os.FileMode, size int64, link string, src Src) *tar.Header {
+	h := &tar.Header{Name: name, Mode: unixMode(mode), Uid: src.UID, Gid: src.GID, ModTime: epoch, Format: tar.FormatPAX}
+	switch {
+	case mode.IsDir():
+		h.Name, h.Typeflag = name+"/", tar.TypeDir
+	case link != "":
+		h.Typeflag, h.Linkname = tar.TypeSymlink, link
+	default:
+		h.Typeflag, h.Size = tar.TypeReg, size
 	}
-	h.Name = name
-	if fi.IsDir() {
-		h.Name += "/"
-	}
-	if src.Mode != 0 {
-		h.Mode = unixMode(src.Mode)
-	}
-	h.Uid, h.Gid, h.Uname, h.Gname, h.Format = src.UID, src.GID, "", "", tar.FormatPAX
-	h.ModTime, h.AccessTime, h.ChangeTime = epoch, time.Time{}, time.Time{}
-	return h, nil
+	return h
 }
 
-// unixMode is m as chmod(2) takes it. tar.FileInfoHeader would do, but not for a Src that overrides the file's.
+// unixMode is m as chmod(2) takes it.
 func unixMode(m os.FileMode) int64 {
 	u := int64(m.Perm())
 	if m&os.ModeSetuid != 0 {
@@ -322,21 +309,6 @@ func unixMode(m os.FileMode) int64 {
 		u |= 0o1000
 	}
 	return u
-}
-
-// memFile is a Src with content as a fs.FileInfo.
-type memFile struct{ src Src }
-
-func (m memFile) Name() string       { return "" }
-func (m memFile) Size() int64        { return int64(len(m.src.Content)) }
-func (m memFile) ModTime() time.Time { return epoch }
-func (m memFile) IsDir() bool        { return m.src.Mode.IsDir() }
-func (m memFile) Sys() any           { return nil }
-func (m memFile) Mode() os.FileMode {
-	if m.src.Mode.Perm() == 0 {
-		return m.src.Mode | 0o644
-	}
-	return m.src.Mode
 }
 
 func sortedKeys(m map[string]Src) []string { return slices.Sorted(maps.Keys(m)) }
@@ -367,9 +339,7 @@ func Tree(t testing.TB, files map[string]Src) string {
 	if err == nil {
 		_, err = must(exec.Command("tar", "-C", root, "-xpf", archive))
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	Must(t, err)
 	_ = os.Remove(archive)
 	return root
 }
@@ -480,9 +450,7 @@ func Golang(t testing.TB, tag string) Image {
 	dec := json.NewDecoder(strings.NewReader(r.Stdout))
 	for dec.More() {
 		var m struct{ Info, GoMod, Zip, Dir string }
-		if err := dec.Decode(&m); err != nil {
-			t.Fatal(err)
-		}
+		Must(t, dec.Decode(&m))
 		add(m.Zip)
 		add(strings.TrimSuffix(m.Zip, "zip") + "ziphash")
 		add(m.Dir)
@@ -498,9 +466,7 @@ func Golang(t testing.TB, tag string) Image {
 		}
 		return err
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	Must(t, err)
 	if cache := goCache(goEnv(t, "GOVERSION")); cache != "" {
 		files["/go/cache"] = File(cache)
 	}
@@ -552,8 +518,6 @@ func exists(path string) bool {
 func goEnv(t testing.TB, name string) string {
 	t.Helper()
 	r, err := must(exec.Command("go", "env", name))
-	if err != nil {
-		t.Fatal(err)
-	}
+	Must(t, err)
 	return string(bytes.TrimSpace([]byte(r.Stdout)))
 }

@@ -91,12 +91,7 @@ func newPodman(root bool) (*Podman, error) {
 }
 
 // Command is a podman command with this storage.
-func (p *Podman) Command(args ...string) *exec.Cmd { return p.tool("podman", args) }
-
-// Buildah is a buildah command with this storage.
-func (p *Podman) Buildah(args ...string) *exec.Cmd { return p.tool("buildah", args) }
-
-func (p *Podman) tool(name string, args []string) *exec.Cmd {
+func (p *Podman) Command(args ...string) *exec.Cmd {
 	var argv []string
 	if !p.root {
 		id := fmt.Sprint(rootlessUID)
@@ -106,7 +101,7 @@ func (p *Podman) tool(name string, args []string) *exec.Cmd {
 	if !p.root {
 		runroot = fmt.Sprintf("/run/user/%d/podman", rootlessUID)
 	}
-	argv = append(argv, name, "--root", filepath.Join(p.dir, "root"), "--runroot", runroot)
+	argv = append(argv, "podman", "--root", filepath.Join(p.dir, "root"), "--runroot", runroot)
 	cmd := p.box.command(append(argv, args...)...)
 	cmd.Dir = "/"
 	cmd.Env = append(cmd.Env, "CONTAINERS_CONF="+filepath.Join(p.dir, "containers.conf"),
@@ -139,32 +134,16 @@ func (p *Podman) Build(t testing.TB, dir string, args ...string) Result {
 	return p.Cmd(t, append(append([]string{"build", "--network=none"}, args...), dir)...)
 }
 
-// LoadFile loads a tar archive that docker save, podman save or skopeo wrote.
-func (p *Podman) LoadFile(t testing.TB, path string) {
+// Import makes an image of a tar archive: podman import.
+func (p *Podman) Import(t testing.TB, path, tag string) {
 	t.Helper()
-	cmd := p.Command("load", "-q")
-	withTar(t, path, func(f *os.File) {
-		cmd.Stdin = f // a user may not be allowed to open it
-		if _, err := must(cmd); err != nil {
-			t.Fatal(err)
-		}
-	})
-}
-
-// Import makes an image of a tar archive or a folder: podman import [--change CHANGE]...
-func (p *Podman) Import(t testing.TB, tarOrDir, tag string, changes ...string) {
-	t.Helper()
-	args := []string{"import"}
-	for _, c := range changes {
-		args = append(args, "--change", c)
-	}
-	cmd := p.Command(append(args, "-", tag)...)
-	withTar(t, tarOrDir, func(f *os.File) {
-		cmd.Stdin = f
-		if _, err := must(cmd); err != nil {
-			t.Fatal(err)
-		}
-	})
+	f, err := os.Open(path)
+	Must(t, err)
+	defer f.Close()
+	cmd := p.Command("import", "-", tag)
+	cmd.Stdin = f
+	_, err = must(cmd)
+	Must(t, err)
 }
 
 func (p *Podman) load(img Image) error { return load(p.Command("load", "-q"), img) }

@@ -100,9 +100,7 @@ func (s *Systemd) Cp(t testing.TB, src, dst string, mode os.FileMode) {
 	if err == nil {
 		err = CopyFile(path, src, mode)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	Must(t, err)
 }
 
 // WriteFile writes a file inside.
@@ -116,9 +114,7 @@ func (s *Systemd) WriteFile(t testing.TB, dst, content string, mode os.FileMode)
 	if err == nil {
 		err = os.Chmod(path, mode)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	Must(t, err)
 }
 
 // WriteUnit puts a unit file in place and makes systemd read it. The unit is stopped and removed after the test.

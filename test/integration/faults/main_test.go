@@ -2,8 +2,8 @@
 // fails, a kernel that lies, limits that leave no room. The rule is always the same: the program finds exactly what
 // was promised, or it never ran and one error with a hint says why.
 //
-//	go test ./faults                   a share, in an order that a seed settles; CAPLAUNCH_TEST_SEED=N repeats it
-//	go test ./faults -timeout 2h -all  everything
+//	go test ./faults                         -share faults of each kind, which the seed chooses
+//	go test ./faults -timeout 2h -args -all  everything
 package faults
 
 import (
@@ -11,10 +11,7 @@ import (
 	"flag"
 	"fmt"
 	"maps"
-	"math/rand/v2"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -28,24 +25,12 @@ import (
 )
 
 var (
-	all  = flag.Bool("all", os.Getenv("CAPLAUNCH_TEST_ALL") == "1", "inject every fault, not a random share")
-	jobs = flag.Int("jobs", runtime.NumCPU(), "launches at the same time")
+	all   = flag.Bool("all", false, "inject every fault, not a random share")
+	share = flag.Int("share", 900, "how many faults of a kind are injected without -all")
+	jobs  = flag.Int("jobs", runtime.NumCPU(), "launches at the same time")
 )
 
-// share is how long a test that has more faults than it can inject goes on without -all.
-const share = 25 * time.Second
-
 func TestMain(m *testing.M) { engine.Main(m) }
-
-// random is seeded by CAPLAUNCH_TEST_SEED, or by the clock.
-func random(t testing.TB) *rand.Rand {
-	seed := uint64(time.Now().UnixNano())
-	if s, err := strconv.ParseUint(os.Getenv("CAPLAUNCH_TEST_SEED"), 10, 64); err == nil {
-		seed = s
-	}
-	t.Logf("CAPLAUNCH_TEST_SEED=%d", seed)
-	return rand.New(rand.NewPCG(seed, 0))
-}
 
 // outOfTheWay is where the C programs around caplaunch are linked to, so that a seccomp filter can tell their calls
 // from caplaunch's, whose code lies below.
@@ -53,29 +38,15 @@ const outOfTheWay = "0x10000000"
 
 var linkedOutOfTheWay = []string{"-no-pie", "-Wl,-Ttext-segment=" + outOfTheWay}
 
-func probe(t testing.TB) string    { return engine.BuildC(t, "probe", linkedOutOfTheWay...) }
-func capstart(t testing.TB) string { return engine.BuildC(t, "capstart", linkedOutOfTheWay...) }
+func probe(t testing.TB) string { return engine.BuildC(t, "testdata/probe.c", linkedOutOfTheWay...) }
+func capstart(t testing.TB) string {
+	return engine.BuildC(t, "testdata/capstart.c", linkedOutOfTheWay...)
+}
 
 // helper compiles testdata/NAME.c.
 func helper(t testing.TB, name string) string {
-	t.Helper()
-	engine.Require(t, "gcc")
-	build, _ := helpers.LoadOrStore(name, sync.OnceValues(func() (string, error) {
-		path := filepath.Join(engine.PublicDir(), name)
-		flags := append(linkedOutOfTheWay, "-static", "-O2", "-Wall", "-Werror", "-DBASE="+outOfTheWay, "-o", path, "testdata/"+name+".c")
-		if out, err := exec.Command("gcc", flags...).CombinedOutput(); err != nil {
-			return "", fmt.Errorf("%w\n%s", err, out)
-		}
-		return path, nil
-	}))
-	path, err := build.(func() (string, error))()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
+	return engine.BuildC(t, "faults/testdata/"+name+".c", append(linkedOutOfTheWay, "-DBASE="+outOfTheWay)...)
 }
-
-var helpers sync.Map // of func() (string, error)
 
 // An end is what became of a launch.
 type end struct {
@@ -133,27 +104,9 @@ func (o outcome) String() string {
 	return [...]string{"broke the promise", "ended in the promise", "refused", "runtime aborted", "not reached"}[o]
 }
 
-// A promise is what the program must find, by the keys that probe prints.
-type promise map[string]string
-
 // credentials is the promise to the program of a user with a group of the same number.
-func credentials(id int, groups, caps string) promise {
-	same := strings.TrimSpace(strings.Repeat(strconv.Itoa(id)+" ", 4))
-	set := strings.Repeat("0", 16-len(caps)) + caps
-	return promise{
-		"Uid": same, "Gid": same, "Groups": groups,
-		"CapInh": set, "CapPrm": set, "CapEff": set, "CapAmb": set,
-		"NoNewPrivs": "1", "securebits": "0", "AT_SECURE": "0",
-	}
-}
-
-// with is the promise and more of it: keys and values.
-func (p promise) with(more ...string) promise {
-	q := maps.Clone(p)
-	for i := 0; i < len(more); i += 2 {
-		q[more[i]] = more[i+1]
-	}
-	return q
+func credentials(id int, groups string, caps uint64) engine.Promise {
+	return engine.Promised(strconv.Itoa(id), caps).With("Groups", groups)
 }
 
 // changing are the keys that say nothing of a launch: they differ each time; or belong to whoever runs the tests and may
@@ -161,29 +114,26 @@ func (p promise) with(more ...string) promise {
 // understood, unreadable.
 var changing = []string{"pid", "ppid", "pgid", "sid", "ns_mnt", "nice", "comm", "execfn", "dumpable"}
 
-// broken says how the output of probe differs from the promise, "" for not at all.
-func (p promise) broken(stdout string) string {
-	got := engine.ParseProbe(stdout)
-	var diff []string
-	for _, key := range slices.Sorted(maps.Keys(p)) {
-		is, ok := got[key]
-		if (!ok || is != p[key]) && !slices.Contains(changing, key) {
-			diff = append(diff, fmt.Sprintf("%s is %.200q instead of %.200q", key, is, p[key]))
-		}
+// steady is a promise without what changes.
+func steady(p engine.Promise) engine.Promise {
+	p = maps.Clone(p)
+	for _, key := range changing {
+		delete(p, key)
 	}
-	return strings.Join(diff, ", ")
+	return p
 }
 
-// judge holds the end against the rule. The problem is "" unless the outcome is broken.
-func (p promise) judge(e end) (o outcome, problem string) {
+// judge holds the end against the rule: what the program must find, by an engine.Promise. The problem is "" unless the
+// outcome is broken.
+func judge(p engine.Promise, e end) (o outcome, problem string) {
 	lines := strings.Split(strings.TrimRight(e.Stderr, "\n"), "\n")
-	told := slices.DeleteFunc(slices.Clone(lines), func(l string) bool { return !strings.HasPrefix(l, errorPrefix) })
-	at := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, errorPrefix) })
+	told := slices.DeleteFunc(slices.Clone(lines), func(l string) bool { return !strings.HasPrefix(l, engine.ErrorPrefix) })
+	at := slices.IndexFunc(lines, func(l string) bool { return strings.HasPrefix(l, engine.ErrorPrefix) })
 	switch {
 	case e.Stdout != "" && len(told) > 0:
 		return broken, "the program ran, and caplaunch says that it did not"
 	case e.Stdout != "":
-		if diff := p.broken(e.Stdout); diff != "" {
+		if diff := p.Broken(e.Stdout); diff != "" {
 			return broken, "the program runs in another state: " + diff
 		}
 		if e.Code != 0 || e.late {
@@ -196,33 +146,18 @@ func (p promise) judge(e end) (o outcome, problem string) {
 		return aborted, ""
 	case !slices.Contains([]int{77, 125, 126, 127}, e.Code):
 		return broken, "nothing ran, and the exit status is that of no refusal"
-	case len(told) != 1 || len(told[0]) == len(errorPrefix):
+	case len(told) != 1 || len(told[0]) == len(engine.ErrorPrefix):
 		return broken, fmt.Sprintf("%d errors on stderr instead of one", len(told))
-	case at+1 == len(lines) || !strings.HasPrefix(lines[at+1], hintPrefix) || len(lines[at+1]) < len(hintPrefix)+8:
+	case at+1 == len(lines) || !strings.HasPrefix(lines[at+1], engine.HintPrefix) || len(lines[at+1]) < len(engine.HintPrefix)+8:
 		return broken, "the error has no hint"
 	}
 	return refused, ""
 }
 
-// mayAbort reports whether the Go runtime may end in its own words when the call fails: it asks for memory, and looks
-// at the standard descriptors, before it has read its settings; and it blocks all signals around a clone.
-func mayAbort(name string) bool {
-	return slices.Contains([]string{"mmap", "fcntl", "rt_sigprocmask"}, name)
-}
-
-// soon is a strace option that brings the launch's deadline forward, from five minutes to ten seconds: struct itimerspec of
-// 64 bits, little-endian.
-var soon = "inject=timer_settime:poke_enter=@arg3=" + strings.Repeat("00", 16) + "0a" + strings.Repeat("00", 15) + ":when=1"
-
-const (
-	errorPrefix = "caplaunch: error: "
-	hintPrefix  = "caplaunch: hint: "
-)
-
 // said is the one error of a launch that was refused.
 func (e end) said() string {
 	for l := range strings.Lines(e.Stderr) {
-		if s, ok := strings.CutPrefix(l, errorPrefix); ok {
+		if s, ok := strings.CutPrefix(l, engine.ErrorPrefix); ok {
 			return strings.TrimSpace(s)
 		}
 	}
@@ -281,11 +216,13 @@ func (c *tally) report(t *testing.T, what string) {
 		t.Logf("%v: %s (%d)", aborted, call, c.calls[aborted][call])
 	}
 	t.Log(line)
-	fmt.Println(line)
 }
 
-// inParallel calls f with each of the items, -jobs at a time, until the time is up; 0 is no limit.
-func inParallel[T any](limit time.Duration, items []T, f func(T)) {
+// inParallel calls f with each of the items, or with as many as -share says, -jobs at a time.
+func inParallel[T any](items []T, f func(T)) {
+	if !*all {
+		items = items[:min(len(items), *share)]
+	}
 	var wg sync.WaitGroup
 	next := make(chan T)
 	for range max(1, *jobs) {
@@ -295,11 +232,7 @@ func inParallel[T any](limit time.Duration, items []T, f func(T)) {
 			}
 		})
 	}
-	deadline := time.Now().Add(limit)
 	for _, item := range items {
-		if limit > 0 && time.Now().After(deadline) {
-			break
-		}
 		next <- item
 	}
 	close(next)

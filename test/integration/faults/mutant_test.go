@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,38 +17,22 @@ import (
 // mutant is caplaunch, built as always, but for one piece of text in its source.
 func mutant(t *testing.T, was, is string) string {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(engine.Root, "cmd", "caplaunch", "*.go"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := engine.TempDir(t)
-	replace := map[string]string{}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if changed := strings.ReplaceAll(string(text), was, is); changed != string(text) {
-			replace[file] = filepath.Join(dir, filepath.Base(file))
-			if err := os.WriteFile(replace[file], []byte(changed), 0o644); err != nil {
-				t.Fatal(err)
+	changed := map[string]string{}
+	for _, pattern := range []string{"cmd/*/*.go", "internal/*/*.go", "internal/*/*/*.go"} {
+		files, err := filepath.Glob(filepath.Join(engine.Root, pattern))
+		engine.Must(t, err)
+		for _, file := range files {
+			if text := engine.Read(t, file); strings.Contains(text, was) {
+				changed[file] = strings.ReplaceAll(text, was, is)
 			}
 		}
 	}
-	if len(replace) != 1 {
-		t.Fatalf("%q is in %d files instead of one: this test has to follow the source", was, len(replace))
+	if len(changed) != 1 {
+		t.Fatalf("%q is in %d files instead of one: this test has to follow the source", was, len(changed))
 	}
-	overlay, err := json.Marshal(map[string]any{"Replace": replace})
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(dir, "overlay.json")
-	if err := os.WriteFile(path, overlay, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	built := filepath.Join(dir, "caplaunch")
+	built := filepath.Join(engine.TempDir(t), "caplaunch")
 	cmd := exec.Command("make", "-C", engine.Root, "build", "BIN="+built)
-	cmd.Env = append(os.Environ(), "GOFLAGS=-overlay="+path)
+	cmd.Env = append(os.Environ(), "GOFLAGS="+engine.Overlay(t, changed))
 	if r := engine.Command(t, cmd); r.Code != 0 {
 		t.Fatal(r)
 	}
@@ -92,7 +75,7 @@ func TestTheseFaultsWouldBeNoticed(t *testing.T) {
 
 	s := scenarios(t)[0]
 	argv := append([]string{helper(t, "deny"), "0", strconv.Itoa(unix.SYS_SETGROUPS), "--"}, s.argv(gullible)...)
-	o, problem := s.promise.with("Seccomp", "2").judge(run(t, engine.Timeout, argv...))
+	o, problem := judge(s.promise.With("Seccomp", "2"), run(t, engine.Timeout, argv...))
 	if o != broken || !strings.HasPrefix(problem, "the program runs in another state: Groups") {
 		t.Errorf("a filter that lies about setgroups is not noticed: %v %s", o, problem)
 	}

@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -21,14 +20,14 @@ type scenario struct {
 	path   string // of the program, or the probe
 	uid    int
 	groups string
-	caps   string // permitted = inheritable = effective = ambient, in hex
+	caps   uint64 // permitted = inheritable = effective = ambient
 
-	promise promise // learned without a fault
+	promise engine.Promise // learned without a fault
 }
 
 const (
-	netAdmin = "1000"
-	both     = "3000" // net_admin and net_raw
+	netAdmin = engine.NetAdmin
+	both     = netAdmin | 1<<unix.CAP_NET_RAW
 )
 
 // scenarios are the ways through the launch that make different calls, each tried once without a fault.
@@ -70,34 +69,21 @@ func (s *scenario) argv(caplaunch string) []string {
 
 // learn launches without a fault. What was promised is checked word by word, and what else the probe sees becomes
 // part of the promise: it must not change either.
-func (s *scenario) learn(t testing.TB) promise {
+func (s *scenario) learn(t testing.TB) engine.Promise {
 	t.Helper()
 	e := run(t, engine.Timeout, append(s.start[:len(s.start):len(s.start)], s.argv(engine.Caplaunch(t))...)...)
-	got := promise(engine.ParseProbe(e.Stdout))
+	got := engine.Promise(engine.ParseProbe(e.Stdout))
 	if e.Code != 0 || e.Stdout == "" {
 		t.Fatalf("%s: it does not even work without a fault: %v", s.name, e.Result)
 	}
-	if diff := credentials(s.uid, s.groups, s.caps).broken(e.Stdout); diff != "" {
+	if diff := credentials(s.uid, s.groups, s.caps).Broken(e.Stdout); diff != "" {
 		t.Fatalf("%s: without a fault %s", s.name, diff)
 	}
-	return got
+	return steady(got)
 }
 
 // privileged is a copy of the probe with net_raw=ep.
-func privileged(t testing.TB) string {
-	t.Helper()
-	path := filepath.Join(engine.TempDir(t), "probe")
-	if err := engine.CopyFile(path, probe(t), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	attr := make([]byte, 20)
-	binary.LittleEndian.PutUint32(attr, 0x02000001 /* revision 2, effective */)
-	binary.LittleEndian.PutUint32(attr[4:], 1<<unix.CAP_NET_RAW)
-	if err := unix.Setxattr(path, "security.capability", attr, 0); err != nil {
-		engine.Unusable(t, "file capabilities cannot be set: %v", err)
-	}
-	return path
-}
+func privileged(t testing.TB) string { return engine.WithCaps(t, probe(t), "cap_net_raw=+ep") }
 
 // mounting is sh in a mount namespace of its own that runs script, and then what follows.
 func mounting(script string) []string {
@@ -115,9 +101,7 @@ func accounts(t testing.TB, passwd, group string) []string {
 	t.Helper()
 	dir := engine.TempDir(t)
 	for name, text := range map[string]string{"passwd": passwd, "group": group} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		engine.Must(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 	}
 	return mounting(fmt.Sprintf("mount --bind %s/passwd /etc/passwd\nmount --bind %s/group /etc/group", dir, dir))
 }

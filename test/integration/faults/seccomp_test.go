@@ -2,7 +2,6 @@ package faults
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -65,7 +64,7 @@ func denials() []denial {
 	for name, nr := range map[string]int{
 		"fcntl": unix.SYS_FCNTL, "mmap": unix.SYS_MMAP, "munmap": unix.SYS_MUNMAP, "madvise": unix.SYS_MADVISE, "clone": unix.SYS_CLONE, "futex": unix.SYS_FUTEX,
 		"rt_sigaction": unix.SYS_RT_SIGACTION, "rt_sigprocmask": unix.SYS_RT_SIGPROCMASK, "sigaltstack": unix.SYS_SIGALTSTACK,
-		"tgkill": unix.SYS_TGKILL, "epoll_create1": unix.SYS_EPOLL_CREATE1, "epoll_ctl": unix.SYS_EPOLL_CTL, "epoll_pwait": unix.SYS_EPOLL_PWAIT,
+		"epoll_create1": unix.SYS_EPOLL_CREATE1, "epoll_ctl": unix.SYS_EPOLL_CTL, "epoll_pwait": unix.SYS_EPOLL_PWAIT,
 		"eventfd2": unix.SYS_EVENTFD2, "sched_getaffinity": unix.SYS_SCHED_GETAFFINITY, "sched_yield": unix.SYS_SCHED_YIELD,
 		"nanosleep": unix.SYS_NANOSLEEP, "getpid": unix.SYS_GETPID, "gettid": unix.SYS_GETTID, "getrandom": unix.SYS_GETRANDOM,
 	} {
@@ -96,28 +95,25 @@ func TestNoCallThatASeccompFilterAnswersBreaksThePromise(t *testing.T) {
 				continue
 			}
 			for _, answer := range answers {
+				if answer == 0 && (d.name == "clone" || d.name == "futex") {
+					continue // the runtime waits for ever for what was only said to be there
+				}
 				list = append(list, filtered{s, d, answer})
 			}
 		}
 	}
-	random(t).Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	engine.Rand(t).Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 	count := newTally()
-	limit := share
-	if *all {
-		limit = 0
-	}
-	inParallel(limit, list, func(f filtered) {
+	inParallel(list, func(f filtered) {
 		behind := append([]string{deny, strconv.Itoa(int(f.answer)), f.filter, "--"}, f.scenario.start...)
 		what := fmt.Sprintf("%s answers %d (%v)", f.denial.name, int(f.answer), f.answer)
-		argv := append(behind, f.argv(caplaunch)...)
-		if f.answer == 0 && (f.denial.name == "clone" || f.denial.name == "clone3" || f.denial.name == "futex") { // it waits for what was only said to be there
-			argv = append([]string{"strace", "-o", os.DevNull, "-e", "signal=none", "-e", "trace=timer_settime", "-e", soon}, argv...)
-		}
-		e := run(t, patience, argv...)
-		o, problem := f.promise.with("Seccomp", "2").judge(e) // the program inherits the filter
+		e := run(t, patience, append(behind, f.argv(caplaunch)...)...)
+		o, problem := judge(f.promise.With("Seccomp", "2"), e) // the program inherits the filter
 		switch said := e.said(); {
-		case o == aborted:
+		case o == aborted && !f.denial.start:
 			o, problem = broken, "the runtime has the last word"
+		case f.denial.start && e.Stdout == "" && e.Code != 0 && !e.late:
+			o, problem = aborted, "" // the runtime said why, in its own words, or caplaunch did
 		case o == refused && f.step && f.answer != 0 && !strings.HasPrefix(said, f.denial.name+" "):
 			o, problem = broken, "the error does not name the step"
 		}

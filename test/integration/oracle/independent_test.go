@@ -67,9 +67,7 @@ func libcapSet(t *testing.T, p, i, e ambient.Set) *cap.Set {
 	c := cap.NewSet()
 	for flag, s := range map[cap.Flag]ambient.Set{cap.Permitted: p, cap.Inheritable: i, cap.Effective: e} {
 		for bit := range s.All() {
-			if err := c.SetFlag(flag, true, cap.Value(bit)); err != nil {
-				t.Fatal(err)
-			}
+			must(t, c.SetFlag(flag, true, cap.Value(bit)))
 		}
 	}
 	return c
@@ -110,34 +108,12 @@ func TestSetsReadAsLibcapReadsThem(t *testing.T) {
 	}
 }
 
-func TestMasksDecodeAsCapshDecodesThem(t *testing.T) {
-	require(t, "capsh")
-	for _, s := range someSets(t, ^ambient.Set(0), 10) {
-		out := output(t, "capsh", "--decode="+s.Hex())
-		mask, list, _ := strings.Cut(out, "=")
-		if mask != "0x"+s.Hex() {
-			t.Errorf("capsh decodes another mask: %s", out)
-		}
-		if s == 0 && list == "" {
-			continue
-		}
-		if got, err := ambient.ParseList(list); err != nil || got.Set != s {
-			t.Errorf("capsh decodes %s as %s, which reads as %v: %v", s.Hex(), list, got.Set.Hex(), err)
-		}
-		if want := strings.ReplaceAll(list, "cap_", ""); s.String() != want {
-			t.Errorf("%s is %v, capsh says %s", s.Hex(), s, want)
-		}
-	}
-}
-
 // inMounts runs body as root with a tmpfs of its own, on which root writes file
 // capabilities without anybody noticing.
 func inMounts(t *testing.T, body func(t *testing.T, dir string)) {
 	if f := machine.in(t, func(t *testing.T, p place) figures {
 		dir := filepath.Join(os.Getenv(dirEnv), "inner", "own")
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.Mkdir(dir, 0o755))
 		body(t, dir)
 		return figures{Sequences: 1}
 	}); f.Sequences != 1 {
@@ -149,9 +125,7 @@ func TestFileCapabilitiesAreEncodedAsLibcapWritesThem(t *testing.T) {
 	require(t, "setcap")
 	inMounts(t, func(t *testing.T, dir string) {
 		path := filepath.Join(dir, "file")
-		if err := os.WriteFile(path, nil, 0o755); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.WriteFile(path, nil, 0o755))
 		known := ambient.UpTo(ambient.Cap(cap.MaxBits() - 1))
 		sets := someSets(t, known, 100)
 		r := rand.New(rand.NewPCG(theSeed(), 5))
@@ -177,17 +151,13 @@ func TestFileCapabilitiesAreEncodedAsLibcapWritesThem(t *testing.T) {
 			}
 			attr := make([]byte, 64)
 			n, err := unix.Getxattr(path, "security.capability", attr)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			got, err := program.ParseFileCaps(attr[:n])
 			if err != nil || got != want {
 				t.Errorf("libcap writes %v as % x, read as %+v, %v, want %+v", c, attr[:n], got, err, want)
 			}
 			back, err := cap.GetFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			if diff, err := back.Cf(c); err != nil || diff != 0 {
 				t.Errorf("libcap reads % x as %v, it was %v", attr[:n], back, c)
 			}
@@ -201,106 +171,6 @@ func TestFileCapabilitiesAreEncodedAsLibcapWritesThem(t *testing.T) {
 			}
 		}
 	})
-}
-
-func TestFileCapabilitiesReadAsGetcapReadsThem(t *testing.T) {
-	require(t, "getcap")
-	inMounts(t, func(t *testing.T, dir string) {
-		r := rand.New(rand.NewPCG(theSeed(), 6))
-		known := ambient.UpTo(ambient.Cap(cap.MaxBits() - 1))
-		var paths []string
-		written := map[string]xattr{}
-		for n, p := range someSets(t, known, 40) {
-			x := xattr{Permitted: p, Inheritable: aSet(r, known), Effective: one(r, 2), Revision: 2}
-			path := filepath.Join(dir, fmt.Sprint(n))
-			if err := os.WriteFile(path, nil, 0o755); err != nil {
-				t.Fatal(err)
-			}
-			if err := unix.Setxattr(path, "security.capability", x.encode(), 0); err != nil {
-				t.Fatal(err)
-			}
-			paths = append(paths, path)
-			written[path] = x
-		}
-		for line := range strings.Lines(output(t, "getcap", paths...)) {
-			path, text, _ := strings.Cut(strings.TrimSpace(line), " ")
-			x, ok := written[path]
-			if !ok {
-				t.Fatalf("getcap speaks of %q", line)
-			}
-			delete(written, path)
-			e := ambient.Set(0)
-			if x.Effective {
-				e = x.Permitted | x.Inheritable
-			}
-			said, err := cap.FromText(text)
-			if err != nil {
-				t.Fatalf("libcap does not read getcap's %q: %v", text, err)
-			}
-			if diff, err := said.Cf(libcapSet(t, x.Permitted, x.Inheritable, e)); err != nil || diff != 0 {
-				t.Errorf("getcap reads %q from %+v", text, x)
-			}
-		}
-		for path, x := range written {
-			if x.Permitted|x.Inheritable != 0 {
-				t.Errorf("getcap says nothing of %s, %+v", path, x)
-			}
-		}
-	})
-}
-
-func TestProcessesReadAsGetpcapsReadsThem(t *testing.T) {
-	require(t, "getpcaps", "capsh")
-	// Of this process, and of children with less.
-	for _, drop := range []string{"", "cap_net_admin", "cap_chown,cap_kill,cap_setuid", "all"} {
-		cmd := exec.Command("cat")
-		if drop != "" {
-			if os.Getuid() != 0 {
-				break
-			}
-			cmd = exec.Command("capsh", "--drop="+drop, "--", "-c", "echo; exec cat")
-		}
-		in, err := cmd.StdinPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		if drop == "" {
-			in.Write([]byte("\n"))
-		}
-		if _, err := out.Read(make([]byte, 1)); err != nil { // it is there now
-			t.Error(err)
-		}
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
-		if err != nil {
-			t.Fatal(err)
-		}
-		said := exec.Command("getpcaps", fmt.Sprint(cmd.Process.Pid))
-		b, err := said.CombinedOutput()
-		in.Close()
-		_ = cmd.Wait()
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, err := ambient.ParseStatus(string(text))
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, clauses, _ := strings.Cut(strings.TrimSpace(string(b)), ": ")
-		got, err := cap.FromText(clauses)
-		if err != nil {
-			t.Fatalf("libcap does not read getpcaps' %q: %v", clauses, err)
-		}
-		if diff, err := got.Cf(libcapSet(t, s.Permitted, s.Inheritable, s.Effective)); err != nil || diff != 0 {
-			t.Errorf("getpcaps says %s, read here as P=%v I=%v E=%v", b, s.Permitted, s.Inheritable, s.Effective)
-		}
-	}
 }
 
 // TestInspectionSaysWhatTheKernelTakes holds internal/exec to what the test

@@ -238,7 +238,7 @@ func (m mutant) try(ctx context.Context, dir string, executor string) (caught bo
 	}
 	run := exec.CommandContext(ctx, binary, args...)
 	run.Dir = m.by.dir
-	run.Env = append(os.Environ(), executorEnv+"="+executor, "CAPLAUNCH_TEST_REQUIRE=1")
+	run.Env = append(os.Environ(), executorEnv+"="+executor, "TEST_REQUIRE=1")
 	b, err = run.CombinedOutput()
 	if run.ProcessState == nil {
 		return false, "", err
@@ -271,9 +271,7 @@ func TestEveryMutantIsFoundOut(t *testing.T) {
 	for _, m := range mutants {
 		if texts[m.file] == "" {
 			b, err := os.ReadFile(filepath.Join("../../../internal/ambient", m.file))
-			if err != nil {
-				t.Fatal(err)
-			}
+			must(t, err)
 			texts[m.file] = string(b)
 		}
 		if n := strings.Count(texts[m.file], m.old); n != 1 {

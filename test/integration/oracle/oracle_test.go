@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -29,13 +30,16 @@ import (
 
 var (
 	number = flag.Int("n", 6000, "how many random sequences, in all worlds together")
-	seed   = flag.Uint64("seed", 0, "seed of the random tests; 0 takes the time")
+	seed   = flag.Uint64("seed", 0, "seed of the random tests; 0 takes TEST_SEED, or the time")
 	only   = flag.Int("seq", -1, "run only the sequence with this number, of each world")
 	raw    = flag.Bool("raw", false, "show a sequence that fails as it is, without looking for a shorter one")
 )
 
 // theSeed is -seed, or one taken once.
 var theSeed = sync.OnceValue(func() uint64 {
+	if *seed == 0 {
+		*seed, _ = strconv.ParseUint(os.Getenv("TEST_SEED"), 10, 64)
+	}
 	if *seed == 0 {
 		*seed = uint64(time.Now().UnixNano())
 	}
@@ -53,11 +57,8 @@ func TestMain(m *testing.M) {
 		vmInit()
 	case os.Getenv(goChildEnv) != "":
 		goChild()
-	case os.Getenv(waitEnv) != "":
-		waitForIDs()
 	case os.Getenv(insideEnv) != "":
 		unix.CloseOnExec(3) // the report
-		unix.CloseOnExec(4)
 	}
 	flag.Parse()
 	code := m.Run()
@@ -125,9 +126,7 @@ func (f figures) table() string {
 // report hands the figures to the process outside.
 func (f figures) report(t *testing.T) {
 	b, err := json.Marshal(f)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	if _, err := os.NewFile(3, "report").Write(b); err != nil {
 		t.Fatal(err)
 	}
@@ -366,9 +365,7 @@ func shrink(q sequence, host ambient.Host, b backend) (sequence, *disagreement) 
 func agree(t *testing.T, p place, n int, start func() (backend, error)) figures {
 	t.Helper()
 	begin := time.Now()
-	if err := p.learn(start); err != nil {
-		t.Fatal(err)
-	}
+	must(t, p.learn(start))
 	const batch = 64
 	first, last := 0, n
 	if *only >= 0 {
@@ -575,9 +572,7 @@ func executor(t *testing.T, dir string) string {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		unusable(t, "executor.c cannot be compiled: %v\n%s", err, out)
 	}
-	if err := os.Chmod(path, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.Chmod(path, 0o755))
 	return path
 }
 

@@ -3,17 +3,13 @@
 package oracle
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +21,7 @@ import (
 // without hardware support. This test binary is its first process.
 
 // vmEnv is 1 where the virtual machine is wanted, and "init" inside of it.
-const vmEnv = "CAPLAUNCH_ORACLE_VM"
+const vmEnv = "ORACLE_VM"
 
 // vmDone ends what the virtual machine prints.
 var vmDone = regexp.MustCompile(`(?m)^oracle-vm: exit (\d+)\r?$`)
@@ -36,12 +32,15 @@ func TestModelAgreesWithDebiansKernel(t *testing.T) {
 	n := *number
 	switch {
 	case os.Getenv(vmEnv) == "1":
-	case os.Getenv("CAPLAUNCH_TEST_REQUIRE") == "1":
+	case os.Getenv("TEST_REQUIRE") == "1":
 		n /= 10 // emulated, it takes its time
 	default:
 		t.Skipf("needs %s=1, as make oracle-vm sets it: it takes minutes", vmEnv)
 	}
-	require(t, "qemu-system-x86_64", "apt-get", "dpkg-deb", "go")
+	if os.Getuid() != 0 {
+		unusable(t, "needs root")
+	}
+	require(t, "qemu-system-x86_64", "apt-get", "dpkg-deb", "cpio", "go")
 	vmlinuz, err := debianKernel(cacheDir(t))
 	if err != nil {
 		unusable(t, "no kernel: %v", err)
@@ -56,24 +55,17 @@ func TestModelAgreesWithDebiansKernel(t *testing.T) {
 	files := map[string]string{"init": program, "executor": executor(t, dir)}
 	for name, source := range map[string]string{"caplaunch386": "../../../cmd/caplaunch", "status386": "../programs/testdata/status"} {
 		files[name] = filepath.Join(dir, name)
-		build := exec.Command("go", "build", "-ldflags", "-w -E _caplaunch_entry", "-o", files[name], ".")
-		if name == "status386" {
-			build.Args = slices.Delete(build.Args, 2, 4) // it has no such entry
-		}
+		build := exec.Command("go", "build", "-o", files[name], ".")
 		build.Dir, build.Env = source, append(os.Environ(), "CGO_ENABLED=0", "GOARCH=386")
 		if out, err := build.CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
 	}
-	initramfs := filepath.Join(dir, "initramfs")
-	if err := writeInitramfs(initramfs, files); err != nil {
-		t.Fatal(err)
-	}
 	begin := time.Now()
 	ctx, stop := context.WithTimeout(t.Context(), 20*time.Minute)
 	defer stop()
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", "-machine", "q35,accel=tcg", "-cpu", "max", "-smp", "2", "-m", "1024",
-		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio", "-kernel", vmlinuz, "-initrd", initramfs,
+		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio", "-kernel", vmlinuz, "-initrd", initramfs(t, files),
 		"-append", fmt.Sprintf("console=ttyS0 quiet panic=-1 %s=init -- -n=%d -seed=%d", vmEnv, n, theSeed()))
 	b, err := cmd.CombinedOutput()
 	out := strings.ReplaceAll(string(b), "\r", "")
@@ -108,7 +100,7 @@ func vmInit() {
 	)
 	if err == nil {
 		cmd := exec.Command("/proc/self/exe", append([]string{"-test.v", "-test.timeout=0", "-test.run=^(TestModelAgreesWith(Kernel|LinuxKernel)|TestMoreGroups|TestInspection)"}, os.Args[1:]...)...)
-		cmd.Env = []string{"PATH=/", "TMPDIR=/tmp", "CAPLAUNCH_TEST_REQUIRE=1", executorEnv + "=/executor"}
+		cmd.Env = []string{"PATH=/", "TMPDIR=/tmp", "TEST_REQUIRE=1", executorEnv + "=/executor"}
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 		err = cmd.Run()
 		if cmd.ProcessState != nil {
@@ -131,17 +123,13 @@ func vmInit() {
 
 // cacheDir is engine.CacheDir, see unusable.
 func cacheDir(t *testing.T) string {
-	dir := os.Getenv("CAPLAUNCH_TEST_CACHE")
+	dir := os.Getenv("TEST_CACHE")
 	if dir == "" {
 		dir = filepath.Join("..", "..", "..", ".cache")
 	}
 	dir, err := filepath.Abs(filepath.Join(dir, "vm"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
+	must(t, os.MkdirAll(dir, 0o755))
 	return dir
 }
 
@@ -195,45 +183,21 @@ func debianKernel(dir string) (string, error) {
 	return "", fmt.Errorf("there is no image in %s", name)
 }
 
-// writeInitramfs writes programs at / and the few folders that init needs, in
-// the format that the kernel's Documentation/driver-api/early-userspace/
-// buffer-format.rst describes.
-func writeInitramfs(path string, programs map[string]string) error {
-	var b bytes.Buffer
-	ino := 0
-	add := func(name string, mode uint32, content []byte, major, minor int) {
-		ino++
-		pad := func() {
-			for b.Len()%4 != 0 {
-				b.WriteByte(0)
-			}
-		}
-		b.WriteString("070701")
-		for _, n := range []int{ino, int(mode), 0, 0, 1, 0, len(content), 0, 0, major, minor, len(name) + 1, 0} {
-			fmt.Fprintf(&b, "%08x", n)
-		}
-		b.WriteString(name + "\x00")
-		pad()
-		b.Write(content)
-		pad()
-	}
+// initramfs has programs at /, and the few folders and the console that init needs.
+func initramfs(t *testing.T, programs map[string]string) string {
+	root := t.TempDir()
 	for _, dir := range []string{"dev", "proc", "tmp"} {
-		add(dir, unix.S_IFDIR|0o755, nil, 0, 0)
+		must(t, os.Mkdir(filepath.Join(root, dir), 0o755))
 	}
-	add("dev/console", unix.S_IFCHR|0o600, nil, 5, 1)
-	for name, source := range programs {
-		content, err := os.ReadFile(source)
-		if err != nil {
-			return err
-		}
-		add(name, unix.S_IFREG|0o755, content, 0, 0)
+	must(t, unix.Mknod(filepath.Join(root, "dev/console"), unix.S_IFCHR|0o600, int(unix.Mkdev(5, 1))))
+	for name, path := range programs {
+		must(t, os.Link(path, filepath.Join(root, name)))
 	}
-	add("TRAILER!!!", 0, nil, 0, 0)
-	f, err := os.Create(path)
-	if err != nil {
-		return err
+	path := filepath.Join(t.TempDir(), "initramfs")
+	pack := exec.Command("sh", "-c", `find . | cpio --quiet -o -H newc >"$1"`, "sh", path)
+	pack.Dir = root
+	if out, err := pack.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
 	}
-	z, _ := gzip.NewWriterLevel(f, gzip.BestSpeed)
-	_, err = io.Copy(z, &b)
-	return errors.Join(err, z.Close(), f.Close())
+	return path
 }

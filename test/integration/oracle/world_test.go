@@ -11,7 +11,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -28,11 +27,10 @@ import (
 // The environment of the processes that the tests become. Each test runs its
 // own binary again, with its own name, inside the namespaces that it needs.
 const (
-	insideEnv   = "CAPLAUNCH_ORACLE_INSIDE" // how far in: "mounts" or "world"
-	waitEnv     = "CAPLAUNCH_ORACLE_WAIT"   // for a byte on descriptor 4, and run again
-	executorEnv = "CAPLAUNCH_ORACLE_EXECUTOR"
-	dirEnv      = "CAPLAUNCH_ORACLE_DIR"   // an empty folder that everybody may enter
-	goChildEnv  = "CAPLAUNCH_ORACLE_CHILD" // be the Go side of one sequence
+	insideEnv   = "ORACLE_INSIDE" // how far in: "mounts" or "world"
+	executorEnv = "ORACLE_EXECUTOR"
+	dirEnv      = "ORACLE_DIR"   // an empty folder that everybody may enter
+	goChildEnv  = "ORACLE_CHILD" // be the Go side of one sequence
 )
 
 // A world is where sequences run: on the machine, or in a user namespace with
@@ -43,7 +41,7 @@ type world struct {
 	maps     []syscall.SysProcIDMap // of uids, as root; HostID 0 is the caller, and without root every HostID is
 	gids     []syscall.SysProcIDMap // of gids, where they differ
 	ambient  bool                   // no id 0 is mapped: the powers come as ambient ones
-	subids   bool                   // without root, it takes newuidmap
+	root     bool                   // only root can map these ids
 	noGroups bool                   // setgroups is denied
 }
 
@@ -51,7 +49,7 @@ const hostBase = 700000 // where root maps ids to; nobody's on any machine
 
 var (
 	machine = world{name: "machine"}
-	manyIDs = world{name: "user namespace, many ids", nested: true, subids: true,
+	manyIDs = world{name: "user namespace, many ids", nested: true, root: true,
 		// Not 65534, which is what stat(2) shows for an id that is not mapped.
 		maps: []syscall.SysProcIDMap{{ContainerID: 0, HostID: hostBase, Size: 1500}, {ContainerID: 65532, HostID: hostBase + 5000, Size: 2}},
 		gids: []syscall.SysProcIDMap{{ContainerID: 0, HostID: hostBase, Size: 5000}}}
@@ -71,23 +69,26 @@ type place struct {
 // every child and on the build of every mutant.
 func unusable(t testing.TB, format string, args ...any) {
 	t.Helper()
-	if os.Getenv("CAPLAUNCH_TEST_REQUIRE") == "1" {
-		t.Fatalf("required by CAPLAUNCH_TEST_REQUIRE=1: "+format, args...)
+	if os.Getenv("TEST_REQUIRE") == "1" {
+		t.Fatalf("required by TEST_REQUIRE=1: "+format, args...)
 	}
 	t.Skipf(format, args...)
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // publicDir is a temporary folder that everybody may enter, also by ids that
 // are not mapped.
 func publicDir(t *testing.T) string {
 	dir, err := os.MkdirTemp("", "oracle")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.Chmod(dir, 0o755))
 	return dir
 }
 
@@ -96,22 +97,18 @@ func (w world) in(t *testing.T, body func(*testing.T, place) figures) figures {
 	t.Helper()
 	switch inside := os.Getenv(insideEnv); {
 	case inside == "":
-		if os.Getuid() != 0 && !w.nested {
+		if os.Getuid() != 0 && (!w.nested || w.root) {
 			unusable(t, "needs root")
 		}
 		return w.enter(t)
 	case inside == "mounts" && w.nested:
-		if err := outside(everyID).make(os.Getenv(executorEnv)); err != nil {
-			t.Fatal(err)
-		}
-		f := w.respawn(t, "world")
+		must(t, outside(everyID).make(os.Getenv(executorEnv)))
+		f := w.respawn(t, "/proc/self/exe", "world")
 		f.report(t)
 		return f
 	}
 	p, err := prepare()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	f := body(t, p)
 	f.report(t)
 	return f
@@ -122,57 +119,43 @@ func (w world) enter(t *testing.T) figures {
 	dir := publicDir(t)
 	for _, sub := range []string{"outer", "inner"} {
 		sub = filepath.Join(dir, sub)
-		if err := errors.Join(os.Mkdir(sub, 0o755), os.Chmod(sub, 0o755)); err != nil {
-			t.Fatal(err)
-		}
+		must(t, errors.Join(os.Mkdir(sub, 0o755), os.Chmod(sub, 0o755)))
 	}
 	t.Setenv(dirEnv, dir)
 	t.Setenv(executorEnv, executor(t, dir))
+	// This binary, where everybody may execute it.
+	own := filepath.Join(dir, "oracle.test")
+	data, err := os.ReadFile("/proc/self/exe")
+	must(t, err)
+	must(t, errors.Join(os.WriteFile(own, data, 0o755), os.Chmod(own, 0o755)))
 	if os.Getuid() == 0 {
-		return w.respawn(t, "mounts")
+		return w.respawn(t, own, "mounts")
 	}
-	return w.respawn(t, "world")
+	return w.respawn(t, own, "world")
 }
 
 // respawn runs this test again, further inside.
-func (w world) respawn(t *testing.T, inside string) figures {
+func (w world) respawn(t *testing.T, own, inside string) figures {
 	t.Helper()
-	cmd := exec.Command("/proc/self/exe", append([]string{"-test.run=^" + strings.ReplaceAll(t.Name(), "/", "$/^") + "$",
+	cmd := exec.Command(own, append([]string{"-test.run=^" + strings.ReplaceAll(t.Name(), "/", "$/^") + "$",
 		"-test.v=true", "-test.count=1", "-test.timeout=0"}, passedFlags()...)...)
 	cmd.Env = append(os.Environ(), insideEnv+"="+inside)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
-	byTool := inside == "world" && w.subids && os.Getuid() != 0
 	if inside == "world" {
-		w.inUserNamespace(cmd.SysProcAttr, byTool)
+		w.inUserNamespace(cmd.SysProcAttr)
 	}
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	report, reportEnd, err1 := os.Pipe()
-	wait, waitEnd, err2 := os.Pipe()
-	if err := errors.Join(err1, err2); err != nil {
-		t.Fatal(err)
-	}
+	report, reportEnd, err := os.Pipe()
+	must(t, err)
 	defer report.Close()
-	defer waitEnd.Close()
-	cmd.ExtraFiles = []*os.File{reportEnd, wait}
-	if byTool {
-		cmd.Env = append(cmd.Env, waitEnv+"=1")
-	}
+	cmd.ExtraFiles = []*os.File{reportEnd}
 	runtime.LockOSThread() // the death signal is the thread's
 	defer runtime.UnlockOSThread()
-	err := cmd.Start()
+	err = cmd.Start()
 	reportEnd.Close()
-	wait.Close()
 	if err != nil {
 		w.giveUp(t, err)
-	}
-	if byTool {
-		if err := w.mapSubIDs(cmd.Process.Pid); err != nil {
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
-			w.giveUp(t, err)
-		}
-		_, _ = waitEnd.Write([]byte{1})
 	}
 	b, _ := io.ReadAll(report)
 	if err := cmd.Wait(); err != nil {
@@ -202,13 +185,9 @@ func (w world) giveUp(t *testing.T, err error) {
 	unusable(t, "%s: %v", w.name, err)
 }
 
-// inUserNamespace lets a process begin in the world's user namespace; its ids
-// are mapped later, byTool.
-func (w world) inUserNamespace(attr *syscall.SysProcAttr, byTool bool) {
+// inUserNamespace lets a process begin in the world's user namespace.
+func (w world) inUserNamespace(attr *syscall.SysProcAttr) {
 	attr.Cloneflags |= syscall.CLONE_NEWUSER
-	if byTool {
-		return
-	}
 	attr.GidMappingsEnableSetgroups = !w.noGroups
 	attr.UidMappings, attr.GidMappings = w.ids(os.Getuid(), os.Getgid())
 	if first := attr.UidMappings[0]; first.HostID != os.Getuid() { // be one that is mapped
@@ -235,66 +214,10 @@ func (w world) ids(uid, gid int) (uids, gids []syscall.SysProcIDMap) {
 		}
 		return maps
 	}
-	return own(w.maps, uid), own(w.gidMaps(), gid)
-}
-
-func (w world) gidMaps() []syscall.SysProcIDMap {
-	if w.gids != nil {
-		return w.gids
+	if w.gids == nil {
+		w.gids = w.maps
 	}
-	return w.maps
-}
-
-// mapSubIDs gives the namespace of a process the subordinate ids of this user.
-func (w world) mapSubIDs(pid int) error {
-	me, err := user.Current()
-	if err != nil {
-		return err
-	}
-	for _, x := range []struct {
-		tool, file, id string
-		maps           []syscall.SysProcIDMap
-	}{{"newuidmap", "/etc/subuid", me.Uid, w.maps}, {"newgidmap", "/etc/subgid", me.Gid, w.gidMaps()}} {
-		b, err := os.ReadFile(x.file)
-		if err != nil {
-			return err
-		}
-		first := 0
-		for line := range strings.Lines(string(b)) {
-			w := strings.Split(strings.TrimSpace(line), ":")
-			if len(w) == 3 && (w[0] == me.Username || w[0] == me.Uid) {
-				fmt.Sscan(w[1], &first)
-			}
-		}
-		if first == 0 {
-			return fmt.Errorf("no line for %s in %s", me.Username, x.file)
-		}
-		// Id 0 is this user, who is root at the next exec.
-		args := []string{fmt.Sprint(pid), "0", x.id, "1"}
-		for _, m := range x.maps {
-			there := first + m.HostID - hostBase
-			if m.ContainerID == 0 {
-				m.ContainerID, there, m.Size = 1, there+1, m.Size-1
-			}
-			args = append(args, fmt.Sprint(m.ContainerID), fmt.Sprint(there), fmt.Sprint(m.Size))
-		}
-		if out, err := exec.Command(x.tool, args...).CombinedOutput(); err != nil {
-			return fmt.Errorf("%s: %w: %s", x.tool, err, out)
-		}
-	}
-	return nil
-}
-
-// waitForIDs is the other side of mapSubIDs. An exec of the namespace's root
-// then brings its powers back, which the first one lost for want of an id.
-func waitForIDs() {
-	var b [1]byte
-	if _, err := os.NewFile(4, "mapped").Read(b[:]); err != nil {
-		panic(err)
-	}
-	unix.CloseOnExec(4)
-	os.Unsetenv(waitEnv)
-	panic(syscall.Exec("/proc/self/exe", os.Args, os.Environ()))
+	return own(w.maps, uid), own(w.gids, gid)
 }
 
 // outside is the programs that the machine's root makes before a user namespace

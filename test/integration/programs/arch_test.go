@@ -26,7 +26,7 @@ func needAMD64(t testing.TB) {
 
 func TestA386ProgramGetsTheCapabilities(t *testing.T) {
 	needAMD64(t)
-	path := goBuild(t, "status-386", "386", "./testdata/status")
+	path := status(t, "386")
 	s := start{flags: []string{"--caps=net_admin", asUser}}
 	if !engine.Runs(t, path) {
 		if e := s.refused(t, 126, path).Exec; e == nil || e.Reason != cexec.WrongArch || e.Arch != "386" {
@@ -38,7 +38,7 @@ func TestA386ProgramGetsTheCapabilities(t *testing.T) {
 		t.Errorf("%v", m)
 	}
 	s.flags = append(s.flags, "--strip-file-caps")
-	capable := withCaps(t, path, "cap_net_raw=+ep")
+	capable := engine.WithCaps(t, path, "cap_net_raw=+ep")
 	if m := wantPromise(t, s.run(t, capable), netAdmin); m["arch"] != "386" || m["arg0"] != capable {
 		t.Errorf("%v", m)
 	}
@@ -50,7 +50,7 @@ func TestAnotherArchitectureIsNamed(t *testing.T) {
 		engine.Unusable(t, "this machine runs other architectures: %v", handled)
 	}
 	for arch, flags := range map[string][]string{"arm64": {asUser}, "s390x": {asUser, "--strip-file-caps"}} {
-		path, s := goBuild(t, "status-"+arch, arch, "./testdata/status"), start{flags: flags}
+		path, s := status(t, arch), start{flags: flags}
 		e := s.refused(t, 126, path).Exec
 		if e == nil || e.Reason != cexec.WrongArch || e.Arch != arch || e.Errno != unix.ENOEXEC || !strings.Contains(e.Error(), "built for "+arch) {
 			t.Errorf("%+v", e)
@@ -79,7 +79,7 @@ func TestAnotherArchitectureRunsWhereBinfmtMiscDoesIt(t *testing.T) {
 	engine.RequireRoot(t)
 	engine.Require(t, "qemu-aarch64-static")
 	qemu, err := exec.LookPath("qemu-aarch64-static")
-	check(t, err)
+	engine.Must(t, err)
 	at := engine.TempDir(t)
 	register := func(emulator, flags string) string {
 		return fmt.Sprintf("mount -t binfmt_misc binfmt_misc %s\nprintf %%s '%s' >%[1]s/register", at, handler(emulator, flags))
@@ -87,13 +87,13 @@ func TestAnotherArchitectureRunsWhereBinfmtMiscDoesIt(t *testing.T) {
 	if r := inUserNamespace(t, register(qemu, "OCF"), "true"); r.Code != 0 {
 		engine.Unusable(t, "no binfmt_misc in user namespaces (Linux 6.7): %v", r)
 	}
-	path := goBuild(t, "status-arm64", "arm64", "./testdata/status")
+	path := status(t, "arm64")
 	launch := []string{engine.Caplaunch(t), "--caps=net_admin", asUser, "--", path, "a b"}
 	// F opens the emulator once and for all, as Debian and docker register it; P keeps argv[0].
 	if m := wantPromise(t, inUserNamespace(t, register(qemu, "OCFP"), launch...), netAdmin); m["arch"] != "arm64" || m["arg1"] != "a b" {
 		t.Errorf("%v", m)
 	}
-	for _, path := range []string{path, withCaps(t, path, "cap_net_raw=+ep")} {
+	for _, path := range []string{path, engine.WithCaps(t, path, "cap_net_raw=+ep")} {
 		launch = []string{launch[0], launch[1], asUser, "--strip-file-caps", "--", path, "a b"}
 		if m := wantPromise(t, inUserNamespace(t, register(qemu, "OCFP"), launch...), netAdmin); m["arch"] != "arm64" || m["arg1"] != "a b" {
 			t.Errorf("by a descriptor: %v", m)
@@ -102,7 +102,7 @@ func TestAnotherArchitectureRunsWhereBinfmtMiscDoesIt(t *testing.T) {
 
 	gone := filepath.Join(engine.TempDir(t), "qemu")
 	launch = []string{engine.Caplaunch(t), asUser, "--", path}
-	said := refused(t, inUserNamespace(t, register(gone, "OC"), launch...), 127)
+	said := engine.Refused(t, inUserNamespace(t, register(gone, "OC"), launch...), 127)
 	r := inUserNamespace(t, register(gone, "OC"), tell(t), asUser, "--", path)
 	if e := parse(t, r).Exec; e == nil || e.Reason != cexec.MissingEmulator || e.Arch != "arm64" || e.Error() != said.Msg {
 		t.Errorf("%+v", e)
@@ -116,7 +116,7 @@ func TestAnotherArchitectureRunsWhereBinfmtMiscDoesIt(t *testing.T) {
 func TestAMissingLoaderIsNamed(t *testing.T) {
 	needAMD64(t)
 	glibc, err := filepath.EvalSymlinks("/bin/true")
-	check(t, err)
+	engine.Must(t, err)
 	musl := musl(t)
 	withMusl := map[string]engine.Src{"/true": engine.File(glibc), "/lib/ld-musl-x86_64.so.1": engine.File("/lib/ld-musl-x86_64.so.1"), "/musl": engine.File(musl)}
 	for name, c := range map[string]struct {
@@ -145,11 +145,8 @@ func TestAMissingLoaderIsNamed(t *testing.T) {
 func musl(t testing.TB) string {
 	t.Helper()
 	engine.Require(t, "musl-gcc")
-	dir := engine.TempDir(t)
-	source, path := filepath.Join(dir, "musl.c"), filepath.Join(dir, "musl")
-	check(t, os.WriteFile(source, []byte("int main(void) { return 42; }\n"), 0o644))
-	if r := engine.Exec(t, "musl-gcc", "-o", path, source); r.Code != 0 {
-		t.Fatal(r)
-	}
+	source := engine.Write(t, "musl.c", "int main(void) { return 42; }\n")
+	path := strings.TrimSuffix(source, ".c")
+	engine.Do(t, "musl-gcc", "-o", path, source)
 	return path
 }

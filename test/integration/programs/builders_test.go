@@ -34,13 +34,13 @@ var keeps = map[string]map[string]bool{
 
 func TestCaplaunchWorksWhateverABuilderKeeps(t *testing.T) {
 	engine.RequireRoot(t)
-	capable := withCaps(t, engine.Probe(t), "cap_net_raw=+ep")
+	capable := engine.WithCaps(t, engine.Probe(t), "cap_net_raw=+ep")
 	context := engine.Tree(t, map[string]engine.Src{
 		"/caplaunch": engine.File(engine.Caplaunch(t)), "/probe": engine.File(engine.Probe(t)),
 		"/Dockerfile": engine.Text(builderSteps),
 	})
-	locked(func() { check(t, engine.CopyFile(context+"/capable", capable, 0o755)) })
-	setcap(t, "cap_net_raw=+ep", context+"/capable")
+	engine.Must(t, engine.CopyFile(context+"/capable", capable, 0o755))
+	engine.Setcap(t, "cap_net_raw=+ep", context+"/capable")
 	const image = "caplaunch.test/builders:1"
 
 	docker := func(buildkit bool) func(*testing.T, ...string) engine.Result {
@@ -59,7 +59,7 @@ func TestCaplaunchWorksWhateverABuilderKeeps(t *testing.T) {
 			p := engine.ThePodman(t)
 			if argv == nil {
 				base := filepath.Join(engine.TempDir(t), "tools.tar")
-				check(t, engine.WriteTar(base, tools(t)))
+				engine.Must(t, engine.WriteTar(base, tools(t)))
 				p.Import(t, base, toolsImage) // a loaded image has no history, which buildah wants
 				return p.Build(t, context, "--layers=false", "-t", image)
 			}

@@ -1,22 +1,14 @@
 package programs
 
 import (
-	"bufio"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/caplaunch/caplaunch/test/integration/engine"
 )
@@ -26,8 +18,8 @@ func caddy(t testing.TB) string {
 	t.Helper()
 	engine.Require(t, "caddy")
 	path, err := exec.LookPath("caddy")
-	check(t, err)
-	return withCaps(t, path, "cap_net_bind_service=+ep")
+	engine.Must(t, err)
+	return engine.WithCaps(t, path, "cap_net_bind_service=+ep")
 }
 
 // withoutNetBind is a bounding set of setuid and setgid.
@@ -63,7 +55,7 @@ func TestCaddyRunsUnderDockersDropAll(t *testing.T) {
 	delete(base, "/bin/caddy") // its libraries stay; it comes by the Dockerfile, as with users
 	d.Load(t, engine.ScratchImage("caplaunch.test/caddy-base:1", base))
 	path, err := exec.LookPath("caddy")
-	check(t, err)
+	engine.Must(t, err)
 	dir := engine.Tree(t, map[string]engine.Src{
 		"/caddy": engine.File(path), "/caplaunch": engine.File(engine.Caplaunch(t)),
 		"/Dockerfile": engine.Text("FROM caplaunch.test/caddy-base:1\nCOPY caddy /usr/bin/caddy\nRUN setcap cap_net_bind_service=+ep /usr/bin/caddy\nCOPY caplaunch /caplaunch\n"),
@@ -76,7 +68,7 @@ func TestCaddyRunsUnderDockersDropAll(t *testing.T) {
 			if r := d.Run(t, image, drop[:1], "caddy", "version"); r.Code == 0 || !strings.Contains(strings.ToLower(r.Stderr), "operation not permitted") {
 				t.Errorf("alone it should fail as users know it: %v", r)
 			}
-			refused(t, d.Run(t, image, drop, "/caplaunch", asUser, "--", "caddy", "version"), refusal)
+			engine.Refused(t, d.Run(t, image, drop, "/caplaunch", asUser, "--", "caddy", "version"), refusal)
 			strip := []string{"/caplaunch", asUser, "--strip-file-caps", "--", "caddy", "version"}
 			wantVersion(t, d.Run(t, image, drop, strip...))
 			wantVersion(t, d.Run(t, image, append(drop, "--read-only", "--security-opt=no-new-privileges"), strip...))
@@ -87,7 +79,7 @@ func TestCaddyRunsUnderDockersDropAll(t *testing.T) {
 func TestCaddyRunsUnderSystemdsCapabilityBoundingSet(t *testing.T) {
 	s := engine.TheSystemd(t)
 	path, err := exec.LookPath("caddy")
-	check(t, err)
+	engine.Must(t, err)
 	s.Cp(t, path, "/usr/bin/caddy", 0o755)
 	s.Cp(t, engine.Caplaunch(t), "/usr/bin/caplaunch", 0o755)
 	if r := s.Cmd(t, "setcap", "cap_net_bind_service=+ep", "/usr/bin/caddy"); r.Code != 0 {
@@ -97,15 +89,16 @@ func TestCaddyRunsUnderSystemdsCapabilityBoundingSet(t *testing.T) {
 	if r := s.RunUnit(t, bounded, "/usr/bin/caddy", "version"); r.Code != 203 {
 		t.Errorf("alone it should fail as users know it, with 203/EXEC: %v", r)
 	}
-	refused(t, s.RunUnit(t, bounded, "/usr/bin/caplaunch", asUser, "--", "caddy", "version"), refusal)
+	engine.Refused(t, s.RunUnit(t, bounded, "/usr/bin/caplaunch", asUser, "--", "caddy", "version"), refusal)
 	wantVersion(t, s.RunUnit(t, bounded, "/usr/bin/caplaunch", asUser, "--strip-file-caps", "--", "caddy", "version"))
 }
 
 // The port is privileged for real: in a new network namespace ip_unprivileged_port_start is 1024.
 func TestCaddyServesPort80(t *testing.T) {
+	engine.Require(t, "busybox")
 	respond := []string{"respond", "--listen=127.0.0.1:80", "hello from port 80"}
 	capable := caddy(t)
-	plain := copyOf(t, capable, 0o755)
+	plain := engine.Copy(t, capable, 0o755)
 	home := own(t, engine.TempDir(t))
 	alone := engine.Exec(t, append([]string{"unshare", "--net", engine.Capstart(t), "-u", "65532", "-g", "65532", "-G", "none", "--", plain}, respond...)...)
 	if alone.Code == 0 || !strings.Contains(alone.Stderr, "permission denied") {
@@ -126,68 +119,18 @@ func TestCaddyServesPort80(t *testing.T) {
 			c.env = []string{"HOME=" + home, "XDG_DATA_HOME=" + home, "XDG_CONFIG_HOME=" + home}
 			cmd := c.command(t, engine.Caplaunch(t), append([]string{path}, respond...)...)
 			log, err := os.Create(filepath.Join(engine.TempDir(t), "log"))
-			check(t, err)
+			engine.Must(t, err)
 			defer log.Close()
 			cmd.Stdout, cmd.Stderr = log, log
-			pid := background(t, cmd)
-			body, err := get(pid, "127.0.0.1:80")
-			if err != nil || body != "hello from port 80" {
-				said, _ := os.ReadFile(log.Name())
-				t.Errorf("%q, %v\n%s", body, err, said)
+			pid := engine.Background(t, cmd)
+			if !engine.Await(func() bool {
+				return engine.Exec(t, "nsenter", fmt.Sprintf("--net=/proc/%d/ns/net", pid), "busybox", "wget", "-qO-", "http://127.0.0.1/").Stdout == "hello from port 80"
+			}) {
+				t.Errorf("it does not answer: %s", engine.Read(t, log.Name()))
 			}
 			wantPromise(t, engine.Exec(t, engine.Probe(t), fmt.Sprint(pid)), netBind)
 		})
 	}
-}
-
-// get fetches / from the HTTP server at addr, from within the network namespace of pid, until it answers.
-func get(pid int, addr string) (string, error) {
-	type answer struct {
-		body string
-		err  error
-	}
-	c := make(chan answer)
-	go func() {
-		// Never unlocked: the thread ends with the goroutine, and nothing else gets to see the other network.
-		runtime.LockOSThread()
-		body, err := "", error(nil)
-		for range 600 {
-			time.Sleep(50 * time.Millisecond)
-			if body, err = getInside(pid, addr); err == nil {
-				break
-			}
-		}
-		c <- answer{body, err}
-	}()
-	a := <-c
-	return a.body, a.err
-}
-
-func getInside(pid int, addr string) (string, error) {
-	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
-	if err != nil {
-		return "", err
-	}
-	defer ns.Close()
-	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-		return "", err
-	}
-	conn, err := net.DialTimeout("tcp", addr, time.Second)
-	if err != nil {
-		return "", err
-	}
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
-	if _, err := io.WriteString(conn, "GET / HTTP/1.0\r\n\r\n"); err != nil {
-		return "", err
-	}
-	r, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		return "", err
-	}
-	defer r.Body.Close()
-	body, err := io.ReadAll(r.Body)
-	return string(body), err
 }
 
 // The commands of the README's section are run to the letter, on a private copy of the system's caddy, and must say
@@ -195,9 +138,8 @@ func getInside(pid int, addr string) (string, error) {
 func TestReadmesCommandsDoWhatItShows(t *testing.T) {
 	engine.RequireRoot(t)
 	engine.Require(t, "caddy", "setcap", "setpriv")
-	readme, err := os.ReadFile(filepath.Join(engine.Root, "README.md"))
-	check(t, err)
-	_, section, ok := strings.Cut(string(readme), "### A binary that comes with file capabilities")
+	readme := engine.Read(t, filepath.Join(engine.Root, "README.md"))
+	_, section, ok := strings.Cut(readme, "### A binary that comes with file capabilities")
 	section, _, _ = strings.Cut(section, "\n## ")
 	_, block, found := strings.Cut(section, "```console\n")
 	block, _, _ = strings.Cut(block, "```")
@@ -205,14 +147,14 @@ func TestReadmesCommandsDoWhatItShows(t *testing.T) {
 		t.Fatal("the README has no such section with a console block")
 	}
 	path, err := exec.LookPath("caddy")
-	check(t, err)
+	engine.Must(t, err)
 	version := strings.TrimSpace(engine.Exec(t, path, "version").Stdout)
 
 	// What the section takes for granted: caplaunch in PATH, and a sudo that asks for nothing.
 	bin := engine.TempDir(t)
-	check(t, os.Symlink(engine.Caplaunch(t), filepath.Join(bin, "caplaunch")))
-	check(t, os.WriteFile(filepath.Join(bin, "sudo"), []byte("#!/bin/sh\nexec \"$@\"\n"), 0o755))
-	caddy := copyOf(t, path, 0o755)
+	engine.Must(t, os.Symlink(engine.Caplaunch(t), filepath.Join(bin, "caplaunch")))
+	engine.Must(t, os.WriteFile(filepath.Join(bin, "sudo"), []byte("#!/bin/sh\nexec \"$@\"\n"), 0o755))
+	caddy := engine.Copy(t, path, 0o755)
 
 	commands := 0
 	for step := range strings.SplitSeq("\n"+strings.TrimSpace(block), "\n$ ") {

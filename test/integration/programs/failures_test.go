@@ -22,11 +22,11 @@ func TestAFailedExecSaysWhy(t *testing.T) {
 	probe := engine.Probe(t)
 	s := start{flags: []string{asUser}}
 	locked := filepath.Join(engine.TempDir(t), "locked") // root may search it
-	check(t, os.Mkdir(locked, 0o700))
+	engine.Must(t, os.Mkdir(locked, 0o700))
 	inside := filepath.Join(locked, "probe")
-	check(t, engine.CopyFile(inside, probe, 0o755))
+	engine.Must(t, engine.CopyFile(inside, probe, 0o755))
 	mounted := engine.TempDir(t)
-	busy := copyOf(t, probe, 0o755)
+	busy := engine.Copy(t, probe, 0o755)
 	elf := "\x7fELF\x02\x01\x01" + strings.Repeat("\x00", 100)
 
 	for name, c := range map[string]struct {
@@ -41,16 +41,16 @@ func TestAFailedExecSaysWhy(t *testing.T) {
 		"not in PATH":              {s, "no-such-program", 127, cexec.NotInPath, "", unix.ENOENT},
 		"a file for a directory":   {s, probe + "/x", 126, cexec.NotReached, probe, unix.ENOTDIR},
 		"a directory":              {s, mounted, 126, cexec.NotRegular, "", unix.EACCES},
-		"not executable":           {s, copyOf(t, probe, 0o644), 126, cexec.NotExecutable, "", unix.EACCES},
-		"executable for its owner": {s, copyOf(t, probe, 0o700), 126, cexec.NotExecutable, "", unix.EACCES},
+		"not executable":           {s, engine.Copy(t, probe, 0o644), 126, cexec.NotExecutable, "", unix.EACCES},
+		"executable for its owner": {s, engine.Copy(t, probe, 0o700), 126, cexec.NotExecutable, "", unix.EACCES},
 		"directory not searchable": {s, inside, 126, cexec.NotSearchable, locked, unix.EACCES},
 		"noexec mount": {
 			start{flags: s.flags, within: fmt.Sprintf("mount -t tmpfs -o noexec,mode=755 tmpfs %s; cp %s %[1]s/probe", mounted, probe)},
 			filepath.Join(mounted, "probe"), 126, cexec.NoExecMount, "", unix.EACCES,
 		},
-		"no #! line":      {s, write(t, "script", "exit 0\n"), 126, cexec.NoFormat, "", unix.ENOEXEC},
-		"empty":           {s, write(t, "empty", ""), 126, cexec.Empty, "", unix.ENOEXEC},
-		"half an ELF":     {s, write(t, "elf", elf), 126, cexec.MalformedELF, "", unix.ENOEXEC},
+		"no #! line":      {s, engine.Write(t, "script", "exit 0\n"), 126, cexec.NoFormat, "", unix.ENOEXEC},
+		"empty":           {s, engine.Write(t, "empty", ""), 126, cexec.Empty, "", unix.ENOEXEC},
+		"half an ELF":     {s, engine.Write(t, "elf", elf), 126, cexec.MalformedELF, "", unix.ENOEXEC},
 		"text busy":       {s, busy, 126, cexec.TextBusy, "", unix.ETXTBSY},
 		"no memory":       {start{flags: s.flags, wrap: denied(t, probe, "ENOMEM")}, probe, 126, cexec.NoMemory, "", unix.ENOMEM},
 		"security module": {start{flags: s.flags, wrap: denied(t, probe, "EPERM")}, probe, 126, cexec.Refused, "", unix.EPERM},
@@ -58,7 +58,7 @@ func TestAFailedExecSaysWhy(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			if c.path == busy {
 				f, err := os.OpenFile(busy, os.O_WRONLY, 0)
-				check(t, err)
+				engine.Must(t, err)
 				defer f.Close()
 			}
 			if c.wrap != nil {
@@ -83,10 +83,8 @@ func TestTooManyProcessesOfTheUserAreTold(t *testing.T) {
 	engine.Require(t, "prlimit")
 	const other = 54321 // nobody else's, who could have more processes or fewer
 	sleeper := exec.Command(engine.Probe(t), "pause")
-	sleeper.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: other, Gid: other}, Pdeathsig: unix.SIGKILL}
-	check(t, sleeper.Start())
-	defer sleeper.Wait()
-	defer sleeper.Process.Kill()
+	sleeper.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: other, Gid: other}}
+	engine.Background(t, sleeper)
 	s := start{flags: []string{fmt.Sprintf("--user=%d:%[1]d", other)}, wrap: []string{"prlimit", "--nproc=0:"}}
 	said := s.refused(t, 126, engine.Probe(t))
 	if e := said.Exec; e == nil || e.Reason != cexec.TooManyProcs || e.Errno != unix.EAGAIN || e.UID != other {
@@ -94,6 +92,10 @@ func TestTooManyProcessesOfTheUserAreTold(t *testing.T) {
 	}
 	if r := s.behind(t, said.Hint, `ulimit -S -u "$(ulimit -H -u)"`).run(t, engine.Probe(t)); r.Code != 0 {
 		t.Errorf("after the hint: %v", r)
+	}
+	s.wrap = []string{"prlimit", "--nproc=1:1"}
+	if r := s.run(t, engine.Probe(t), "all"); r.Code != 0 || engine.ParseProbe(r.Stdout)["rlimit_nproc"] != "1 1" {
+		t.Errorf("where one is enough: %v", r)
 	}
 }
 
@@ -111,10 +113,10 @@ func (s start) behind(t testing.TB, hint, command string) start {
 func TestTooLongArgumentsAreTold(t *testing.T) {
 	path := engine.Probe(t)
 	for range 4 {
-		path = write(t, "s", "#!"+path+" "+strings.Repeat("x", 180)+"\n")
+		path = engine.Write(t, "s", "#!"+path+" "+strings.Repeat("x", 180)+"\n")
 	}
 	var stack unix.Rlimit
-	check(t, unix.Getrlimit(unix.RLIMIT_STACK, &stack))
+	engine.Must(t, unix.Getrlimit(unix.RLIMIT_STACK, &stack))
 	limit := int(min(stack.Cur/4, 6<<20))
 	const most = 100_000 // of one variable; the kernel takes 128 KiB
 	s := start{flags: []string{asUser}}

@@ -18,7 +18,7 @@ import (
 // What a launcher that does not look at the file ends in: the program itself has the capability, but its children
 // have nothing, and AT_SECURE makes its loader ignore LD_LIBRARY_PATH and the like.
 func TestFileCapsEqualToTheRequestAreRefused(t *testing.T) {
-	path := withCaps(t, engine.Probe(t), "cap_net_admin=+ep")
+	path := engine.WithCaps(t, engine.Probe(t), "cap_net_admin=+ep")
 	ambientOnly := []string{"-u", "65532", "-g", "65532", "-G", "none", "-p", "1000", "-i", "1000", "-a", "1000"}
 	careless := engine.ParseProbe(engine.Start(t, ambientOnly, path).Stdout)
 	if careless["CapEff"] != "0000000000001000" || careless["CapAmb"] != "0000000000000000" || careless["AT_SECURE"] != "1" {
@@ -30,8 +30,8 @@ func TestFileCapsEqualToTheRequestAreRefused(t *testing.T) {
 	}
 
 	shell, err := filepath.EvalSymlinks("/bin/sh")
-	check(t, err)
-	shell = withCaps(t, shell, "cap_net_admin=+ep")
+	engine.Must(t, err)
+	shell = engine.WithCaps(t, shell, "cap_net_admin=+ep")
 	if m := engine.ParseProbe(engine.Start(t, ambientOnly, shell, "-c", plain).Stdout); m["CapPrm"] != "0000000000000000" {
 		t.Errorf("a child of such a program: %v", m)
 	}
@@ -51,15 +51,15 @@ func TestFileCapsEqualToTheRequestAreRefused(t *testing.T) {
 
 // Any file capabilities, whatever is in them, and any set-id bit that counts.
 func TestEveryPrivilegeOfAFileIsRefusedOrStripped(t *testing.T) {
-	setID := func(mode os.FileMode) string { return copyOf(t, engine.Probe(t), mode) }
+	setID := func(mode os.FileMode) string { return engine.Copy(t, engine.Probe(t), mode) }
 	for name, c := range map[string]struct {
 		path    string
 		flags   []string
 		refused func(told) bool
 	}{
-		"more than the request":   {path: withCaps(t, engine.Probe(t), "cap_net_admin,cap_net_raw=+ep"), refused: func(e told) bool { return !e.File.Denied && e.File.Ambient == 0 }},
-		"others than the request": {path: withCaps(t, engine.Probe(t), "cap_net_raw=+p"), refused: func(e told) bool { return e.File.Caps.Permitted == netRaw && !e.File.Caps.Effective }},
-		"only inheritable":        {path: withCaps(t, engine.Probe(t), "cap_net_admin=+i"), refused: func(e told) bool { return e.File.Caps.Inheritable == netAdmin }},
+		"more than the request":   {path: engine.WithCaps(t, engine.Probe(t), "cap_net_admin,cap_net_raw=+ep"), refused: func(e told) bool { return !e.File.Denied && e.File.Ambient == 0 }},
+		"others than the request": {path: engine.WithCaps(t, engine.Probe(t), "cap_net_raw=+p"), refused: func(e told) bool { return e.File.Caps.Permitted == netRaw && !e.File.Caps.Effective }},
+		"only inheritable":        {path: engine.WithCaps(t, engine.Probe(t), "cap_net_admin=+i"), refused: func(e told) bool { return e.File.Caps.Inheritable == netAdmin }},
 		"set-uid":                 {path: setID(0o755 | os.ModeSetuid), flags: []string{"--allow-new-privs"}, refused: func(e told) bool { return *e.File.SetUID == 0 }},
 		"set-gid":                 {path: setID(0o755 | os.ModeSetgid), flags: []string{"--allow-new-privs"}, refused: func(e told) bool { return *e.File.SetGID == 0 }},
 	} {
@@ -82,7 +82,7 @@ func TestEveryPrivilegeOfAFileIsRefusedOrStripped(t *testing.T) {
 // no_new_privs and a nosuid mount take the set-id bits' effect away: there is nothing to refuse.
 func TestPrivilegeThatDoesNotCountIsNoReasonToRefuse(t *testing.T) {
 	s := start{flags: []string{"--caps=net_admin", asUser}}
-	wantPromise(t, s.run(t, copyOf(t, engine.Probe(t), 0o755|os.ModeSetuid|os.ModeSetgid)), netAdmin)
+	wantPromise(t, s.run(t, engine.Copy(t, engine.Probe(t), 0o755|os.ModeSetuid|os.ModeSetgid)), netAdmin)
 
 	dir := engine.TempDir(t)
 	path := filepath.Join(dir, "probe")
@@ -95,8 +95,8 @@ func hidden(t *testing.T, path string) (start, string) {
 	t.Helper()
 	dir := own(t, engine.TempDir(t))
 	to := filepath.Join(dir, "probe")
-	locked(func() { check(t, engine.CopyFile(to, path, 0o755)) })
-	check(t, os.Chmod(dir, 0o700))
+	engine.Must(t, engine.CopyFile(to, path, 0o755))
+	engine.Must(t, os.Chmod(dir, 0o700))
 	return start{from: []string{"-b", "10c0"}, flags: []string{"--caps=net_admin", asUser}}, to
 }
 
@@ -127,7 +127,7 @@ func TestAProgramThatRootCannotSeeIsInspectedAsItsUser(t *testing.T) {
 	}
 	explained(0)
 
-	setcap(t, "cap_net_admin=+ep", path)
+	engine.Setcap(t, "cap_net_admin=+ep", path)
 	if e := s.refused(t, refusal, path).File; e == nil || e.Ambient != 0 {
 		t.Errorf("%+v", e)
 	}

@@ -5,17 +5,12 @@ package programs
 
 import (
 	"encoding/json"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
 	cexec "github.com/caplaunch/caplaunch/internal/exec"
@@ -77,7 +72,7 @@ func (s start) run(t testing.TB, argv ...string) engine.Result {
 func (s start) refused(t testing.TB, code int, argv ...string) told {
 	t.Helper()
 	s.flags = append(slices.Clone(s.flags), "--log-format=json")
-	said := refused(t, s.run(t, argv...), code)
+	said := engine.Refused(t, s.run(t, argv...), code)
 
 	e := parse(t, engine.Command(t, s.command(t, tell(t), argv...)))
 	if e.Exec == nil && e.File == nil || e.Code != code || e.Msg != said.Msg || e.Exec != nil && e.Hint != said.Hint {
@@ -109,81 +104,23 @@ func parse(t testing.TB, r engine.Result) told {
 	return e
 }
 
-// said is caplaunch's own line about a failure.
-type said struct {
-	Level, Msg, Hint string
-	Code             int
-}
-
-// refused checks that nothing ran, with that exit status, and that there is one error with a hint, as JSON or text.
-func refused(t testing.TB, r engine.Result, code int) said {
-	t.Helper()
-	var errs []said
-	for line := range strings.Lines(r.Stderr) {
-		var s said
-		if json.Unmarshal([]byte(line), &s) == nil && s.Level == "error" {
-			errs = append(errs, s)
-		} else if msg, ok := strings.CutPrefix(line, "caplaunch: error: "); ok {
-			errs = append(errs, said{Msg: strings.TrimSpace(msg), Code: code})
-		} else if hint, ok := strings.CutPrefix(line, "caplaunch: hint: "); ok && len(errs) > 0 {
-			errs[len(errs)-1].Hint = strings.TrimSpace(hint)
-		}
-	}
-	if r.Code != code || r.Stdout != "" || len(errs) != 1 || errs[0].Msg == "" || errs[0].Hint == "" || errs[0].Code != code {
-		t.Fatalf("want exit status %d, one error with a hint, and no program: %v", code, r)
-	}
-	return errs[0]
-}
-
-// wantPromise checks that probe ran as uid 65532 with exactly caps, also to be inherited, and no privilege of a file.
+// wantPromise checks that a program ran as uid 65532 with exactly caps, also to be inherited, and no privilege of a file.
 func wantPromise(t testing.TB, r engine.Result, caps ambient.Set) map[string]string {
 	t.Helper()
-	m := engine.ParseProbe(r.Stdout)
-	mask, ids := fmt.Sprintf("%016x", uint64(caps)), "65532 65532 65532 65532"
-	want := map[string]string{"Uid": ids, "Gid": ids, "Groups": "65532", "NoNewPrivs": "1",
-		"CapPrm": mask, "CapInh": mask, "CapEff": mask, "CapAmb": mask}
-	if _, ok := m["AT_SECURE"]; ok {
-		want["AT_SECURE"] = "0"
-	}
-	for key, want := range want {
-		if m[key] != want || r.Code != 0 {
-			t.Errorf("%s is %q, want %q: %v", key, m[key], want, r)
-			break
-		}
-	}
-	return m
+	return engine.Promised("65532", uint64(caps)).Want(t, r)
+}
+
+// status is the program testdata/status.
+func status(t testing.TB, arch string) string {
+	t.Helper()
+	return engine.BuildGo(t, "test/integration/programs/testdata/status", arch)
 }
 
 // tell is the path of the command tell, static.
 func tell(t testing.TB) string {
 	t.Helper()
-	return goBuild(t, "tell", "", "./tell")
+	return engine.BuildGo(t, "test/integration/programs/tell", "")
 }
-
-// goBuild builds a static Go program where every user may execute it. Other architectures are told by arch.
-func goBuild(t testing.TB, name, arch, source string) string {
-	t.Helper()
-	engine.Require(t, "go")
-	f, _ := builds.LoadOrStore(name, sync.OnceValues(func() (string, error) {
-		path := filepath.Join(engine.PublicDir(), name)
-		cmd := exec.Command("go", "build", "-o", path, source)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if arch != "" {
-			cmd.Env = append(cmd.Env, "GOARCH="+arch)
-		}
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return "", fmt.Errorf("%v: %w\n%s", cmd, err, out)
-		}
-		return path, nil
-	}))
-	path, err := f.(func() (string, error))()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-var builds sync.Map // of func() (string, error)
 
 // newRoot is a root file system with caplaunch, tell, the probe and files, for start.root.
 func newRoot(t testing.TB, files map[string]engine.Src) string {
@@ -203,7 +140,7 @@ func tools(t testing.TB, more ...string) map[string]engine.Src {
 	for _, name := range append(more, "sh", "cp", "chown", "setcap", "getcap") {
 		engine.Require(t, name)
 		path, err := exec.LookPath(name)
-		check(t, err)
+		engine.Must(t, err)
 		files["/bin/"+name] = engine.File(path)
 		for _, word := range strings.Fields(engine.Exec(t, "ldd", path).Stdout) {
 			if strings.HasPrefix(word, "/") {
@@ -217,69 +154,9 @@ func tools(t testing.TB, more ...string) map[string]engine.Src {
 // toolsImage is their image, for FROM.
 const toolsImage = "caplaunch.test/tools:1"
 
-// copyOf is a copy of a program in a new folder, with that mode. No xattr comes along.
-func copyOf(t testing.TB, path string, mode os.FileMode) string {
-	t.Helper()
-	to := filepath.Join(engine.TempDir(t), filepath.Base(path))
-	locked(func() { check(t, engine.CopyFile(to, path, mode)) })
-	return to
-}
-
-// write makes a new program of a text.
-func write(t testing.TB, name, text string) string {
-	t.Helper()
-	path := filepath.Join(engine.TempDir(t), name)
-	locked(func() { check(t, os.WriteFile(path, []byte(text), 0o600)) })
-	check(t, os.Chmod(path, 0o755))
-	return path
-}
-
-// locked writes a program while nothing forks: a child that inherits its descriptor would make it "text busy".
-func locked(write func()) {
-	syscall.ForkLock.RLock()
-	defer syscall.ForkLock.RUnlock()
-	write()
-}
-
-// setcap gives a file capabilities by the tool that users have, such as cap_net_raw=+ep.
-func setcap(t testing.TB, caps, path string) {
-	t.Helper()
-	engine.Require(t, "setcap")
-	if r := engine.Exec(t, "setcap", caps, path); r.Code != 0 {
-		t.Fatalf("setcap %s %s: %v", caps, path, r)
-	}
-}
-
-// withCaps is a copy of a program with file capabilities.
-func withCaps(t testing.TB, path, caps string) string {
-	t.Helper()
-	to := copyOf(t, path, 0o755)
-	setcap(t, caps, to)
-	return to
-}
-
 // own makes path belong to uid and gid 65532.
 func own(t testing.TB, path string) string {
 	t.Helper()
-	check(t, os.Chown(path, 65532, 65532))
+	engine.Must(t, os.Chown(path, 65532, 65532))
 	return path
-}
-
-func check(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// background starts cmd and kills it, by its PID, when the test is done.
-func background(t testing.TB, cmd *exec.Cmd) int {
-	t.Helper()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
-	check(t, cmd.Start())
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	return cmd.Process.Pid
 }

@@ -15,10 +15,10 @@ import (
 func TestPingNeedsNoFileCapabilities(t *testing.T) {
 	engine.Require(t, "ping")
 	path, err := exec.LookPath("ping")
-	check(t, err)
+	engine.Must(t, err)
 	path, err = filepath.EvalSymlinks(path)
-	check(t, err)
-	ping := []string{copyOf(t, path, 0o755), "-c1", "-W5", "127.0.0.1"}
+	engine.Must(t, err)
+	ping := []string{engine.Copy(t, path, 0o755), "-c1", "-W5", "127.0.0.1"}
 	s := start{flags: []string{"--caps=net_raw", asUser}, within: `test "$(cat /proc/sys/net/ipv4/ping_group_range)" = "$(printf '1\t0')"`}
 	if r := s.run(t, ping...); r.Code != 0 || !strings.Contains(r.Stdout, "1 received") {
 		t.Errorf("%v", r)
@@ -45,10 +45,10 @@ func wireguardGo(t testing.TB) string {
 		if r := engine.Command(t, cmd); r.Code != 0 {
 			engine.Unusable(t, "wireguard-go cannot be built: %v", r)
 		}
-		check(t, engine.CopyFile(kept+".new", filepath.Join(bin, "wireguard"), 0o755))
-		check(t, os.Rename(kept+".new", kept))
+		engine.Must(t, engine.CopyFile(kept+".new", filepath.Join(bin, "wireguard"), 0o755))
+		engine.Must(t, os.Rename(kept+".new", kept))
 	}
-	return copyOf(t, kept, 0o755)
+	return engine.Copy(t, kept, 0o755)
 }
 
 // tunnel sets up two network namespaces, a wire between them, and in each a wireguard-go that caplaunch starts as uid

@@ -14,8 +14,8 @@ import (
 // python is Debian's own interpreter. Another one in PATH may live where uid 65532 cannot go.
 const python = "/usr/bin/python3"
 
-// status is a script that prints its arguments and its /proc/self/status as the probe does.
-const status = `
+// statusScript is a script that prints its arguments and its /proc/self/status as the probe does.
+const statusScript = `
 import sys
 for i, a in enumerate(sys.argv): print(f'arg{i}="{a}"')
 for line in open("/proc/self/status"):
@@ -34,7 +34,7 @@ func TestAScriptGetsTheCapabilities(t *testing.T) {
 	needPython(t)
 	s := start{flags: []string{"--caps=net_admin", asUser}, env: []string{"PATH=/usr/bin:/bin"}}
 	for _, line := range []string{"#!" + python, "#!/usr/bin/env python3", "#! " + python + " -B"} {
-		path := write(t, "script", line+status)
+		path := engine.Write(t, "script", line+statusScript)
 		m := wantPromise(t, s.run(t, path, "a b", ""), netAdmin)
 		if m["arg0"] != path || m["arg1"] != "a b" || m["arg2"] != "" {
 			t.Errorf("%s: arguments: %v", line, m)
@@ -46,9 +46,9 @@ func TestAScriptGetsTheCapabilities(t *testing.T) {
 func TestAScriptIsJudgedByItsInterpreter(t *testing.T) {
 	needPython(t)
 	real, err := filepath.EvalSymlinks(python)
-	check(t, err)
-	interpreter := withCaps(t, real, "cap_net_admin=+ep")
-	path := write(t, "script", "#!"+interpreter+" -B"+status)
+	engine.Must(t, err)
+	interpreter := engine.WithCaps(t, real, "cap_net_admin=+ep")
+	path := engine.Write(t, "script", "#!"+interpreter+" -B"+statusScript)
 	s := start{flags: []string{"--caps=net_admin", asUser}}
 	if e := s.refused(t, refusal, path); e.File == nil || e.File.Caps == nil || e.Msg[:len(interpreter)] != interpreter {
 		t.Errorf("%+v", e)
@@ -59,15 +59,15 @@ func TestAScriptIsJudgedByItsInterpreter(t *testing.T) {
 	}
 
 	// A script whose own file has capabilities: they do not count, and need no copy.
-	plain := write(t, "script", "#!"+python+status)
-	setcap(t, "cap_net_raw=+ep", plain)
+	plain := engine.Write(t, "script", "#!"+python+statusScript)
+	engine.Setcap(t, "cap_net_raw=+ep", plain)
 	wantPromise(t, start{flags: s.flags[:2]}.run(t, plain), netAdmin)
 }
 
 // With a copy of the interpreter, argv is what binfmt_script makes of it without.
 func TestTheCopyOfAnInterpreterGetsTheKernelsArguments(t *testing.T) {
-	probe, capable := copyOf(t, engine.Probe(t), 0o755), withCaps(t, engine.Probe(t), "cap_net_raw=+ep")
-	script := func(interpreter, rest string) string { return write(t, "script", "#! "+interpreter+rest+"\n") }
+	probe, capable := engine.Copy(t, engine.Probe(t), 0o755), engine.WithCaps(t, engine.Probe(t), "cap_net_raw=+ep")
+	script := func(interpreter, rest string) string { return engine.Write(t, "script", "#! "+interpreter+rest+"\n") }
 	for _, rest := range []string{"", " one argument  with blanks\t", "\t-x"} {
 		// The paths differ: they are taken out before the comparison.
 		arguments := func(interpreter string, flags ...string) string {
@@ -92,7 +92,7 @@ func TestTheCopyOfAnInterpreterGetsTheKernelsArguments(t *testing.T) {
 func TestAMissingInterpreterIsNamed(t *testing.T) {
 	s := start{flags: []string{asUser}}
 	for line, want := range map[string]string{"#!/no/such/python": "/no/such/python", "#!/bin/sh\r": "/bin/sh\r"} {
-		path := write(t, "script", line+"\nexit 0\n")
+		path := engine.Write(t, "script", line+"\nexit 0\n")
 		e := s.refused(t, 127, path).Exec
 		if e == nil || e.Reason != cexec.MissingInterpreter || e.Culprit != want || e.Path != path || e.CRLF() != (want == "/bin/sh\r") {
 			t.Errorf("%q: %+v", line, e)

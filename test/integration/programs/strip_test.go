@@ -20,12 +20,12 @@ var strip = start{flags: []string{"--caps=net_admin", asUser, "--strip-file-caps
 
 func capable(t testing.TB) string {
 	t.Helper()
-	return withCaps(t, engine.Probe(t), "cap_net_admin,cap_net_raw=+ep")
+	return engine.WithCaps(t, engine.Probe(t), "cap_net_admin,cap_net_raw=+ep")
 }
 
 func TestStripNeedsNoProcAndNoWritableRoot(t *testing.T) {
 	root := newRoot(t, map[string]engine.Src{"/plain": engine.File(engine.Probe(t))})
-	setcap(t, "cap_net_admin,cap_net_raw=+ep", filepath.Join(root, "probe"))
+	engine.Setcap(t, "cap_net_admin,cap_net_raw=+ep", filepath.Join(root, "probe"))
 	s := strip
 	s.root = root
 	if m := wantPromise(t, s.run(t, "/plain"), netAdmin); m["proc"] != "0" {
@@ -40,7 +40,7 @@ func TestStripNeedsNoProcAndNoWritableRoot(t *testing.T) {
 	}
 	script := map[string]engine.Src{"/script": {Content: "#!/probe x y\n", Mode: 0o755}}
 	s = start{root: newRoot(t, script), flags: strip.flags}
-	setcap(t, "cap_net_admin=+ep", filepath.Join(s.root, "probe"))
+	engine.Setcap(t, "cap_net_admin=+ep", filepath.Join(s.root, "probe"))
 	if m := wantPromise(t, s.run(t, "/script", "z"), netAdmin); m["arg0"] != "/probe" || m["arg1"] != "x y" || m["arg2"] != "/script" || m["arg3"] != "z" {
 		t.Errorf("a script: %v", m)
 	}
@@ -78,8 +78,8 @@ func TestStripKeepsArgv0AsItWasWritten(t *testing.T) {
 // What has no privilege is not copied, only held open: /proc/self/exe stays what it is.
 func TestStripCopiesOnlyWhatHasPrivilege(t *testing.T) {
 	readlink, err := filepath.EvalSymlinks("/bin/readlink")
-	check(t, err)
-	for path, want := range map[string]string{readlink: readlink, withCaps(t, readlink, "cap_net_raw=+ep"): "/memfd:readlink (deleted)"} {
+	engine.Must(t, err)
+	for path, want := range map[string]string{readlink: readlink, engine.WithCaps(t, readlink, "cap_net_raw=+ep"): "/memfd:readlink (deleted)"} {
 		if r := strip.run(t, path, "/proc/self/exe"); r.Code != 0 || strings.TrimSpace(r.Stdout) != want {
 			t.Errorf("want %s: %v", want, r)
 		}
@@ -88,7 +88,7 @@ func TestStripCopiesOnlyWhatHasPrivilege(t *testing.T) {
 
 func TestAMissingXBitOrANoexecMountStillCount(t *testing.T) {
 	path := capable(t)
-	check(t, os.Chmod(path, 0o644))
+	engine.Must(t, os.Chmod(path, 0o644))
 	if e := strip.refused(t, 126, path).Exec; e == nil || e.Reason != cexec.NotExecutable {
 		t.Errorf("%+v", e)
 	}
@@ -119,9 +119,9 @@ func TestMemfdNoexecIsTold(t *testing.T) {
 func TestAHugeProgramIsCopiedInBoundedMemory(t *testing.T) {
 	needPython(t)
 	const size, most = 300 << 20, 48 << 10 // bytes and KiB
-	path := copyOf(t, engine.Probe(t), 0o755)
-	check(t, os.Truncate(path, size))
-	setcap(t, "cap_net_admin,cap_net_raw=+ep", path)
+	path := engine.Copy(t, engine.Probe(t), 0o755)
+	engine.Must(t, os.Truncate(path, size))
+	engine.Setcap(t, "cap_net_admin,cap_net_raw=+ep", path)
 	s := strip
 	// A small parent: what the kernel counts begins with the memory of the process that forks.
 	s.wrap = []string{python, "-c", "import resource, subprocess, sys\n" +

@@ -24,11 +24,11 @@ func swapped(t *testing.T) string {
 	dir := engine.TempDir(t)
 	path, others := filepath.Join(dir, "probe"), []string{filepath.Join(dir, "caps"), filepath.Join(dir, "setuid"), filepath.Join(dir, "script")}
 	for _, p := range append(others[:2:2], path) {
-		check(t, engine.CopyFile(p, engine.Probe(t), 0o755))
+		engine.Must(t, engine.CopyFile(p, engine.Probe(t), 0o755))
 	}
-	check(t, os.WriteFile(others[2], []byte("#!"+engine.Probe(t)+" x\n"), 0o755))
-	setcap(t, "cap_net_admin,cap_net_raw,cap_sys_admin=+ep", others[0])
-	check(t, os.Chmod(others[1], 0o4755))
+	engine.Must(t, os.WriteFile(others[2], []byte("#!"+engine.Probe(t)+" x\n"), 0o755))
+	engine.Setcap(t, "cap_net_admin,cap_net_raw,cap_sys_admin=+ep", others[0])
+	engine.Must(t, os.Chmod(others[1], 0o4755))
 	if err := unix.Renameat2(unix.AT_FDCWD, path, unix.AT_FDCWD, others[0], unix.RENAME_EXCHANGE); err != nil {
 		engine.Unusable(t, "renameat2: %v", err)
 	}
@@ -74,7 +74,7 @@ func race(t *testing.T, s start, path string) count {
 				mu.Lock()
 				switch {
 				case r.Code == refusal && r.Stdout == "" && r.Stderr != "":
-					refused(t, r, refusal)
+					engine.Refused(t, r, refusal)
 					n.refused++
 				case r.Code != 0:
 					t.Errorf("neither launched nor refused: %v", r)

@@ -5,16 +5,14 @@
 //   probe all             the first form, and limits, scheduling, signals, terminal: what a launcher must not change
 //   probe env | fds       environment | open descriptors, in order
 //   probe children        what a child gets: forks, executes itself, prints the child's first form
-//   probe exit N | signal N | sleep SECONDS | pause
+//   probe exit N | signal N | pause
 //   probe setuid0         tries setuid(0), prints the result and the first form
 //   probe reopen          tries to open /dev/stdout and /dev/stderr for writing
-//   probe bind PORT | raw | netadmin   does what needs NET_BIND_SERVICE, NET_RAW, NET_ADMIN; exits 1 when it cannot
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/capability.h>
-#include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
@@ -24,7 +22,6 @@
 #include <sys/auxv.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -258,17 +255,6 @@ static int children(char **argv) {
 	return WIFEXITED(st) ? WEXITSTATUS(st) : 1;
 }
 
-static int bound(int port) {
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_ANY)};
-	int s = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	return s < 0 ? s : bind(s, (struct sockaddr *)&a, sizeof a);
-}
-
-static int netadmin(void) {
-	int size = 1 << 20, s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	return s < 0 ? s : setsockopt(s, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size);
-}
-
 int main(int argc, char **argv) {
 	const char *mode = argc > 1 ? argv[1] : "";
 	int n = argc > 2 ? atoi(argv[2]) : 0, code = 0;
@@ -280,8 +266,6 @@ int main(int argc, char **argv) {
 		kill(getpid(), n);
 		return 0;
 	}
-	if (IS("sleep"))
-		return sleep(n) != 0;
 	if (IS("pause"))
 		for (;;)
 			pause();
@@ -294,12 +278,6 @@ int main(int argc, char **argv) {
 	else if (IS("reopen"))
 		code = attempt("stdout", open("/dev/stdout", O_WRONLY | O_CLOEXEC)) |
 		       attempt("stderr", open("/dev/stderr", O_WRONLY | O_CLOEXEC));
-	else if (IS("bind"))
-		code = attempt("bind", bound(n));
-	else if (IS("raw"))
-		code = attempt("raw", socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_ICMP));
-	else if (IS("netadmin"))
-		code = attempt("netadmin", netadmin());
 	else if (argc == 2 && *mode && strspn(mode, "0123456789") == strlen(mode))
 		code = !status(mode);
 	else {

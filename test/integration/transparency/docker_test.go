@@ -2,7 +2,6 @@ package transparency
 
 import (
 	"bytes"
-	"fmt"
 	"os"
 	"os/exec"
 	"regexp"
@@ -108,9 +107,7 @@ func TestContainerProgramFindsWhatItFindsBehindC(t *testing.T) {
 	for name, args := range map[string][]string{"plain": nil, "with limits": {"--ulimit=nofile=500:600", "--ulimit=nproc=100", "--pids-limit=20", "--oom-score-adj=50", "--security-opt=no-new-privileges", "-e=GOMAXPROCS=x"}, "under an init": {"--init"}, "with a terminal": {"-t"}} {
 		find := func(l launcher) string {
 			dir := engine.TempDir(t)
-			if err := os.Chmod(dir, 0o777); err != nil {
-				t.Fatal(err)
-			}
+			engine.Must(t, os.Chmod(dir, 0o777))
 			r := d.Run(t, img, slices.Concat(args, grant, []string{"--hostname=h", "-v", dir + ":/out"}), append(l, "/mirror", "/out/mirror")...)
 			report := read(dir + "/mirror")
 			if r.Code != 0 || report == "" {
@@ -147,7 +144,7 @@ func TestDockerStopReachesTheProgram(t *testing.T) {
 			id := strings.TrimSpace(d.Cmd(t, slices.Concat([]string{"run", "-d", "--network=none"}, args, []string{img}, inShell(signalled))...).Stdout)
 			defer d.Cmd(t, "rm", "-f", id)
 			log := func() string { return strings.ReplaceAll(d.Cmd(t, "logs", id).Stdout, "\r", "") }
-			await(log, "ready\n")
+			engine.Await(func() bool { return log() == "ready\n" })
 			d.Cmd(t, "stop", "--time=30", id)
 			if got := log(); got != "ready\ngot TERM\n" {
 				t.Errorf("log: %q", got)
@@ -165,27 +162,23 @@ func TestKeysAndResizeReachTheProgram(t *testing.T) {
 	d, img := debian(t)
 	for name, args := range map[string][]string{"PID 1": nil, "under an init": {"--init"}} {
 		t.Run(name, func(t *testing.T) {
-			master, tty := openTerminal(t)
+			master, tty := engine.Terminal(t)
 			cmd := d.Command(slices.Concat([]string{"run", "--rm", "-it", "--network=none"}, args, []string{img}, inShell(signalled))...)
 			cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
 			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
+			engine.Must(t, cmd.Start())
 			screen := &screen{}
 			go screen.read(master)
 			shows := func(word string) {
 				t.Helper()
-				if await(func() string { return fmt.Sprint(strings.Contains(screen.String(), word)) }, "true") != "true" {
+				if !engine.Await(func() bool { return strings.Contains(screen.String(), word) }) {
 					t.Errorf("no %q on the screen: %q", word, screen)
 				}
 			}
 			shows("ready")
 			// Again and again, because docker's client may not listen yet. A size that is the same tells nobody.
 			for col := uint16(100); col < 200 && !strings.Contains(screen.String(), "got WINCH 44 1"); col++ {
-				if err := unix.IoctlSetWinsize(int(master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 44, Col: col}); err != nil {
-					t.Fatal(err)
-				}
+				engine.Must(t, unix.IoctlSetWinsize(int(master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 44, Col: col}))
 				time.Sleep(100 * time.Millisecond)
 			}
 			shows("got WINCH 44 1")

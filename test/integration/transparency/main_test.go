@@ -11,11 +11,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -29,48 +27,10 @@ func TestMain(m *testing.M) {
 	engine.Main(m)
 }
 
-// testdata/NAME.c, compiled once, where every user may execute it.
-var programs sync.Map // of func() (string, error)
-
+// program is testdata/NAME.c.
 func program(t testing.TB, name string) string {
 	t.Helper()
-	engine.Require(t, "gcc")
-	return once(t, "c "+name, func() (string, error) {
-		path := filepath.Join(engine.PublicDir(), name)
-		out, err := exec.Command("gcc", "-static", "-O2", "-Wall", "-Werror", "-o", path, "testdata/"+name+".c").CombinedOutput()
-		if err != nil {
-			return "", fmt.Errorf("gcc: %w\n%s", err, out)
-		}
-		return path, nil
-	})
-}
-
-// build is caplaunch for an architecture, with what the Makefile gives to the linker or without.
-func build(t testing.TB, arch string, entry bool) string {
-	t.Helper()
-	return once(t, fmt.Sprint("go ", arch, entry), func() (string, error) {
-		path := filepath.Join(engine.PublicDir(), fmt.Sprintf("caplaunch-%s-%v", arch, entry))
-		flags := "-w"
-		if entry {
-			flags += " -E _caplaunch_entry"
-		}
-		cmd := exec.Command("go", "build", "-ldflags", flags, "-o", path, "./cmd/caplaunch")
-		cmd.Dir, cmd.Env = engine.Root, append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+arch)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return "", fmt.Errorf("go build: %w\n%s", err, out)
-		}
-		return path, nil
-	})
-}
-
-func once(t testing.TB, key string, make func() (string, error)) string {
-	t.Helper()
-	f, _ := programs.LoadOrStore(key, sync.OnceValues(make))
-	path, err := f.(func() (string, error))()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
+	return engine.BuildC(t, "transparency/testdata/"+name+".c")
 }
 
 // A launcher is the words in front of the program.
@@ -123,18 +83,14 @@ type place struct {
 func newPlace(t testing.TB) *place {
 	t.Helper()
 	dir := engine.TempDir(t)
-	if err := os.Chmod(dir, 0o777); err != nil {
-		t.Fatal(err)
-	}
+	engine.Must(t, os.Chmod(dir, 0o777))
 	p := &place{out: filepath.Join(dir, "out")}
 	var err error
 	if p.stdin, p.other, err = os.Pipe(); err != nil {
 		t.Fatal(err)
 	}
 	s, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	engine.Must(t, err)
 	p.stdout = os.NewFile(uintptr(s), "socket")
 	if p.stderr, err = os.OpenFile(filepath.Join(dir, "stderr"), os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600); err != nil {
 		t.Fatal(err)
@@ -154,23 +110,19 @@ func (c condition) behind(t testing.TB, p *place, l launcher) (report string, er
 	if err := os.Remove(p.out); err != nil && !os.IsNotExist(err) {
 		t.Fatal(err)
 	}
-	if err := p.stderr.Truncate(0); err != nil {
-		t.Fatal(err)
-	}
+	engine.Must(t, p.stderr.Truncate(0))
 	if _, err := p.stderr.Seek(0, io.SeekStart); err != nil { // the mirror sees the offset, too
 		t.Fatal(err)
 	}
 	words := c.stage
 	if c.environ != nil {
 		file := p.out + ".env"
-		if err := os.WriteFile(file, []byte(strings.Join(c.environ, "\x00")+"\x00"), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		engine.Must(t, os.WriteFile(file, []byte(strings.Join(c.environ, "\x00")+"\x00"), 0o644))
 		words = append([]string{"env=" + file}, words...)
 	}
 	argv := slices.Concat([]string{program(t, "stage")}, words, []string{"--"}, l, []string{program(t, "mirror"), p.out}, c.args)
 	if c.already {
-		argv = slices.Concat([]string{engine.Capstart(t)}, already, []string{"--"}, argv)
+		argv = from(t, already, argv)
 	}
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "HOME=/root"}
@@ -305,11 +257,4 @@ func ignorable() []int {
 		}
 	}
 	return all
-}
-
-func amd64(t testing.TB) {
-	t.Helper()
-	if runtime.GOARCH != "amd64" {
-		engine.Unusable(t, "needs amd64, this is %s", runtime.GOARCH)
-	}
 }

@@ -2,17 +2,13 @@ package transparency
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/caplaunch/caplaunch/test/integration/engine"
 )
@@ -23,9 +19,7 @@ func TestIgnoreSignalsIsWhatTheProgramStartsWith(t *testing.T) {
 	p := newPlace(t)
 	defer p.close()
 	want, err := condition{stage: []string{"ignore=" + set(1, 13, 15, 33, 36, 64)}}.behind(t, p, inC(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	engine.Must(t, err)
 	received := condition{stage: []string{"ignore=" + set(1, 64)}}
 	for name, c := range map[string]struct {
 		launcher launcher
@@ -46,9 +40,8 @@ func TestWhatCannotBeIgnoredIsRefused(t *testing.T) {
 	for word, says := range map[string]string{"KILL": "kill", "9": "kill", "SIGSTOP": "stop", "19": "stop", "pipe,kill": "kill", "PIEP": "did you mean pipe", "0": `"0"`,
 		"65": `"65"`, "-1": `"-1"`, "rtmin+31": "rtmin+31", "nosuch": "nosuch"} {
 		l := caplaunch(t, "--ignore-signals="+word)
-		r := engine.Exec(t, append(l, "/bin/echo", "started")...)
-		if r.Code != 125 || r.Stdout != "" || !strings.Contains(r.Stderr, says) || !strings.Contains(r.Stderr, "\ncaplaunch: hint: ") {
-			t.Errorf("%s: %v", word, r)
+		if l := engine.Refused(t, engine.Exec(t, append(l, "/bin/echo", "started")...), engine.Failure); !strings.Contains(l.Msg+l.Hint, says) {
+			t.Errorf("%s: %+v", word, l)
 		}
 	}
 }
@@ -57,7 +50,7 @@ func TestWhatCannotBeIgnoredIsRefused(t *testing.T) {
 func TestPlainBuildCoversSIGPIPEWithIgnoreSignals(t *testing.T) {
 	t.Parallel()
 	engine.RequireRoot(t)
-	plain := build(t, runtime.GOARCH, false)
+	plain := engine.BuildGo(t, "cmd/caplaunch", "")
 	if r := engine.Exec(t, plain, "version", "--verbose"); !strings.Contains(r.Stdout, "--ignore-signals") {
 		t.Errorf("it does not say so: %v", r)
 	}
@@ -65,13 +58,9 @@ func TestPlainBuildCoversSIGPIPEWithIgnoreSignals(t *testing.T) {
 	p := newPlace(t)
 	defer p.close()
 	want, err := pipe.behind(t, p, inC(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	engine.Must(t, err)
 	lost, err := pipe.behind(t, p, append(launcher{plain}, ask()...))
-	if err != nil {
-		t.Fatal(err)
-	}
+	engine.Must(t, err)
 	has(t, lost, "ignored 0000000000000000\n")
 	got, err := pipe.behind(t, p, append(launcher{plain}, ask("--ignore-signals=PIPE")...))
 	equal(t, "caplaunch", want, got, err)
@@ -93,9 +82,7 @@ func TestIgnoredSignalsDoNoHarmDuringTheLaunch(t *testing.T) {
 	c := condition{stage: []string{"ignore=" + set(1, 2, 3, 10, 12, 13, 14, 15, 17, 24, 35, 64)}}
 	c.private = func(r string) string { return cut(r, "fd 2") } // strace has a word to say there
 	want, err := c.behind(t, p, inC(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	engine.Must(t, err)
 	strace := func(options ...string) launcher {
 		// -D: the tracer is the grandchild, so that pid and parent are the same.
 		return slices.Concat(launcher{"/usr/bin/strace", "-D", "-qqq", "-b", "execve"}, options, caplaunch(t))
@@ -104,17 +91,14 @@ func TestIgnoredSignalsDoNoHarmDuringTheLaunch(t *testing.T) {
 	if _, err := c.behind(t, p, strace("-o", trace)); err != nil {
 		t.Fatal(err)
 	}
-	data, err := os.ReadFile(trace)
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := engine.Read(t, trace)
 	type call struct {
 		name string
 		n    int
 	}
 	var calls []call
 	counted, own := map[string]int{}, false
-	for line := range strings.Lines(string(data)) {
+	for line := range strings.Lines(data) {
 		m := mainCall.FindStringSubmatch(line)
 		if m == nil || m[1] == "sched_yield" || m[1] == "futex" {
 			continue // as often as other threads please
@@ -128,14 +112,9 @@ func TestIgnoredSignalsDoNoHarmDuringTheLaunch(t *testing.T) {
 	if len(calls) < 50 {
 		t.Fatalf("only %d calls: is SIGTERM not ignored early?\n%.3000s", len(calls), data)
 	}
-	seed := uint64(time.Now().UnixNano())
-	if s, err := strconv.ParseUint(os.Getenv("CAPLAUNCH_TEST_SEED"), 10, 64); err == nil {
-		seed = s
-	}
-	t.Logf("CAPLAUNCH_TEST_SEED=%d, %d calls", seed, len(calls))
-	r := rand.New(rand.NewPCG(seed, 0))
+	t.Logf("%d calls", len(calls))
 	last := calls[len(calls)-20:]
-	r.Shuffle(len(calls), func(i, j int) { calls[i], calls[j] = calls[j], calls[i] })
+	engine.Rand(t).Shuffle(len(calls), func(i, j int) { calls[i], calls[j] = calls[j], calls[i] })
 	for i, at := range append(calls[:20], last...) {
 		signal := []string{"SIGTERM", "SIGUSR1", "SIGQUIT", "SIGPIPE", "SIGXCPU"}[i%5]
 		inject := fmt.Sprintf("inject=%s:signal=%s:when=%d", at.name, signal, at.n)
@@ -151,16 +130,12 @@ func TestClosedPipeOnStderrDoesNotEndTheLaunch(t *testing.T) {
 	p := newPlace(t)
 	defer p.close()
 	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	engine.Must(t, err)
 	r.Close()
 	defer w.Close()
 	c := condition{stage: []string{"ignore=" + set(13)}, change: func(cmd *exec.Cmd) { cmd.Stderr = w }}
 	want, err := c.behind(t, p, inC(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	engine.Must(t, err)
 	got, err := c.behind(t, p, caplaunch(t, "--verbose"))
 	equal(t, "caplaunch", want, got, err)
 }
@@ -171,17 +146,15 @@ func TestParentDeathSignalComesAfterTheLaunch(t *testing.T) {
 	engine.RequireRoot(t)
 	for _, l := range []launcher{inC(t), caplaunch(t)} {
 		dir := engine.TempDir(t)
-		if err := os.Chmod(dir, 0o777); err != nil {
-			t.Fatal(err)
-		}
+		engine.Must(t, os.Chmod(dir, 0o777))
 		out := filepath.Join(dir, "out")
 		argv := slices.Concat([]string{"orphan=" + out, "pdeathsig=12", "--"}, l, []string{program(t, "mirror"), "await", out, "12"})
 		cmd := exec.Command(program(t, "stage"), argv...)
 		if err := cmd.Run(); err != nil { // not its output: the orphan has that too
 			t.Fatal(err)
 		}
-		if got := await(func() string { return read(out) }, "ready\ngot 12\n"); got != "ready\ngot 12\n" {
-			t.Errorf("%v: %q", l, got)
+		if !engine.Await(func() bool { return read(out) == "ready\ngot 12\n" }) {
+			t.Errorf("%v: %q", l, read(out))
 		}
 	}
 }
@@ -192,34 +165,20 @@ func TestParentDeathSignalComesDuringTheLaunch(t *testing.T) {
 	engine.RequireRoot(t)
 	engine.Require(t, "strace")
 	dir := engine.TempDir(t)
-	if err := os.Chmod(dir, 0o777); err != nil {
-		t.Fatal(err)
-	}
+	engine.Must(t, os.Chmod(dir, 0o777))
 	out, trace, end := filepath.Join(dir, "out"), filepath.Join(dir, "trace"), filepath.Join(dir, "end")
 	// The change of the gid takes the signal away; that of the uid is held up for a second.
 	argv := slices.Concat([]string{"orphan=" + end, "pdeathsig=9", "--", "/usr/bin/strace", "-D", "-qq", "-b", "execve", "-o", trace,
 		"-e", "inject=setresuid:delay_enter=1000000"}, caplaunch(t), []string{program(t, "mirror"), out})
 	cmd := exec.Command(program(t, "stage"), argv...)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+	engine.Must(t, cmd.Start())
+	traced := func(word string) bool {
+		return engine.Await(func() bool { return strings.Contains(read(trace), word) })
 	}
-	contains := func(word string) func() string {
-		return func() string {
-			if strings.Contains(read(trace), word) {
-				return word
-			}
-			return ""
-		}
-	}
-	await(contains("setresgid("), "setresgid(")
-	if err := os.WriteFile(end, nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Wait(); err != nil {
-		t.Fatal(err)
-	}
-	const sent = "kill("
-	if await(contains(sent), sent) != sent || await(contains("+++ killed by SIGKILL"), "+++ killed by SIGKILL") == "" || read(out) != "" {
+	traced("setresgid(")
+	engine.Must(t, os.WriteFile(end, nil, 0o644))
+	engine.Must(t, cmd.Wait())
+	if !traced("kill(") || !traced("+++ killed by SIGKILL") || read(out) != "" {
 		t.Errorf("the signal was not sent:\n%s\n%.100s", tail(read(trace), 1500), read(out))
 	}
 }
@@ -230,13 +189,3 @@ func read(path string) string {
 }
 
 func tail(s string, n int) string { return s[max(0, len(s)-n):] }
-
-// await asks until the answer is want, or for 20 seconds.
-func await(ask func() string, want string) (got string) {
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if got = ask(); got == want {
-			break
-		}
-	}
-	return got
-}

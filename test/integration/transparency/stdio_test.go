@@ -31,10 +31,13 @@ func owner(t testing.TB, f *os.File) string {
 	if err == nil {
 		err = raw.Control(func(fd uintptr) { err = unix.Fstat(int(fd), &st) })
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	engine.Must(t, err)
 	return fmt.Sprintf("%d:%d %o", st.Uid, st.Gid, st.Mode&0o7777)
+}
+
+// from is argv from the state that capstart's options describe.
+func from(t testing.TB, options, argv []string) []string {
+	return slices.Concat([]string{engine.Capstart(t)}, options, []string{"--"}, argv)
 }
 
 // withoutChown is capstart's options for a root that may do all but CHOWN, DAC_OVERRIDE and FOWNER.
@@ -60,16 +63,14 @@ func TestAnonymousPipesAreHandedOver(t *testing.T) {
 			var files []*os.File
 			for range 3 {
 				r, w, err := os.Pipe()
-				if err != nil {
-					t.Fatal(err)
-				}
+				engine.Must(t, err)
 				defer r.Close()
 				defer w.Close()
 				files = append(files, r, w)
 			}
 			argv := slices.Concat(caplaunch(t, c.flags...), reopen)
 			if !c.chown {
-				argv = slices.Concat([]string{engine.Capstart(t)}, withoutChown, []string{"--"}, argv)
+				argv = from(t, withoutChown, argv)
 			}
 			cmd := exec.Command(argv[0], argv[1:]...)
 			cmd.Stdin, cmd.Stdout, cmd.Stderr = files[0], files[3], files[5]
@@ -92,39 +93,25 @@ func TestNothingButAnonymousPipesIsTouched(t *testing.T) {
 	dir := engine.TempDir(t)
 	open := func(path string, flags int) *os.File {
 		f, err := os.OpenFile(path, flags, 0o640)
-		if err != nil {
-			t.Fatal(err)
-		}
+		engine.Must(t, err)
 		t.Cleanup(func() { f.Close() })
 		return f
 	}
 	fifo := filepath.Join(dir, "fifo")
-	if err := unix.Mkfifo(fifo, 0o640); err != nil {
-		t.Fatal(err)
-	}
+	engine.Must(t, unix.Mkfifo(fifo, 0o640))
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	engine.Must(t, err)
 	defer unix.Close(pair[1])
 	listener, err := net.Listen("unix", filepath.Join(dir, "socket"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	engine.Must(t, err)
 	defer listener.Close()
 	bound, err := listener.(*net.UnixListener).File()
-	if err != nil {
-		t.Fatal(err)
-	}
+	engine.Must(t, err)
 	memfd, err := unix.MemfdCreate("x", unix.MFD_CLOEXEC)
-	if err != nil {
-		t.Fatal(err)
-	}
+	engine.Must(t, err)
 	event, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, tty := openTerminal(t)
+	engine.Must(t, err)
+	_, tty := engine.Terminal(t)
 	for name, f := range map[string]*os.File{
 		"named FIFO":               open(fifo, os.O_RDWR),
 		"regular file":             open(filepath.Join(dir, "file"), os.O_RDWR|os.O_CREATE),
@@ -144,7 +131,7 @@ func TestNothingButAnonymousPipesIsTouched(t *testing.T) {
 			before := owner(t, f)
 			argv := slices.Concat(caplaunch(t), []string{engine.Probe(t), "exit", "7"})
 			if options != nil {
-				argv = slices.Concat([]string{engine.Capstart(t)}, options, []string{"--"}, argv)
+				argv = from(t, options, argv)
 			}
 			cmd := exec.Command(argv[0], argv[1:]...)
 			cmd.Stdin, cmd.Stdout, cmd.Stderr = f, f, f
@@ -165,9 +152,7 @@ func foreignPipe(t testing.TB, uid int) *os.File {
 	if err == nil {
 		err = w.Chown(uid, 0)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	engine.Must(t, err)
 	t.Cleanup(func() {
 		r.Close()
 		w.Close()
@@ -181,11 +166,11 @@ func TestTerminalIsHandedOverByPID1(t *testing.T) {
 	engine.RequireRoot(t)
 	engine.Require(t, "unshare")
 	for _, options := range [][]string{nil, withoutChown} {
-		_, tty := openTerminal(t)
+		_, tty := engine.Terminal(t)
 		argv := caplaunch(t)
 		want := "65532:"
 		if options != nil {
-			argv = slices.Concat([]string{engine.Capstart(t)}, options, []string{"--"}, argv)
+			argv = from(t, options, argv)
 			want = "0:"
 		}
 		argv = slices.Concat([]string{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc"}, argv, []string{engine.Probe(t), "reopen"})
@@ -195,7 +180,7 @@ func TestTerminalIsHandedOverByPID1(t *testing.T) {
 			t.Errorf("%v: exit status %d, %s", options, r.Code, owner(t, tty))
 		}
 	}
-	_, tty := openTerminal(t)
+	_, tty := engine.Terminal(t)
 	argv := slices.Concat([]string{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc"}, caplaunch(t, "--stdio=keep"), []string{engine.Probe(t), "exit", "7"})
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty

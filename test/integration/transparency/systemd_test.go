@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -22,16 +21,7 @@ import (
 func boot(t testing.TB) *engine.Systemd {
 	t.Helper()
 	s := engine.TheSystemd(t)
-	relay := once(t, "relay", func() (string, error) {
-		path := filepath.Join(engine.PublicDir(), "relay")
-		cmd := exec.Command("go", "build", "-trimpath", "-o", path, "./examples/relay")
-		cmd.Dir, cmd.Env = engine.Root, append(os.Environ(), "CGO_ENABLED=0")
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			err = fmt.Errorf("go build: %w\n%s", err, out)
-		}
-		return path, err
-	})
+	relay := engine.BuildGo(t, "examples/relay", "")
 	binaries := map[string]string{"caplaunch": engine.Caplaunch(t), "relay": relay, "service": program(t, "service"), "mirror": program(t, "mirror"), "claunch": program(t, "claunch")}
 	install.Do(func() {
 		for name, path := range binaries {
@@ -98,9 +88,7 @@ func TestServiceFindsWhatItFindsWithoutCaplaunch(t *testing.T) {
 		s.WriteUnit(t, name, unit(slices.Concat([]string{"Type=oneshot"}, common, properties), argv...))
 		s.Start(t, name)
 		data, err := os.ReadFile(s.Path(out))
-		if err != nil {
-			t.Fatal(err)
-		}
+		engine.Must(t, err)
 		_ = os.Remove(s.Path(out))
 		report := otherUnits.ReplaceAllString(string(data), "$1 …")
 		return digits(report, "autogroup", "keyring_session", "namespace ipc")
@@ -130,9 +118,7 @@ func TestSocketActivation(t *testing.T) {
 		var ends [2]net.Conn
 		for i, end := range []string{".a", ".b"} {
 			c, err := net.Dial("unix", s.Path("/run/"+n+end))
-			if err != nil {
-				t.Fatal(err)
-			}
+			engine.Must(t, err)
 			defer c.Close()
 			_ = c.SetDeadline(time.Now().Add(20 * time.Second))
 			ends[i] = c
@@ -158,8 +144,8 @@ func TestNotifyAndWatchdog(t *testing.T) {
 		if got := s.Show(t, n, "StatusText"); got != "ready indeed" {
 			t.Errorf("%s: status %q", name, got)
 		}
-		if got := await(func() string { return s.Show(t, n, "Result") }, "watchdog"); got != "watchdog" || time.Since(start) < 1500*time.Millisecond {
-			t.Errorf("%s: %q after %v\n%s", name, got, time.Since(start), s.Journal(t, n))
+		if !engine.Await(func() bool { return s.Show(t, n, "Result") == "watchdog" }) || time.Since(start) < 1500*time.Millisecond {
+			t.Errorf("%s: %q after %v\n%s", name, s.Show(t, n, "Result"), time.Since(start), s.Journal(t, n))
 		}
 		if log := s.Journal(t, n); !strings.Contains(log, "watchdog self\n") {
 			t.Errorf("%s: WATCHDOG_PID is another: %s", name, log)
@@ -176,11 +162,11 @@ func TestRestartOnFailure(t *testing.T) {
 		n := newName()
 		s.WriteUnit(t, n+".service", unit(append([]string{"Restart=on-failure", "RestartSec=50ms"}, f.properties...), append(f.launcher, service, "once", "/tmp/"+n)...))
 		s.Start(t, n+".service")
-		starts := func() string {
+		again := func() bool {
 			log := s.Journal(t, n+".service")
-			return fmt.Sprint(strings.Count(log, "first\n"), " then ", strings.Count(log, "second\n"))
+			return strings.Count(log, "first\n") == 1 && strings.Count(log, "second\n") == 1
 		}
-		if await(starts, "1 then 1") != "1 then 1" || s.Show(t, n+".service", "NRestarts") == "0" {
+		if !engine.Await(again) || s.Show(t, n+".service", "NRestarts") == "0" {
 			t.Errorf("%s: %s", name, s.Journal(t, n+".service"))
 		}
 	}
@@ -193,12 +179,12 @@ func TestKillSignalReachesTheProgram(t *testing.T) {
 		n := newName() + ".service"
 		s.WriteUnit(t, n, unit(append([]string{"KillSignal=SIGUSR2"}, f.properties...), append(f.launcher, service, "signal", "12")...))
 		s.Start(t, n)
-		log := func(line string) func() string {
-			return func() string { return fmt.Sprint(strings.Contains(s.Journal(t, n), line)) }
+		logged := func(line string) bool {
+			return engine.Await(func() bool { return strings.Contains(s.Journal(t, n), line) })
 		}
-		await(log("ready\n"), "true")
+		logged("ready\n")
 		s.Systemctl(t, "stop", n)
-		if await(log("got 12\n"), "true") != "true" || s.Show(t, n, "Result") != "success" {
+		if !logged("got 12\n") || s.Show(t, n, "Result") != "success" {
 			t.Errorf("%s: %s: %s", name, s.Show(t, n, "Result"), s.Journal(t, n))
 		}
 	}
@@ -243,16 +229,11 @@ func TestTheExampleUnitWorks(t *testing.T) {
 	t.Parallel()
 	s := boot(t)
 	example := func(name string) string {
-		data, err := os.ReadFile(filepath.Join(engine.Root, "examples", "systemd", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(data)
+		return engine.Read(t, filepath.Join(engine.Root, "examples", "systemd", name))
 	}
 	says := func(word string) {
 		t.Helper()
-		log := func() string { return fmt.Sprint(strings.Contains(s.Journal(t, "relay.service"), word)) }
-		if await(log, "true") != "true" || s.Show(t, "relay.service", "ActiveState") != "active" {
+		if !engine.Await(func() bool { return strings.Contains(s.Journal(t, "relay.service"), word) }) || s.Show(t, "relay.service", "ActiveState") != "active" {
 			t.Errorf("%s: no %q in %s", s.Show(t, "relay.service", "ActiveState"), word, s.Journal(t, "relay.service"))
 		}
 	}
@@ -262,8 +243,7 @@ func TestTheExampleUnitWorks(t *testing.T) {
 	says("relay: 127.0.0.1:51820 -> 127.0.0.1:51821, mark 51820, uid 65532\n")
 	// Restart=on-failure, with the program as the main process.
 	s.Systemctl(t, "kill", "--signal=KILL", "relay.service")
-	restarted := func() string { return fmt.Sprint(s.Show(t, "relay.service", "NRestarts") != "0") }
-	if await(restarted, "true") != "true" {
+	if !engine.Await(func() bool { return s.Show(t, "relay.service", "NRestarts") != "0" }) {
 		t.Errorf("not restarted: %s", s.Journal(t, "relay.service"))
 	}
 	s.Systemctl(t, "stop", "relay.service")
@@ -287,7 +267,7 @@ func TestTheExampleUnitWorks(t *testing.T) {
 		n := newName() + ".service"
 		s.WriteUnit(t, n, strings.Replace(example("relay.service"), "CapabilityBoundingSet=CAP_NET_ADMIN CAP_SETUID CAP_SETGID", "CapabilityBoundingSet="+grant, 1))
 		s.Start(t, n)
-		await(func() string { return s.Show(t, n, "ActiveState") }, "failed")
+		engine.Await(func() bool { return s.Show(t, n, "ActiveState") == "failed" })
 		status, word, _ := strings.Cut(want, " ")
 		if got := s.Show(t, n, "ExecMainStatus"); got != status || s.Show(t, n, "NRestarts") != "0" || !strings.Contains(strings.ToLower(s.Journal(t, n)), word) {
 			t.Errorf("%s: status %s, want %s: %s", grant, got, want, s.Journal(t, n))

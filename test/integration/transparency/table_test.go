@@ -144,7 +144,7 @@ func rows() []row {
 			reason: "The Go runtime reserves more than that: status 125, and a hint."},
 		{what: "parent-death signal", from: condition{stage: []string{"pdeathsig=12"}}, differs: lines(says("lost"), "pdeathsig ")},
 		{what: "all the rest, at its default", from: condition{environ: plain}, differs: others},
-		{what: "all the rest, changed", from: condition{environ: plain, stage: []string{"nice=3", "schedule=3:4:0:0", "affinity=1", "ioprio=16389", "oom=300", "coredump=0x3f",
+		{what: "all the rest, changed", from: condition{environ: plain, stage: []string{"nice=19", "schedule=3:19:0:0", "affinity=1", "ioprio=16389", "oom=300", "coredump=0x3f",
 			"slack=77777", "umask=013", "personality=40000", "setsid", "subreaper", "thp", "timers", "children", "cd=/", "limit=1:1000000:1000000", "limit=4:0:0",
 			"limit=11:100:100", "limit=8:4096:8192"}}, differs: others},
 	}
@@ -182,9 +182,7 @@ func stdio(t testing.TB, l launcher) string {
 		t.Fatal(r)
 	}
 	var st unix.Stat_t
-	if err := unix.Fstat(int(p.other.Fd()), &st); err != nil {
-		t.Fatal(err)
-	}
+	engine.Must(t, unix.Fstat(int(p.other.Fd()), &st))
 	if st.Uid == 0 {
 		return ""
 	}
@@ -248,9 +246,7 @@ func TestTableInTheDocumentationIsWhatIsMeasured(t *testing.T) {
 	engine.RequireRoot(t)
 	path := filepath.Join(engine.Root, "docs", "transparency.md")
 	data, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	engine.Must(t, err)
 	before, rest, ok1 := strings.Cut(string(data), begin)
 	old, after, ok2 := strings.Cut(rest, end)
 	if !ok1 || !ok2 {
@@ -258,9 +254,7 @@ func TestTableInTheDocumentationIsWhatIsMeasured(t *testing.T) {
 	}
 	now := "\n" + table(t) + "\n"
 	if *update {
-		if err := os.WriteFile(path, []byte(before+begin+now+end+after), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		engine.Must(t, os.WriteFile(path, []byte(before+begin+now+end+after), 0o644))
 		return
 	}
 	if old = withoutSuExec(old); old != now {

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/caplaunch/caplaunch/test/integration/engine"
@@ -59,7 +58,7 @@ func TestCheckComparesTheSetsAskedFor(t *testing.T) {
 		var o outcome
 		r := start(t, options, append([]string{"check", "--json", "--log-format=json"}, strings.Fields(words)...)...)
 		if r.Stdout != "" {
-			decode(t, r.Stdout, &o)
+			engine.Decode(t, r.Stdout, &o)
 			if o.OK != (r.Code == 0) || o.OK != (len(o.Stray) == 0) || o.OK != (o.Hint == "") || o.OK != (r.Stderr == "") {
 				t.Errorf("%s: %v", words, r)
 			}
@@ -88,20 +87,16 @@ func TestCheckComparesTheSetsAskedFor(t *testing.T) {
 			t.Errorf("%+v: %v", c, r)
 			continue
 		}
-		if l := failure(t, r); l.Code != 78 || !slices.Equal(l.Capability, []string{c.stray}) || strings.Join(l.Sets, ",") != c.sets || l.Hint != o.Hint || !strings.Contains(l.Msg, "net_admin (12)") {
+		if l := engine.Failed(t, r, engine.Unexpected); !slices.Equal(l.Capability, []string{c.stray}) || strings.Join(l.Sets, ",") != c.sets || l.Hint != o.Hint || !strings.Contains(l.Msg, "net_admin (12)") {
 			t.Errorf("%+v: %+v", c, l)
 		}
 	}
 	for _, words := range []string{"", "--allow=", "--allow=net_amdin", "--allow=none,chown", "--allow=none --sets=all", "--allow=none --sets=",
 		"--allow=none --pid=0", "--allow=none --pid=-1", "--allow=none --pid=x", "--allow=none --pid=", "--allow=none --pid=4194305", "--allow=none --pid=99999999999999999999", "--allow=none extra", "--allow=none --bogus"} {
 		r, _ := check("", words)
-		if l := failure(t, r); r.Code != 125 || r.Stdout != "" || l.Code != 125 || l.Hint == "" {
-			t.Errorf("%q: %v", words, r)
-		}
+		engine.Refused(t, r, engine.Failure)
 	}
-	if r := caplaunch(t, "check", "--allow=none", "--", "true"); r.Code != 125 {
-		t.Errorf("with a program: %v", r)
-	}
+	engine.Refused(t, caplaunch(t, "check", "--allow=none", "--", "true"), engine.Failure)
 }
 
 // check --pid looks at the process named, whoever it belongs to and whoever asks.
@@ -109,17 +104,14 @@ func TestCheckOfAnotherProcess(t *testing.T) {
 	engine.RequireRoot(t)
 	sleeper := func(options string) string {
 		cmd := engine.StartCommand(t, strings.Fields(options), engine.Probe(t), "pause")
-		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
+		pid := strconv.Itoa(engine.Background(t, cmd))
+		if !engine.Await(func() bool {
+			exe, _ := os.Readlink("/proc/" + pid + "/exe")
+			return strings.Contains(exe, "probe")
+		}) {
+			t.Fatal("capstart did not become the probe")
 		}
-		t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-		for { // until capstart has become the probe
-			exe, _ := os.Readlink("/proc/" + strconv.Itoa(cmd.Process.Pid) + "/exe")
-			if strings.Contains(exe, "probe") {
-				return strconv.Itoa(cmd.Process.Pid)
-			}
-		}
+		return pid
 	}
 	own, other := sleeper("-b 1000"), sleeper("-u 1000 -g 1000 -b 3000 -p 2000 -i 2000 -a 2000")
 	for _, asker := range []string{"", "-u 65532 -g 65532 -b 0"} {
@@ -131,17 +123,13 @@ func TestCheckOfAnotherProcess(t *testing.T) {
 		}
 	}
 	gone := exec.Command("true")
-	if err := gone.Run(); err != nil {
-		t.Fatal(err)
-	}
+	engine.Must(t, gone.Run())
 	pid := strconv.Itoa(gone.Process.Pid)
-	if r := caplaunch(t, "check", "--allow=none", "--pid="+pid); r.Code != 125 || !strings.Contains(r.Stderr, "process "+pid+" cannot be read: no such file or directory") {
-		t.Error(r)
-	}
+	engine.Refused(t, caplaunch(t, "check", "--allow=none", "--pid="+pid), engine.Failure)
 
 	// show, of the same ones.
 	var s state
-	decode(t, caplaunch(t, "show", "--json", other).Stdout, &s)
+	engine.Decode(t, caplaunch(t, "show", "--json", other).Stdout, &s)
 	if s.UID != (ids{1000, 1000, 1000}) || !slices.Equal(s.Ambient, []string{"net_raw"}) || !slices.Equal(s.Bounding, []string{"net_admin", "net_raw"}) || s.Securebits != nil {
 		t.Errorf("%+v", s)
 	}
@@ -149,9 +137,7 @@ func TestCheckOfAnotherProcess(t *testing.T) {
 		t.Error(r)
 	}
 	for _, bad := range []string{"0", "x", pid, "1 2"} {
-		if r := caplaunch(t, append([]string{"show"}, strings.Fields(bad)...)...); r.Code != 125 || r.Stdout != "" || !strings.Contains(r.Stderr, "caplaunch: hint: ") {
-			t.Errorf("%s: %v", bad, r)
-		}
+		engine.Refused(t, caplaunch(t, append([]string{"show"}, strings.Fields(bad)...)...), engine.Failure)
 	}
 }
 
@@ -166,7 +152,7 @@ func TestShowTellsTheState(t *testing.T) {
 		}
 		in := append([]string{"-R", bare}, strings.Fields(options)...)
 		var got state
-		decode(t, engine.Start(t, in, "/caplaunch", "show", "--json").Stdout, &got)
+		engine.Decode(t, engine.Start(t, in, "/caplaunch", "show", "--json").Stdout, &got)
 		probe := engine.Start(t, in, "/probe")
 		if want := found(t, probe.Stdout); !equal(got, want) {
 			t.Errorf("from %q:\n%+v, want\n%+v", options, got, want)

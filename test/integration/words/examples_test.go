@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	core "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
@@ -19,11 +18,7 @@ const works = "relay: 127.0.0.1:51820 -> 127.0.0.1:51821, mark 51820, uid 65532\
 
 func example(t testing.TB, path string) string {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(engine.Root, "examples", path))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(data)
+	return engine.Read(t, filepath.Join(engine.Root, "examples", path))
 }
 
 // runs starts a container that goes on, and waits for what it says.
@@ -35,31 +30,23 @@ func runs(t testing.TB, d *engine.Docker, args ...string) {
 	}
 	id := strings.TrimSpace(r.Stdout)
 	defer d.Cmd(t, "rm", "-f", id)
-	var log engine.Result
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		if log = d.Cmd(t, "logs", id); log.Stdout == works {
-			return
-		}
+	if !engine.Await(func() bool { return d.Cmd(t, "logs", id).Stdout == works }) {
+		t.Errorf("%q: %v", args, d.Cmd(t, "logs", id))
 	}
-	t.Errorf("%q: %v", args, log)
 }
 
 // The manifest is what the API takes, its securityContexts are what explain
 // prints, and both containers do their work under them.
 func TestKubernetesExample(t *testing.T) {
 	var pod core.Pod
-	if err := yaml.UnmarshalStrict([]byte(example(t, "kubernetes/relay.yaml")), &pod); err != nil {
-		t.Fatal(err)
-	}
+	engine.Must(t, yaml.UnmarshalStrict([]byte(example(t, "kubernetes/relay.yaml")), &pod))
 	if len(pod.Spec.InitContainers) != 1 || len(pod.Spec.Containers) != 1 || pod.Kind != "Pod" {
 		t.Fatalf("%+v", pod)
 	}
 	first, main := pod.Spec.InitContainers[0], pod.Spec.Containers[0]
 	var printed core.Container
 	text := grantFor(t, "kubernetes", want{flags: "--caps=net_admin --user=65532:65532"})
-	if err := yaml.UnmarshalStrict([]byte(text), &printed); err != nil {
-		t.Fatal(err)
-	}
+	engine.Must(t, yaml.UnmarshalStrict([]byte(text), &printed))
 	yes := true
 	printed.SecurityContext.ReadOnlyRootFilesystem = &yes
 	a, _ := yaml.Marshal(printed.SecurityContext)
@@ -79,7 +66,7 @@ func TestKubernetesExample(t *testing.T) {
 	command := slices.Clone(main.Command)
 	command[0] = strings.Replace(command[0], "/shared/", "/shared.d/", 1)
 	r := c.Run(t, img, security(t, main.SecurityContext), command, []string{"/probe"}, nil)
-	wantPromise(t, r, "65532", netAdmin, "1")
+	engine.Promised("65532", engine.NetAdmin).Want(t, r)
 	r = c.Run(t, img, security(t, main.SecurityContext), command, []string{"/relay", "127.0.0.1:99999", "x"}, nil)
 	if r.Code != 1 || !strings.Contains(r.Stderr, "relay: ") {
 		t.Errorf("the relay is not what runs: %v", r)

@@ -30,14 +30,14 @@ type want struct {
 }
 
 var wants = []want{
-	{flags: "-c net_admin -u 65532:65532", uid: "65532", caps: netAdmin, add: []string{"SETGID", "SETUID", "NET_ADMIN"}, nnp: "1"},
-	{flags: "-c net_admin,chown,net_raw -u 65532:65532", uid: "65532", caps: netAdmin | 1<<13 | 1, add: []string{"CHOWN", "SETGID", "SETUID", "NET_ADMIN", "NET_RAW"}, nnp: "1"},
+	{flags: "-c net_admin -u 65532:65532", uid: "65532", caps: engine.NetAdmin, add: []string{"SETGID", "SETUID", "NET_ADMIN"}, nnp: "1"},
+	{flags: "-c net_admin,chown,net_raw -u 65532:65532", uid: "65532", caps: engine.NetAdmin | 1<<13 | 1, add: []string{"CHOWN", "SETGID", "SETUID", "NET_ADMIN", "NET_RAW"}, nnp: "1"},
 	// A root of another image may have groups to lose, which takes SETGID.
-	{flags: "-c net_admin -u 0:0", uid: "0", caps: netAdmin, add: []string{"SETGID", "NET_ADMIN"}, nnp: "1", spare: "SETGID"},
-	{flags: "-c net_admin -u 65532:65532 --bounding=drop", uid: "65532", caps: netAdmin, add: []string{"SETGID", "SETUID", "SETPCAP", "NET_ADMIN"}, nnp: "1"},
-	{flags: "-c net_admin -u 65532:65532 --allow-new-privs", uid: "65532", caps: netAdmin, add: []string{"SETGID", "SETUID", "NET_ADMIN"}, nnp: "0"},
-	{flags: "-c net_admin", run: "-u 65532:65532", uid: "65532", caps: netAdmin, add: []string{"SETGID", "SETUID", "NET_ADMIN"}, nnp: "1"},
-	{flags: "-c net_admin -o net_raw -u 65532:65532", uid: "65532", caps: netAdmin | 1<<13, add: []string{"SETGID", "SETUID", "NET_ADMIN", "NET_RAW"}, nnp: "1", spare: "NET_RAW"},
+	{flags: "-c net_admin -u 0:0", uid: "0", caps: engine.NetAdmin, add: []string{"SETGID", "NET_ADMIN"}, nnp: "1", spare: "SETGID"},
+	{flags: "-c net_admin -u 65532:65532 --bounding=drop", uid: "65532", caps: engine.NetAdmin, add: []string{"SETGID", "SETUID", "SETPCAP", "NET_ADMIN"}, nnp: "1"},
+	{flags: "-c net_admin -u 65532:65532 --allow-new-privs", uid: "65532", caps: engine.NetAdmin, add: []string{"SETGID", "SETUID", "NET_ADMIN"}, nnp: "0"},
+	{flags: "-c net_admin", run: "-u 65532:65532", uid: "65532", caps: engine.NetAdmin, add: []string{"SETGID", "SETUID", "NET_ADMIN"}, nnp: "1"},
+	{flags: "-c net_admin -o net_raw -u 65532:65532", uid: "65532", caps: engine.NetAdmin | 1<<13, add: []string{"SETGID", "SETUID", "NET_ADMIN", "NET_RAW"}, nnp: "1", spare: "NET_RAW"},
 	{flags: "-o all -u 65532:65532", uid: "65532", caps: 0xc0, add: []string{"SETGID", "SETUID"}, nnp: "1"},
 	{flags: "-u 65532:65532", uid: "65532", add: []string{"SETGID", "SETUID"}, nnp: "1"},
 }
@@ -85,7 +85,7 @@ func TestFlagsAreTheSmallestThatWork(t *testing.T) {
 				if !slices.Equal(add, w.add) {
 					t.Errorf("%q", flags)
 				}
-				wantPromise(t, run(flags, w.command()), w.uid, w.caps, w.nnp)
+				engine.Promised(w.uid, w.caps).With("NoNewPrivs", w.nnp, "Groups", "*").Want(t, run(flags, w.command()))
 				if (i == 1 || i > 3) && w.spare == "" || place == "podman" && i > 0 {
 					return // each run of an engine takes its time
 				}
@@ -116,7 +116,7 @@ func TestSecurityContextIsStrictAndWorks(t *testing.T) {
 		if !slices.Equal(sec.Add, w.add) || !slices.Equal(sec.Drop, []string{"ALL"}) || sec.NoNewPrivs != (w.nnp == "1") {
 			t.Errorf("%s: %+v", text, sec)
 		}
-		wantPromise(t, c.Run(t, img, sec, w.command(), nil, nil), w.uid, w.caps, w.nnp)
+		engine.Promised(w.uid, w.caps).With("NoNewPrivs", w.nnp, "Groups", "*").Want(t, c.Run(t, img, sec, w.command(), nil, nil))
 	}
 }
 
@@ -215,15 +215,13 @@ func TestDropInBoots(t *testing.T) {
 			s.WriteUnit(t, unit, "[Service]\nType=oneshot\nStandardOutput=file:"+out+"\nExecStart="+strings.Join(w.command(), " ")+"\n"+has)
 			r := s.Cmd(t, "systemctl", "start", unit)
 			data, err := os.ReadFile(s.Path(out))
-			if err != nil {
-				t.Fatal(err)
-			}
+			engine.Must(t, err)
 			r.Stdout = string(data)
 			caps := w.caps
 			if j == 1 && w.flags == "-o all -u 65532:65532" {
 				caps |= 1<<0 | 1<<5 // CapabilityBoundingSet= adds to what stood there
 			}
-			wantPromise(t, r, w.uid, caps, w.nnp)
+			engine.Promised(w.uid, caps).With("NoNewPrivs", w.nnp, "Groups", "*").Want(t, r)
 		}
 	}
 }
@@ -264,16 +262,14 @@ func TestExplainForWorksAnywhere(t *testing.T) {
 	}
 	for _, place := range []string{"docker", "podman", "compose", "kubernetes", "systemd"} {
 		var got struct{ Place, Grant string }
-		decode(t, caplaunch(t, "explain", "--json", "--for="+place, "-c", "net_admin", "-u", "1:1").Stdout, &got)
+		engine.Decode(t, caplaunch(t, "explain", "--json", "--for="+place, "-c", "net_admin", "-u", "1:1").Stdout, &got)
 		if text := caplaunch(t, "explain", "--for="+place, "-c", "net_admin", "-u", "1:1").Stdout; got.Place != place || got.Grant != text {
 			t.Errorf("%+v, want %q", got, text)
 		}
 	}
 	for _, bad := range []string{"--for=lxc -u 1:1", "--for=docker -c 45 -u 1:1", "--for=docker -c net_amdin -u 1:1", "--for=docker -u 4294967296"} {
 		r := caplaunch(t, append([]string{"explain", "--log-format=json"}, strings.Fields(bad)...)...)
-		if l := failure(t, r); r.Code != 125 || l.Hint == "" || r.Stdout != "" {
-			t.Errorf("%s: %v", bad, r)
-		}
+		engine.Refused(t, r, engine.Failure)
 	}
 }
 

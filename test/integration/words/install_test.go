@@ -1,7 +1,7 @@
 package words
 
 import (
-	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,7 +10,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/caplaunch/caplaunch/test/integration/engine"
 )
@@ -19,13 +18,8 @@ import (
 // nothing else is in its folder.
 func wantInstalled(t testing.TB, path string) {
 	t.Helper()
-	want, err := os.ReadFile(engine.Caplaunch(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := os.ReadFile(path)
-	if err != nil || !bytes.Equal(got, want) {
-		t.Errorf("%s: %v, %d bytes, want %d", path, err, len(got), len(want))
+	if got, want := engine.Read(t, path), engine.Read(t, engine.Caplaunch(t)); got != want {
+		t.Errorf("%s: %d bytes, want %d", path, len(got), len(want))
 	}
 	if fi, err := os.Lstat(path); err != nil || fi.Mode() != 0o555 {
 		t.Errorf("%s: %v %v", path, fi.Mode(), err)
@@ -65,33 +59,19 @@ func TestInstallCopies(t *testing.T) {
 
 	running := exec.Command(path, "--user=65532:65532", "--", engine.Probe(t), "pause")
 	copied := exec.Command(path, "--allow=all", "-u", "0:0", "--", path, "-u", "0:0", "--", "/bin/sleep", "60")
-	for _, cmd := range []*exec.Cmd{running, copied} {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
-	}
+	engine.Background(t, running)
+	engine.Background(t, copied)
 	// One that is caplaunch still, held at its exit: what is being executed cannot
 	// be written, so that a copy in place would fail here.
 	busy := exec.Command("strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=exit_group:delay_enter=3000000", path, "version")
-	busy.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	engine.Require(t, "strace")
-	if err := busy.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = busy.Process.Kill(); _ = busy.Wait() }()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	engine.Background(t, busy)
+	if !engine.Await(func() bool {
 		f, err := os.OpenFile(path, os.O_WRONLY, 0)
-		if f != nil {
-			f.Close()
-		}
-		if err != nil {
-			break // text file busy
-		}
-		if time.Now().After(end) {
-			t.Fatal("it was never busy")
-		}
+		f.Close()
+		return errors.Is(err, syscall.ETXTBSY)
+	}) {
+		t.Fatal("it was never busy")
 	}
 	install("022", path)
 	wantInstalled(t, path)
@@ -107,10 +87,7 @@ func TestInstallCopies(t *testing.T) {
 func TestInstallIsAtomic(t *testing.T) {
 	engine.RequireRoot(t)
 	c, dir := engine.Caplaunch(t), engine.TempDir(t)
-	want, err := os.ReadFile(c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	want := engine.Read(t, c)
 	path := filepath.Join(dir, "caplaunch")
 	done := make(chan struct{})
 	var readers, installers sync.WaitGroup
@@ -123,7 +100,7 @@ func TestInstallIsAtomic(t *testing.T) {
 				default:
 				}
 				got, err := os.ReadFile(path)
-				if fi, statErr := os.Stat(path); err == nil && (!bytes.Equal(got, want) || statErr == nil && fi.Mode() != 0o555) {
+				if fi, statErr := os.Stat(path); err == nil && (string(got) != want || statErr == nil && fi.Mode() != 0o555) {
 					t.Errorf("%d of %d bytes, %v", len(got), len(want), fi)
 				}
 				if err == nil {
@@ -154,23 +131,17 @@ func TestInstallRefuses(t *testing.T) {
 	engine.Require(t, "mount")
 	dir := engine.TempDir(t)
 	in := func(name string) string { return filepath.Join(dir, name) }
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	must(os.Mkdir(in("folder"), 0o755))
-	must(os.MkdirAll(in("taken/caplaunch/x"), 0o755))
-	must(os.Mkdir(in("linked"), 0o755))
-	must(os.WriteFile(in("file"), []byte("mine"), 0o644))
-	must(os.Symlink("file", in("link")))
-	must(os.Symlink("nothing", in("dangling")))
-	must(os.Symlink("folder", in("folderlink")))
-	must(os.Symlink("../file", in("linked/caplaunch")))
-	must(syscall.Mkfifo(in("fifo"), 0o644))
-	must(os.Mkdir(in("closed"), 0o500))
-	must(os.Chown(in("closed"), 65532, 65532))
+	engine.Must(t, os.Mkdir(in("folder"), 0o755))
+	engine.Must(t, os.MkdirAll(in("taken/caplaunch/x"), 0o755))
+	engine.Must(t, os.Mkdir(in("linked"), 0o755))
+	engine.Must(t, os.WriteFile(in("file"), []byte("mine"), 0o644))
+	engine.Must(t, os.Symlink("file", in("link")))
+	engine.Must(t, os.Symlink("nothing", in("dangling")))
+	engine.Must(t, os.Symlink("folder", in("folderlink")))
+	engine.Must(t, os.Symlink("../file", in("linked/caplaunch")))
+	engine.Must(t, syscall.Mkfifo(in("fifo"), 0o644))
+	engine.Must(t, os.Mkdir(in("closed"), 0o500))
+	engine.Must(t, os.Chown(in("closed"), 65532, 65532))
 	for _, c := range []struct{ dest, says string }{
 		{in("link"), "is a symlink"}, {in("link/"), "is a symlink"}, {in("dangling"), "is a symlink"}, {in("dangling/"), "is a symlink"},
 		{in("folderlink"), "is a symlink"}, {in("folderlink") + "/", "is a symlink"}, {in("linked"), "is a symlink"},
@@ -179,17 +150,13 @@ func TestInstallRefuses(t *testing.T) {
 		{"", "no such file or directory"}, {in(strings.Repeat("n", 300)), "file name too long"}, {"/proc/caplaunch", "/proc"}, {in("a\nb/c"), "no such file"},
 	} {
 		r := caplaunch(t, "install", c.dest)
-		if r.Code != 125 || r.Stdout != "" || !strings.Contains(r.Stderr, "caplaunch: error: cannot install to ") || !strings.Contains(r.Stderr, c.says) || strings.Count(r.Stderr, "\n") != 2 {
+		if l := engine.Refused(t, r, engine.Failure); !strings.Contains(l.Msg, c.says) {
 			t.Errorf("%q: %v", c.dest, r)
 		}
 	}
-	if r := start(t, "-u 65532 -g 65532 -b 0", "install", in("folder")); r.Code != 125 || !strings.Contains(r.Stderr, "permission denied") {
-		t.Error(r)
-	}
+	engine.Refused(t, start(t, "-u 65532 -g 65532 -b 0", "install", in("folder")), engine.Failure)
 	for _, words := range []string{"install", "install a b"} {
-		if r := caplaunch(t, strings.Fields(words)...); r.Code != 125 {
-			t.Errorf("%s: %v", words, r)
-		}
+		engine.Refused(t, caplaunch(t, strings.Fields(words)...), engine.Failure)
 	}
 	if data, err := os.ReadFile(in("file")); string(data) != "mine" || err != nil {
 		t.Errorf("the file has changed: %q %v", data, err)
@@ -211,7 +178,7 @@ ls -A "$d" | sed 's/^/left: /'
 umount "$d"
 exit $code`
 		r := engine.Command(t, engine.Box(t, "sh", "-c", script, "sh", options, engine.Caplaunch(t)))
-		if r.Code != 125 || r.Stdout != "" || !strings.Contains(r.Stderr, says) {
+		if l := engine.Refused(t, r, engine.Failure); !strings.Contains(l.Msg, says) {
 			t.Errorf("%s: %v", options, r)
 		}
 	}
@@ -251,29 +218,5 @@ func TestInstallFillsAVolume(t *testing.T) {
 	}
 	r := d.Run(t, d.Load(t, engine.ProbeImage(t)), []string{"-v", volume + ":/shared:ro", "--cap-drop=ALL", "--cap-add=SETUID", "--cap-add=SETGID", "--cap-add=NET_ADMIN", "--read-only", "--security-opt=no-new-privileges"},
 		"/shared/caplaunch", "-c", "net_admin", "-u", "65532:65532", "--", "/probe")
-	wantPromise(t, r, "65532", netAdmin, "1")
-}
-
-// A set-uid caplaunch must not write, for whoever calls it, where its owner may.
-func TestAPrivilegedCaplaunchInstallsNothing(t *testing.T) {
-	engine.RequireRoot(t)
-	engine.Require(t, "setcap")
-	dir := engine.TempDir(t)
-	secret := filepath.Join(dir, "secret")
-	if err := os.WriteFile(secret, []byte("secret"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, change := range []string{"chmod 4755", "chmod 2755", "setcap cap_dac_override=ep"} {
-		path := filepath.Join(engine.TempDir(t), "caplaunch")
-		if err := engine.CopyFile(path, engine.Caplaunch(t), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if r := engine.Exec(t, append(strings.Fields(change), path)...); r.Code != 0 {
-			t.Fatal(r)
-		}
-		r := engine.Start(t, strings.Fields("-u 1000 -g 1000 -G none"), path, "install", secret)
-		if text, _ := os.ReadFile(secret); r.Code != 125 || !strings.Contains(r.Stderr, "to whoever calls it") || string(text) != "secret" {
-			t.Errorf("%s: %v", change, r)
-		}
-	}
+	engine.Promised("65532", engine.NetAdmin).Want(t, r)
 }

@@ -1,7 +1,6 @@
 package words
 
 import (
-	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,7 +41,7 @@ func TestLinesAreJSONWhenAskedFor(t *testing.T) {
 		}
 		levels := func(r engine.Result) string {
 			var l []string
-			for _, line := range lines(t, r) {
+			for _, line := range engine.Lines(t, r) {
 				l = append(l, line.Level)
 				if isError := line.Level == "error"; line.Msg == "" || isError != (line.Hint != "") || isError != (line.Code != 0) {
 					t.Errorf("%s: %+v", c.words, line)
@@ -84,7 +83,7 @@ func TestVersion(t *testing.T) {
 		Version, Commit, Go, Platform string
 		Modified, Entry               bool
 	}
-	decode(t, caplaunch(t, "version", "--json").Stdout, &v)
+	engine.Decode(t, caplaunch(t, "version", "--json").Stdout, &v)
 	if v.Version == "" || v.Commit == "" || v.Go != runtime.Version() || v.Platform != runtime.GOOS+"/"+runtime.GOARCH {
 		t.Errorf("%+v", v)
 	}
@@ -103,37 +102,21 @@ func TestVersion(t *testing.T) {
 // whose files for Linux are hidden.
 func TestOtherSystemsBehave(t *testing.T) {
 	dir := filepath.Join(engine.Root, "cmd/caplaunch")
-	replace := map[string]string{}
+	changed := map[string]string{}
 	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	engine.Must(t, err)
 	for _, path := range files {
-		data, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
+		data := engine.Read(t, path)
 		name := filepath.Base(path)
-		text, other := strings.CutPrefix(string(data), "//go:build !linux\n")
+		text, other := strings.CutPrefix(data, "//go:build !linux\n")
 		switch {
 		case other:
-			replace[path] = filepath.Join(t.TempDir(), name)
-			if err := os.WriteFile(replace[path], []byte(text), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		case strings.HasSuffix(name, "_linux.go") || strings.HasSuffix(name, "_linux_test.go") || strings.Contains(string(data), "//go:build linux\n"):
-			replace[path] = ""
+			changed[path] = text
+		case strings.HasSuffix(name, "_linux.go") || strings.HasSuffix(name, "_linux_test.go") || strings.Contains(data, "//go:build linux\n"):
+			changed[path] = ""
 		}
 	}
-	overlay, err := json.Marshal(map[string]any{"Replace": replace})
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(t.TempDir(), "overlay.json")
-	if err := os.WriteFile(file, overlay, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("go", "test", "-overlay="+file, "-count=1", "-v", "-run=^(TestCheckSkipsOnceAndSucceeds|TestOnlyVersionAndExplainForDoWithoutLinux)$", ".")
+	cmd := exec.Command("go", "test", engine.Overlay(t, changed), "-count=1", "-v", "-run=^(TestCheckSkipsOnceAndSucceeds|TestOnlyVersionAndExplainForDoWithoutLinux)$", ".")
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "CGO_ENABLED=0")
 	if r := engine.Command(t, cmd); r.Code != 0 || strings.Count(r.Stdout, "--- PASS: ") != 2 {
 		t.Error(r)
@@ -159,10 +142,7 @@ func TestOtherSystemsBuild(t *testing.T) {
 // docs/json.md names every key that there is.
 func TestEveryKeyIsDocumented(t *testing.T) {
 	engine.RequireRoot(t)
-	doc, err := os.ReadFile(filepath.Join(engine.Root, "docs/json.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	doc := engine.Read(t, filepath.Join(engine.Root, "docs/json.md"))
 	keys := map[string]bool{}
 	var walk func(v any)
 	walk = func(v any) {
@@ -185,12 +165,12 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 	} {
 		for line := range strings.Lines(r.Stdout + r.Stderr) {
 			var v any
-			decode(t, line, &v)
+			engine.Decode(t, line, &v)
 			walk(v)
 		}
 	}
 	for k := range keys {
-		if !strings.Contains(string(doc), "`"+k+"`") {
+		if !strings.Contains(doc, "`"+k+"`") {
 			t.Errorf("%s is not in docs/json.md", k)
 		}
 	}

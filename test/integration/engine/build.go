@@ -1,0 +1,163 @@
+package engine
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+)
+
+// BuildC compiles a C program statically and gives its path, where every user may execute it. The source is named from
+// test/integration. The result is kept by the content of the source and the flags.
+func BuildC(t testing.TB, source string, flags ...string) string {
+	t.Helper()
+	path, err := buildC(source, flags...)
+	if err != nil {
+		Unusable(t, "%s cannot be compiled: %v", source, err)
+	}
+	return path
+}
+
+func buildC(source string, flags ...string) (string, error) {
+	name := strings.TrimSuffix(filepath.Base(source), ".c")
+	source = filepath.Join(SourceDir, source)
+	text, err := os.ReadFile(source)
+	if err != nil {
+		return "", err
+	}
+	key := hash(append([]string{string(text)}, flags...)...)
+	built, err := cached(filepath.Join("c", name+"-"+key), func(tmp string) error {
+		_, err := must(exec.Command("gcc", append(flags, "-static", "-O2", "-Wall", "-Werror", "-o", tmp, source)...))
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	return public(built, name+"-"+key)
+}
+
+// BuildGo builds the Go program of a folder, which is named from the repository's root, statically, and gives its path,
+// where every user may execute it. The architecture is this machine's when arch is "". Go itself sees whether the
+// program in the cache is the one that it would build.
+func BuildGo(t testing.TB, dir, arch string, flags ...string) string {
+	t.Helper()
+	Require(t, "go")
+	name := filepath.Base(dir)
+	if arch != "" {
+		name += "-" + arch
+	}
+	if len(flags) > 0 {
+		name += "-" + hash(flags...)
+	}
+	builds.Lock()
+	defer builds.Unlock()
+	if path := filepath.Join(PublicDir(), "bin", "go", name); exists(path) {
+		return path
+	}
+	kept := filepath.Join(CacheDir(), "go", name)
+	Must(t, os.MkdirAll(filepath.Dir(kept), 0o755))
+	unlock, err := lock(kept)
+	Must(t, err)
+	defer unlock()
+	cmd := exec.Command("go", append(append([]string{"build", "-o", kept}, flags...), "./"+dir)...)
+	cmd.Dir, cmd.Env = Root, append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+arch)
+	if strings.HasPrefix(dir, "test/integration/") { // a module of its own
+		cmd.Dir = SourceDir
+		cmd.Args[len(cmd.Args)-1] = "./" + strings.TrimPrefix(dir, "test/integration/")
+	}
+	if r := Command(t, cmd); r.Code != 0 {
+		t.Fatal(r)
+	}
+	path, err := public(kept, filepath.Join("go", name))
+	Must(t, err)
+	return path
+}
+
+var builds sync.Mutex
+
+// Overlay is go's flag -overlay, by which the files named have other contents, or are not there if that is "".
+func Overlay(t testing.TB, contents map[string]string) string {
+	t.Helper()
+	replace := map[string]string{}
+	for path, text := range contents {
+		if replace[path] = ""; text != "" {
+			replace[path] = Write(t, filepath.Base(path), text)
+		}
+	}
+	data, err := json.Marshal(map[string]any{"Replace": replace})
+	Must(t, err)
+	return "-overlay=" + Write(t, "overlay.json", string(data))
+}
+
+// Caplaunch is the path of the program under test: $TEST_BIN, or what "make build" makes. It is a copy that every user
+// may execute.
+func Caplaunch(t testing.TB) string {
+	t.Helper()
+	path, err := caplaunch()
+	Must(t, err)
+	return path
+}
+
+var caplaunch = sync.OnceValues(func() (string, error) {
+	path := os.Getenv("TEST_BIN")
+	if path == "" {
+		path = filepath.Join(PublicDir(), "built", "caplaunch")
+		if _, err := must(exec.Command("make", "-C", Root, "build", "BIN="+path)); err != nil {
+			return "", err
+		}
+	}
+	return public(path, "caplaunch")
+})
+
+// public copies a program to where every user may execute it.
+func public(path, name string) (string, error) {
+	dst := filepath.Join(PublicDir(), "bin", name)
+	if err := os.MkdirAll(filepath.Dir(dst), 0o755); err != nil {
+		return "", err
+	}
+	publicLock.Lock()
+	defer publicLock.Unlock()
+	if exists(dst) {
+		return dst, nil
+	}
+	return dst, CopyFile(dst, path, 0o755)
+}
+
+var publicLock sync.Mutex
+
+// Copy is a copy of a program in a new folder, with that mode. No extended attribute comes along.
+func Copy(t testing.TB, path string, mode os.FileMode) string {
+	t.Helper()
+	to := filepath.Join(TempDir(t), filepath.Base(path))
+	Must(t, CopyFile(to, path, mode))
+	return to
+}
+
+// Write makes a new program of a text.
+func Write(t testing.TB, name, text string) string {
+	t.Helper()
+	path := filepath.Join(TempDir(t), name)
+	syscall.ForkLock.RLock() // see CopyFile
+	defer syscall.ForkLock.RUnlock()
+	Must(t, os.WriteFile(path, []byte(text), 0o755))
+	return path
+}
+
+// Setcap gives a file capabilities by the tool that users have, such as cap_net_raw=+ep.
+func Setcap(t testing.TB, caps, path string) {
+	t.Helper()
+	Require(t, "setcap")
+	Do(t, "setcap", caps, path)
+}
+
+// WithCaps is a copy of a program with file capabilities.
+func WithCaps(t testing.TB, path, caps string) string {
+	t.Helper()
+	to := Copy(t, path, 0o755)
+	Setcap(t, caps, to)
+	return to
+}
