@@ -84,7 +84,7 @@ func NewPlan(req Request, now State, host Host) (Plan, error) {
 	}
 
 	p := Plan{Before: now, Given: given, Skipped: skipped, Switched: switched, host: host}
-	cut := req.Bounding != KeepBounding && now.Bounding != given
+	cut := req.Bounding != KeepBounding && now.Bounding&^given != 0
 	if cut && !now.Permitted.Has(CapSetPCap) {
 		if req.Bounding == CutBounding {
 			return refuse(BoundingNeedsSetPCap, SetOf(CapSetPCap))
@@ -140,8 +140,9 @@ func (p *Plan) build(user User, cut, noNewPrivs bool) error {
 	}
 
 	if p.Switched {
-		// Without keepcaps the uid change below would clear permitted.
-		if p.Given != 0 && leavesRoot(now, user) {
+		// Without keepcaps the uid change below would clear permitted. Locked, it
+		// cannot be set, not even where it is on.
+		if p.Given != 0 && leavesRoot(now, user) && now.Securebits&KeepCaps == 0 {
 			add(SetKeepCaps{})
 		}
 		// Groups before the ids: after setresuid there is no CAP_SETGID left to
@@ -158,7 +159,7 @@ func (p *Plan) build(user User, cut, noNewPrivs bool) error {
 	// Inheritable before ambient, which has to lie within it. This also cuts
 	// ambient bits that were there and not asked for.
 	add(Capset{Permitted: p.Given, Inheritable: p.Given, Effective: p.Given})
-	for c := range p.Given.All() {
+	for c := range (p.Given &^ sim.Now.Ambient).All() {
 		add(RaiseAmbient{c})
 	}
 
@@ -305,7 +306,6 @@ func settle(req Request, now State, host Host) (want User, switched bool, err er
 	if req.Groups != nil {
 		want.Groups = *req.Groups
 	}
-	asked := want.Groups
 	if req.KeepGroups {
 		kept := now.Groups.Without(req.StartGroups.With(0)).Without(req.Doubtful)
 		want.Groups = want.Groups.With(kept.IDs()...)
@@ -313,8 +313,9 @@ func settle(req Request, now State, host Host) (want User, switched bool, err er
 	// As initgroups(3) does: a set-gid program must not shed the primary group.
 	// That a start lacks it in its list is no difference.
 	want.Groups = want.Groups.With(want.GID)
+	certain := stay.Groups.Without(req.Doubtful).With(stay.GID)
 	sameIDs := want.UID == stay.UID && want.GID == stay.GID
-	if sameIDs && want.Groups == stay.Groups.With(stay.GID) && req.Doubtful.Len() == 0 {
+	if sameIDs && want.Groups == certain && req.Doubtful.Len() == 0 {
 		return stay, false, nil
 	}
 
@@ -331,7 +332,7 @@ func settle(req Request, now State, host Host) (want User, switched bool, err er
 		return refuse(TooManyGroups)
 	case missing == 0 && host.SetGroups:
 		return want, true, nil
-	case sameIDs && req.KeepGroups && (req.Groups == nil || asked.Without(now.Groups).Len() == 0):
+	case sameIDs && req.KeepGroups && (req.Groups == nil || req.Groups.Without(certain).Len() == 0):
 		return stay, false, nil // nothing can be set, so the groups are kept as they are
 	case req.KeepNonRoot && !root:
 		return stay, false, nil
