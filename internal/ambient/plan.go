@@ -1,3 +1,10 @@
+// Package ambient decides how a process must change its credentials so that
+// the program it becomes has exactly the capabilities asked for. It is pure:
+// it makes no system call and reads no file.
+//
+// plan.go turns a Request and the State that the kernel reported into Steps, or
+// refuses what cannot be had. It relies on the rules of capabilities(7), which
+// are in rules.go, one for each system call.
 package ambient
 
 // A Request is what the command line asks for.
@@ -42,14 +49,13 @@ type User struct {
 // in to the one the program is promised, and what the kernel will say on the
 // way.
 type Plan struct {
-	Before     State  // what caplaunch was started with
 	Steps      []Step // to be done in this order
 	AfterSteps State  // what the kernel must report before the exec
 	AfterExec  State  // what the program will find
 
 	Given        Set    // permitted = effective = inheritable = ambient of the program
 	Skipped      []Miss // optional capabilities that could not be had
-	Switched     bool   // ids or groups change
+	Switched     bool   // the groups are set, and the ids may change
 	Lost         Groups // groups received that the program does not get, root's gid 0 aside
 	BoundingKept bool   // TryBounding, without setpcap
 
@@ -66,10 +72,8 @@ func NewPlan(req Request, now State, host Host) (Plan, error) {
 	if err := now.Borrowed(); err != nil {
 		return Plan{}, err
 	}
-	if allow, limited := req.allowed(now, host); limited {
-		if err := CheckAllowed(now, allow, req.Sets); err != nil {
-			return Plan{}, err
-		}
+	if err := req.checkGrant(now, host); err != nil {
+		return Plan{}, err
 	}
 	user, switched, idErr := settle(req, now, host)
 	given, skipped, err := choose(req, now, host, switched && leavesRoot(now, user))
@@ -79,25 +83,19 @@ func NewPlan(req Request, now State, host Host) (Plan, error) {
 	if idErr != nil {
 		return Plan{}, idErr
 	}
-	refuse := func(why Refusal, missing Set) (Plan, error) {
-		return Plan{}, &RefusedError{Why: why, Now: now, User: user, Missing: missing}
-	}
 
-	p := Plan{Before: now, Given: given, Skipped: skipped, Switched: switched, host: host}
+	p := Plan{Given: given, Skipped: skipped, Switched: switched, host: host}
 	cut := req.Bounding != KeepBounding && now.Bounding&^given != 0
 	if cut && !now.Permitted.Has(CapSetPCap) {
 		if req.Bounding == CutBounding {
-			return refuse(BoundingNeedsSetPCap, SetOf(CapSetPCap))
+			return Plan{}, &RefusedError{Why: BoundingNeedsSetPCap, Now: now, User: user, Missing: SetOf(CapSetPCap)}
 		}
 		cut, p.BoundingKept = false, true
 	}
 	// execve fills the sets of uid 0 from the bounding set again, which
 	// no_new_privs or a bounding set that was cut prevents.
 	if user.UID == 0 && req.AllowNewPrivs && (req.Bounding == KeepBounding || p.BoundingKept) {
-		return refuse(RootRegains, 0)
-	}
-	if err := p.build(user, cut, !req.AllowNewPrivs); err != nil {
-		return Plan{}, err
+		return Plan{}, &RefusedError{Why: RootRegains, Now: now, User: user}
 	}
 	if switched {
 		p.Lost = now.Groups.With(now.GID.Effective).Without(user.Groups)
@@ -105,28 +103,153 @@ func NewPlan(req Request, now State, host Host) (Plan, error) {
 			p.Lost = p.Lost.Without(NewGroups(0))
 		}
 	}
+	if err := p.build(now, user, cut, !req.AllowNewPrivs); err != nil {
+		return Plan{}, err
+	}
 	return p.For(File{})
 }
 
-// build puts the steps together. Each is tried on a Sim and left out when it
-// changes nothing; but who somebody is, is always set.
-func (p *Plan) build(user User, cut, noNewPrivs bool) error {
-	sim := &Sim{Now: p.Before, On: p.host}
-	var failed error
+// Borrowed reports whether the process has privilege from its own file: it was
+// started set-uid, set-gid or with file capabilities, and would hand that to
+// whoever calls it. The error is a *RefusedError.
+func (s State) Borrowed() error {
+	switch {
+	case s.UID != Same(s.UID.Real) || s.GID != Same(s.GID.Real):
+		return &RefusedError{Why: StartedSetID, Now: s}
+	case s.UID != Same(0) && !s.Ambient.Contains(s.Permitted):
+		return &RefusedError{Why: StartedWithFileCaps, Now: s, Missing: s.Permitted &^ s.Ambient}
+	}
+	return nil
+}
+
+// settle decides who the program runs as, and whether that takes a switch. With
+// an error, they are who it was to be and whether it would have taken one.
+func settle(req Request, now State, host Host) (want User, switched bool, err error) {
+	stay := User{UID: now.UID.Effective, GID: now.GID.Effective, Groups: now.Groups}
+	root := stay.UID == 0
+	switch {
+	case req.UserErr != nil:
+		return stay, false, req.UserErr
+	case req.User == nil && root:
+		return stay, false, &RefusedError{Why: RootWithoutUser, Now: now, User: stay}
+	case req.User == nil && req.Groups == nil:
+		return stay, false, nil // it runs as it is
+	}
+	want = stay
+	if req.User != nil {
+		want = *req.User
+	}
+	if req.Groups != nil {
+		want.Groups = *req.Groups
+	}
+	if req.KeepGroups {
+		kept := now.Groups.Without(req.StartGroups.With(0)).Without(req.Doubtful)
+		want.Groups = want.Groups.With(kept.IDs()...)
+	}
+	// As initgroups(3) does: a set-gid program must not shed the primary group.
+	// That a start lacks it in its list is no difference.
+	want.Groups = want.Groups.With(want.GID)
+	certain := stay.Groups.Without(req.Doubtful).With(stay.GID)
+	sameIDs := want.UID == stay.UID && want.GID == stay.GID
+	if sameIDs && want.Groups == certain && req.Doubtful == "" {
+		return stay, false, nil
+	}
+
+	missing := SetOf(CapSetGID) &^ now.Permitted
+	if want.UID != stay.UID {
+		missing |= SetOf(CapSetUID) &^ now.Permitted
+	}
+	refused := &RefusedError{Now: now, User: want, Missing: missing}
+	switch {
+	case want.Groups.Len() > MaxGroups:
+		refused.Why = TooManyGroups
+	case missing == 0 && host.SetGroups:
+		return want, true, nil
+	case sameIDs && req.KeepGroups && (req.Groups == nil || req.Groups.Without(certain) == ""):
+		return stay, false, nil // nothing can be set, so the groups are kept as they are
+	case req.KeepNonRoot && !root:
+		return stay, false, nil
+	case missing == 0:
+		refused.Why = SetGroupsDenied
+	case sameIDs, want.UID == stay.UID && !root:
+		refused.Why = OtherGroups
+	case root:
+		refused.Why = RootCannotSwitch
+	default:
+		refused.Why = OtherUser
+	}
+	return want, true, refused
+}
+
+// leavesRoot reports whether changing the ids to user makes the kernel clear
+// ambient, and permitted too unless keepcaps is on.
+func leavesRoot(now State, user User) bool {
+	return now.UID.has(0) && user.UID != 0 && now.Securebits&NoSetuidFixup == 0
+}
+
+// choose settles which capabilities are given. A required one that cannot be
+// is a *NotGrantedError; an optional one is skipped.
+func choose(req Request, now State, host Host, leavesRoot bool) (given Set, skipped []Miss, err error) {
+	refused := &NotGrantedError{Now: now}
+	required := req.Required.On(host)
+	for c := range (required | req.Optional.On(host)).All() {
+		switch why := whyNot(c, now, host, leavesRoot); {
+		case why == Grantable:
+			given |= SetOf(c)
+		case required.Has(c):
+			refused.Missing = append(refused.Missing, Miss{c, why})
+		case req.Optional.Set.Has(c): // "all" means whatever there is, which skips nothing
+			skipped = append(skipped, Miss{c, why})
+		}
+	}
+	if refused.Missing != nil {
+		return 0, nil, refused
+	}
+	return given, skipped, nil
+}
+
+// whyNot is the reason for which c cannot be given, or Grantable.
+func whyNot(c Cap, now State, host Host, leavesRoot bool) Reason {
+	switch permitted := now.Permitted.Has(c); {
+	case !host.Known.Has(c):
+		return NotKnown
+	case !permitted && !now.Bounding.Has(c):
+		return NotGranted
+	case !permitted && now.UID.Effective != 0:
+		return OnlyBounding
+	case !permitted && now.Securebits&NoRoot != 0:
+		return RootWithoutRoot
+	case !permitted:
+		return GivenUp
+	case !now.Inheritable.Has(c) && !now.Bounding.Has(c):
+		return NotInheritable
+	case !host.Ambient:
+		return NoAmbient
+	case leavesRoot && now.Securebits&(KeepCapsLocked|KeepCaps) == KeepCapsLocked:
+		return KeepCapsIsLocked
+	case now.Securebits&NoCapAmbientRaise != 0 && (leavesRoot || !now.Ambient.Has(c)):
+		return AmbientIsLocked
+	}
+	return Grantable
+}
+
+// build puts the steps together. One that changes nothing is left out; but who
+// somebody is, is always set.
+func (p *Plan) build(now State, user User, cut, noNewPrivs bool) (err error) {
+	sim := &Sim{Now: now, On: p.host}
 	must := func(s Step) {
-		if failed == nil {
+		if err == nil {
 			p.Steps = append(p.Steps, s)
-			if err := sim.Do(s); err != nil {
-				failed = &StepError{Step: s, Err: err}
+			if denied := sim.Do(s); denied != nil {
+				err = &StepError{Step: s, Err: denied}
 			}
 		}
 	}
 	add := func(s Step) {
-		if next, err := s.Next(sim.Now, sim.On); err != nil || next != sim.Now {
+		if next, denied := s.Next(sim.Now, sim.On); denied != nil || next != sim.Now {
 			must(s)
 		}
 	}
-	now := p.Before
 
 	// The steps below need their capability in effective, not just permitted.
 	add(Capset{Permitted: now.Permitted, Inheritable: now.Inheritable, Effective: now.Permitted})
@@ -169,7 +292,7 @@ func (p *Plan) build(user User, cut, noNewPrivs bool) error {
 		add(SetNoNewPrivs{})
 	}
 	p.AfterSteps = sim.Now
-	return failed
+	return err
 }
 
 // For is the plan for a program whose credentials come from f: AfterExec is
@@ -180,7 +303,7 @@ func (p Plan) For(f File) (Plan, error) {
 	want := p.AfterSteps
 	want.Securebits &^= KeepCaps
 	if err != nil || after != want {
-		return p, &FileError{File: f, Given: p.Given, After: after, Want: want, Err: err}
+		return p, &FileError{File: f, After: after, Want: want, Err: err}
 	}
 	p.AfterExec = after
 	return p, nil
@@ -195,166 +318,4 @@ func Verify(k Kernel, p Plan) error {
 		err = &VerifyError{Want: p.AfterSteps, Got: got}
 	}
 	return err
-}
-
-// allowed is the allowlist, if there is one: what was listed and, with Strict,
-// what was asked for and what the launch needs.
-func (req Request) allowed(now State, host Host) (allow Set, limited bool) {
-	if req.Allow != nil {
-		allow = req.Allow.On(host)
-	}
-	if req.Strict {
-		allow |= req.Required.On(host) | req.Optional.On(host)
-		if now.UID.Effective == 0 {
-			allow |= SetOf(CapSetUID, CapSetGID)
-			if req.RootParent && req.User != nil && req.User.UID != 0 {
-				allow |= SetOf(CapKill)
-			}
-		}
-		if req.Bounding != KeepBounding {
-			allow |= SetOf(CapSetPCap)
-		}
-	}
-	return allow, req.Allow != nil || req.Strict
-}
-
-// CheckGrant compares a grant with the allowlist of the request, as a start as
-// root with these capabilities would be. The error is an
-// *UnexpectedCapabilityError.
-func (req Request) CheckGrant(caps Set, host Host) error {
-	start := State{Permitted: caps, Effective: caps, Bounding: caps}
-	allow, limited := req.allowed(start, host)
-	if !limited {
-		return nil
-	}
-	return CheckAllowed(start, allow, req.Sets)
-}
-
-// choose settles which capabilities are given. A required one that cannot be
-// is a *NotGrantedError; an optional one is skipped.
-func choose(req Request, now State, host Host, leavesRoot bool) (given Set, skipped []Miss, err error) {
-	refused := &NotGrantedError{Now: now}
-	required := req.Required.On(host)
-	for c := range required.All() {
-		if r := whyNot(c, now, host, leavesRoot); r != Grantable {
-			refused.Missing = append(refused.Missing, Miss{c, r})
-		}
-	}
-	if refused.Missing != nil {
-		return 0, nil, refused
-	}
-	for c := range (req.Optional.On(host) &^ required).All() {
-		r := whyNot(c, now, host, leavesRoot)
-		if r == Grantable {
-			given |= SetOf(c)
-		} else if req.Optional.Set.Has(c) { // "all" means whatever there is, which skips nothing
-			skipped = append(skipped, Miss{c, r})
-		}
-	}
-	return given | required, skipped, nil
-}
-
-// whyNot is the reason for which c cannot be given, or Grantable.
-func whyNot(c Cap, now State, host Host, leavesRoot bool) Reason {
-	switch permitted := now.Permitted.Has(c); {
-	case !host.Known.Has(c):
-		return NotKnown
-	case !permitted && !now.Bounding.Has(c):
-		return NotGranted
-	case !permitted && now.UID.Effective != 0:
-		return OnlyBounding
-	case !permitted && now.Securebits&NoRoot != 0:
-		return RootWithoutRoot
-	case !permitted:
-		return GivenUp
-	case !now.Inheritable.Has(c) && !now.Bounding.Has(c):
-		return NotInheritable
-	case !host.Ambient:
-		return NoAmbient
-	case leavesRoot && now.Securebits&(KeepCapsLocked|KeepCaps) == KeepCapsLocked:
-		return KeepCapsIsLocked
-	case now.Securebits&NoCapAmbientRaise != 0 && (leavesRoot || !now.Ambient.Has(c)):
-		return AmbientIsLocked
-	}
-	return Grantable
-}
-
-// leavesRoot reports whether changing the ids to user makes the kernel clear
-// ambient, and permitted too unless keepcaps is on.
-func leavesRoot(now State, user User) bool {
-	return now.UID.anyRoot() && user.UID != 0 && now.Securebits&NoSetuidFixup == 0
-}
-
-// settle decides who the program runs as, and whether that takes a switch: the
-// groups are set, and the ids may change. With an error, they are who it was to
-// be and whether it would have taken one.
-func settle(req Request, now State, host Host) (want User, switched bool, err error) {
-	stay := User{UID: now.UID.Effective, GID: now.GID.Effective, Groups: now.Groups}
-	root := now.UID == Same(0)
-	switch {
-	case req.UserErr != nil:
-		return stay, false, req.UserErr
-	case req.User == nil && root:
-		return stay, false, &RefusedError{Why: RootWithoutUser, Now: now, User: stay}
-	case req.User == nil && req.Groups == nil:
-		return stay, false, nil // it runs as it is
-	}
-	want = stay
-	if req.User != nil {
-		want = *req.User
-	}
-	if req.Groups != nil {
-		want.Groups = *req.Groups
-	}
-	if req.KeepGroups {
-		kept := now.Groups.Without(req.StartGroups.With(0)).Without(req.Doubtful)
-		want.Groups = want.Groups.With(kept.IDs()...)
-	}
-	// As initgroups(3) does: a set-gid program must not shed the primary group.
-	// That a start lacks it in its list is no difference.
-	want.Groups = want.Groups.With(want.GID)
-	certain := stay.Groups.Without(req.Doubtful).With(stay.GID)
-	sameIDs := want.UID == stay.UID && want.GID == stay.GID
-	if sameIDs && want.Groups == certain && req.Doubtful.Len() == 0 {
-		return stay, false, nil
-	}
-
-	need := SetOf(CapSetGID)
-	if want.UID != stay.UID {
-		need |= SetOf(CapSetUID)
-	}
-	missing := need &^ now.Permitted
-	refuse := func(why Refusal) (User, bool, error) {
-		return want, true, &RefusedError{Why: why, Now: now, User: want, Missing: missing}
-	}
-	switch {
-	case want.Groups.Len() > MaxGroups:
-		return refuse(TooManyGroups)
-	case missing == 0 && host.SetGroups:
-		return want, true, nil
-	case sameIDs && req.KeepGroups && (req.Groups == nil || req.Groups.Without(certain).Len() == 0):
-		return stay, false, nil // nothing can be set, so the groups are kept as they are
-	case req.KeepNonRoot && !root:
-		return stay, false, nil
-	case missing == 0:
-		return refuse(SetGroupsDenied)
-	case sameIDs, want.UID == stay.UID && !root:
-		return refuse(OtherGroups)
-	case root:
-		return refuse(RootCannotSwitch)
-	}
-	return refuse(OtherUser)
-}
-
-// Borrowed reports whether the process has privilege from its own file: it was
-// started set-uid, set-gid or with file capabilities, and would hand that to
-// whoever calls it. The error is a *RefusedError.
-func (s State) Borrowed() error {
-	switch {
-	case s.UID != Same(s.UID.Real) || s.GID != Same(s.GID.Real):
-		return &RefusedError{Why: StartedSetID, Now: s}
-	case s.UID != Same(0) && !s.Ambient.Contains(s.Permitted):
-		return &RefusedError{Why: StartedWithFileCaps, Now: s, Missing: s.Permitted &^ s.Ambient}
-	}
-	return nil
 }
