@@ -42,8 +42,8 @@ oracle-vm: ## the same sequences, fewer of them, on Debian's cloud kernel under 
 faults: build ## every fault and lie in every system call of a launch, one at a time
 	@cd test/integration && $(GO) test -count=1 -v -timeout 3h -run 'NoSystemCall|NoCallThat' ./faults -args -all
 
-bench: build ## what a launch costs, as ratios to the same launch in C, beside setpriv and gosu
-	@$(GO) test -run '^$$' -bench . -benchtime 300x ./test/bench
+bench: build ## what a launch costs, beside launchers in C, setpriv and gosu; BENCH=-update writes it into docs
+	@$(GO) run ./test/bench $(BENCH)
 
 demo: build ## a server on a privileged port, failing without caplaunch and working with it
 	@$(GO) run ./examples/demo
