@@ -78,6 +78,10 @@ func TestNoHintAsksForWhatRestrictedRefuses(t *testing.T) {
 	text := with(t, fmt.Sprintf(lone, "switch", "  hostUsers: false", "", security), "net_admin", "net_bind_service")
 	apply(t, ns, text)
 	apply(t, ns, with(t, text, "name: switch", "name: root", "--user=65532:65532", "--user=0:0"))
+	apply(t, ns, with(t, text, "name: switch", "name: bind", "runAsUser: 0, runAsGroup: 0", "runAsUser: 65532, runAsGroup: 65532"))
+	if code, said := ended(t, ns, "bind"); code != 77 || !strings.Contains(said, "caplaunch: hint: leave net_bind_service out") {
+		t.Errorf("exit status %d: %s", code, said)
+	}
 	code, said := ended(t, ns, "switch")
 	if _, hint, ok := strings.Cut(said, "caplaunch: hint: "); code != 125 || !ok || regexp.MustCompile(`add: \[[^]]*SET[UG]ID`).MatchString(hint) {
 		t.Errorf("exit status %d: %s", code, said)

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -33,6 +34,8 @@ var (
 	run = os.Getenv("NODE_FOLDER")
 	// missing is why there is no node.
 	missing string
+	// hidden are folders that a node has empty: sockets, network namespaces and notes of CNI cannot be told to be elsewhere.
+	hidden = []string{"/run", "/var/lib", "/var/log"}
 )
 
 // TestMain starts itself again as process 1 of the namespaces that are the node: the tests run in there, beside the
@@ -70,6 +73,11 @@ func lacks() string {
 			return "test/integration/setup.sh installs what is missing: " + err.Error()
 		}
 	}
+	for _, d := range hidden {
+		if strings.HasPrefix(root, d+"/") {
+			return "the repository is in " + d + ", of which a node has its own"
+		}
+	}
 	var s syscall.Statfs_t
 	if _, err := os.Stat(bin + "/kubectl"); err != nil && syscall.Statfs(root, &s) == nil && s.Bavail*uint64(s.Bsize) < 6<<30 {
 		return "6 GB of disk are needed for the build"
@@ -86,23 +94,19 @@ func outside() (int, error) {
 			return 0, fmt.Errorf("%v: %w", args, err)
 		}
 	}
-	run, err := os.MkdirTemp(cache, "run-")
-	if err != nil {
+	// What a run that was killed has left goes too.
+	left, _ := filepath.Glob(cache + "/run-*")
+	for _, old := range left {
+		pid, _ := strconv.Atoi(strings.TrimPrefix(filepath.Base(old), "run-"))
+		if syscall.Kill(pid, 0) == syscall.ESRCH {
+			clear(old)
+		}
+	}
+	run := filepath.Join(cache, "run-"+strconv.Itoa(os.Getpid()))
+	if err := os.Mkdir(run, 0o755); err != nil {
 		return 0, err
 	}
-	defer os.RemoveAll(run)
-	defer func() {
-		for _, c := range cgroups() {
-			var folders []string
-			filepath.WalkDir(filepath.Join(c, filepath.Base(run)), func(path string, d os.DirEntry, err error) error {
-				folders = append(folders, path)
-				return nil
-			})
-			for _, path := range slices.Backward(folders) { // cgroups can be removed, their files cannot
-				os.Remove(path)
-			}
-		}
-	}()
+	defer clear(run)
 	runtime.LockOSThread() // Pdeathsig is about the thread
 	node := exec.Command("/proc/self/exe", os.Args[1:]...)
 	node.Env = append(os.Environ(), "NODE_FOLDER="+run, "HOME="+run, "KUBECONFIG="+run+"/admin.kubeconfig",
@@ -110,11 +114,31 @@ func outside() (int, error) {
 	node.Stdout, node.Stderr = os.Stdout, os.Stderr
 	node.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL,
 		Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC}
-	err = node.Run()
+	err := node.Run()
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
 		return max(exit.ExitCode(), 1), nil
 	}
 	return 0, err
+}
+
+// clear removes a node's folder and its cgroups, when it has ended.
+func clear(run string) {
+	for _, c := range cgroups() {
+		var folders []string
+		filepath.WalkDir(cgroup(c, run), func(path string, d os.DirEntry, err error) error {
+			folders = append(folders, path)
+			return nil
+		})
+		for _, path := range slices.Backward(folders) { // cgroups can be removed, their files cannot
+			os.Remove(path)
+		}
+	}
+	os.RemoveAll(run)
+}
+
+// cgroup is the folder of a node in a hierarchy.
+func cgroup(hierarchy, run string) string {
+	return filepath.Join(hierarchy, "caplaunch-"+filepath.Base(run))
 }
 
 // cgroups are the roots of the hierarchies: one for each controller, or one for all.
@@ -147,7 +171,7 @@ func start() error {
 		}
 	}
 	for _, c := range cgroups() {
-		own := filepath.Join(c, filepath.Base(run))
+		own := cgroup(c, run)
 		if err := os.Mkdir(own, 0o755); err != nil {
 			return err
 		}
@@ -214,8 +238,7 @@ func mounts() error {
 	mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE)
 	mount("", "/", "", syscall.MS_REC|syscall.MS_SHARED) // a volume has to reach the pods
 	mount("proc", "/proc", "proc", 0)
-	// Sockets, network namespaces, notes of CNI: what cannot be told to be elsewhere.
-	for _, d := range []string{"/run", "/var/lib", "/var/log"} {
+	for _, d := range hidden {
 		mount("tmpfs", d, "tmpfs", 0)
 	}
 	// The kubelet would set these for the whole machine; here it finds them set.
@@ -253,7 +276,7 @@ func configure() error {
 	for _, name := range []string{"containerd.toml", "kubelet.yaml"} {
 		text, err := os.ReadFile("node/" + name)
 		errs = append(errs, err, write(name, strings.NewReplacer("@RUN@", run, "@BIN@", bin, "@NODE@", node,
-			"@CGROUP@", filepath.Base(run)).Replace(string(text))))
+			"@CGROUP@", filepath.Base(cgroup("", run))).Replace(string(text))))
 	}
 	return errors.Join(errs...)
 }
