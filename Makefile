@@ -14,11 +14,11 @@ LDFLAGS := -w -buildid= $(ENTRY)
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: help build test oracle oracle-vm faults bench demo lint clean
+.PHONY: help build test test-kubernetes oracle oracle-vm faults bench demo lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## bin/caplaunch, static
 	@CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/caplaunch
@@ -30,6 +30,9 @@ TESTFLAGS := -json -count=1 -shuffle=on -timeout=30m
 test: build ## all tests of both modules; what cannot run here is skipped, with its reason at the end
 	@cd test/integration && TEST_BIN=$(CURDIR)/$(BIN) $(GO) tool gotestsum --format-hide-empty-pkg --post-run-command 'sh -c "test $$TESTS_TOTAL -gt 0"' \
 		--raw-command -- sh -c 'cd ../.. && "$$@" ./...; root=$$?; cd test/integration && "$$@" ./... && exit $$root' sh $(GO) test $(TESTFLAGS)
+
+test-kubernetes: ## pods on a node that it builds (20 minutes the first time) and starts
+	@cd test/kubernetes && $(GO) tool gotestsum -- -count=1 -parallel=8 -timeout=20m . -args $(ARGS)
 
 N ?= 100000
 
@@ -52,8 +55,10 @@ lint: ## gofmt, vet, staticcheck
 	@test -z "$$(gofmt -l cmd internal test examples)" || { gofmt -d cmd internal test examples; exit 1; }
 	@$(GO) vet ./...
 	@cd test/integration && $(GO) vet ./...
+	@cd test/kubernetes && $(GO) vet ./...
 	@$(GO) run $(STATICCHECK) ./...
 	@cd test/integration && $(GO) run $(STATICCHECK) ./...
+	@cd test/kubernetes && $(GO) run $(STATICCHECK) ./...
 
 clean: ## what was built; the caches of the tests stay in .cache
 	rm -rf bin

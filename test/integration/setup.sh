@@ -11,6 +11,7 @@ iputils-ping wireguard-tools iproute2 nftables caddy gosu busybox-static
 debootstrap mmdebstrap cpio zstd
 qemu-user-static qemu-system-x86
 gcc libc6-dev musl-tools
+libseccomp-dev pkg-config
 "
 
 missing=
