@@ -1,12 +1,13 @@
 # caplaunch: what can be made. Only Go and make are needed for build, test and demo.
 
 GO      ?= go
-BIN     := bin/caplaunch
+GOOS    := $(shell $(GO) env GOOS)
 GOARCH  := $(shell $(GO) env GOARCH)
+BIN     := bin/caplaunch$(if $(filter windows,$(GOOS)),.exe)
 
 # Our own ELF entry, where there is one: it records what the kernel handed over
 # before the Go runtime changes it (internal/origin).
-ENTRY   := $(if $(filter amd64 arm64,$(GOARCH)),-E _caplaunch_entry)
+ENTRY   := $(if $(filter linux/amd64 linux/arm64,$(GOOS)/$(GOARCH)),-E _caplaunch_entry)
 
 # The same bytes from every clone of a commit: no paths, no build id. -w drops
 # DWARF; -s would also drop what govulncheck -mode=binary reads.
@@ -14,14 +15,36 @@ LDFLAGS := -w -buildid= $(ENTRY)
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: help build test oracle oracle-vm faults bench demo lint clean
+# What is released, in names of Go; arm has its GOARM behind a v.
+PLATFORMS := amd64 arm64 armv6 armv7 386 ppc64le riscv64 s390x loong64
+OTHERS    := darwin/arm64 windows/amd64 freebsd/amd64
+
+.PHONY: help build release others test oracle oracle-vm faults bench demo lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## bin/caplaunch, static
+build: ## bin/caplaunch, static; GOOS= and GOARCH= make it for another machine
 	@CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/caplaunch
+
+bin/%: examples/%/main.go ## bin/relay
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-w -buildid=' -o $@ ./examples/$*
+
+# What a builder has set for another purpose must not get into a release.
+PLAIN := GOOS=linux GOFLAGS= GOEXPERIMENT= GO386= GOAMD64= GOARM64= GOPPC64= GORISCV64=
+
+release: ## dist: everything that is published, for every platform; the version is the tag's
+	@rm -rf dist
+	@set -e; for p in $(PLATFORMS); do \
+		$(PLAIN) GOARCH=$${p%v[67]} GOARM=$$(expr $$p : 'armv\(.\)') $(MAKE) --no-print-directory build BIN=dist/bin/linux-$$p/caplaunch; \
+	done
+	@$(GO) run -C packaging ./release
+
+others: ## the systems on which caplaunch only explains: that it builds for them
+	@set -e; for p in $(OTHERS); do \
+		GOOS=$${p%/*} GOARCH=$${p#*/} $(MAKE) --no-print-directory build BIN=.cache/others/$$p; \
+	done
 
 # -count=1: Go would take an old result where only the binary under test has changed,
 # which is built from another module. A run without a single test counts as failed.
@@ -56,4 +79,4 @@ lint: ## gofmt, vet, staticcheck
 	@cd test/integration && $(GO) run $(STATICCHECK) ./...
 
 clean: ## what was built; the caches of the tests stay in .cache
-	rm -rf bin
+	rm -rf bin dist
