@@ -19,7 +19,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PLATFORMS := amd64 arm64 armv6 armv7 386 ppc64le riscv64 s390x loong64
 OTHERS    := darwin/arm64 windows/amd64 freebsd/amd64
 
-.PHONY: help build release others test oracle oracle-vm faults bench demo lint clean
+.PHONY: help build release push others test oracle oracle-vm faults bench demo lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -40,6 +40,9 @@ release: ## dist: everything that is published, for every platform; the version 
 		$(PLAIN) GOARCH=$${p%v[67]} GOARM=$$(expr $$p : 'armv\(.\)') $(MAKE) --no-print-directory build BIN=dist/bin/linux-$$p/caplaunch; \
 	done
 	@$(GO) run -C packaging ./release
+
+push: ## the image of dist to IMAGE, such as registry.example/caplaunch:v0.1.0
+	@$(GO) -C packaging tool crane push ../dist/image $(IMAGE)
 
 others: ## the systems on which caplaunch only explains: that it builds for them
 	@set -e; for p in $(OTHERS); do \

@@ -83,6 +83,9 @@ func (r *release) readBinaries() error {
 	}
 	first := r.binaries[0]
 	r.version = strings.TrimPrefix(strings.TrimSuffix(first.info.Main.Version, "+dirty"), "v")
+	if first.settings["vcs.modified"] == "true" {
+		log.Print("this is no release: the clone has changes that are in no commit")
+	}
 	r.revision = first.settings["vcs.revision"]
 	r.date, err = time.Parse(time.RFC3339, first.settings["vcs.time"])
 	if err != nil {

@@ -102,8 +102,10 @@ func (r *release) contents(b binary, kind, dir string) (files.Contents, error) {
 		}[d.name]
 		if kind != "deb" {
 			at = strings.Replace(at, "zsh/vendor-completions", "zsh/site-functions", 1)
-		} else if strings.HasPrefix(at, "usr/share/licenses") || d.name == "CHANGELOG.md" {
+		} else if d.name == "LICENSE" || d.name == "CHANGELOG.md" {
 			continue // Debian has them under other names
+		} else {
+			at = strings.Replace(at, "usr/share/licenses/caplaunch/", doc, 1)
 		}
 		content := d.content
 		if strings.HasSuffix(at, ".gz") {
@@ -135,7 +137,7 @@ func (r *release) contents(b binary, kind, dir string) (files.Contents, error) {
 	return contents, nil
 }
 
-// debian is what Debian's policy asks for: a changelog of its own form, and all licenses in one file.
+// debian is what Debian's policy asks for: a changelog of its own form, and the license by reference.
 func (r *release) debian() ([]file, error) {
 	number, pre := packageVersion(r.version)
 	if pre != "" {
@@ -147,12 +149,7 @@ func (r *release) debian() ([]file, error) {
 		return nil, err
 	}
 	copyright := fmt.Appendf(nil, "%s\n\ncaplaunch is under the Apache License 2.0: see /usr/share/common-licenses/Apache-2.0.\n"+
-		"Its binary holds what is under these licenses:\n\n", homepage)
-	for _, d := range r.docs {
-		if d.name == "THIRD-PARTY-LICENSES" {
-			copyright = append(copyright, d.content...)
-		}
-	}
+		"THIRD-PARTY-LICENSES in this folder has the licenses of what is linked into it.\n", homepage)
 	return []file{
 		{"usr/share/doc/caplaunch/changelog.gz", 0o644, changelog},
 		{"usr/share/doc/caplaunch/copyright", 0o644, copyright},

@@ -1,0 +1,106 @@
+package release
+
+import (
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caplaunch/caplaunch/test/integration/engine"
+)
+
+const (
+	registry = "127.0.0.1:5000"
+	image    = registry + "/caplaunch:1"
+)
+
+// crane is the tool that is pinned beside the release's own.
+func crane(t testing.TB) string {
+	t.Helper()
+	return strings.TrimSpace(ok(t, "go", "-C", filepath.Join(engine.Root, "packaging"), "tool", "-n", "crane"))
+}
+
+// serve starts a registry on the loopback device of dockerd, and pushes the image to it by "make push".
+func serve(t *testing.T, d *engine.Docker) {
+	t.Helper()
+	cmd := d.Inside(crane(t), "registry", "serve", "--address", registry)
+	check(t, cmd.Start())
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	var r engine.Result
+	for range 100 {
+		push := d.Inside("make", "-s", "-C", engine.Root, "push", "IMAGE="+image)
+		push.Env = append(exec.Command("true").Environ(), push.Env...)
+		push.Env = append(push.Env, "HOME="+home(t))
+		if r = engine.Command(t, push); r.Code == 0 {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Fatal(r)
+}
+
+func home(t testing.TB) string {
+	return strings.TrimSpace(ok(t, "sh", "-c", "echo $HOME"))
+}
+
+// The image is pushed to a registry, and a Dockerfile takes the binary from there.
+func TestTheImageIsForCopyFrom(t *testing.T) {
+	d := engine.TheDocker(t)
+	dist(t)
+	serve(t, d)
+	context := engine.Tree(t, map[string]engine.Src{"/Dockerfile": engine.Text(
+		"FROM scratch\nCOPY --from=" + image + " /caplaunch /caplaunch\nENTRYPOINT [\"/caplaunch\"]\n")})
+	for _, buildkit := range []bool{false, true} {
+		name := fmt.Sprintf("copied:%v", buildkit)
+		d.MustBuild(t, context, buildkit, name)
+		if r := d.Run(t, name, nil, "version"); r.Code != 0 || !strings.Contains(r.Stdout, "linux/amd64") {
+			t.Errorf("BuildKit %v: %v", buildkit, r)
+		}
+		grant := []string{"--cap-drop=ALL", "--cap-add=SETUID", "--cap-add=SETGID", "--cap-add=NET_RAW", "--read-only", "--security-opt=no-new-privileges"}
+		if r := d.Run(t, name, grant, "-c", "net_raw", "-u", "65532:65532", "--", "/caplaunch", "show"); r.Code != 0 || !strings.Contains(r.Stdout, "net_raw") {
+			t.Errorf("BuildKit %v: a launch: %v", buildkit, r)
+		}
+	}
+	if r := d.Run(t, image, nil, "version"); r.Code != 0 {
+		t.Errorf("the image itself: %v", r)
+	}
+	var config []struct {
+		Config struct {
+			User   string
+			Labels map[string]string
+		}
+		RootFS struct{ Layers []string }
+	}
+	check(t, json.Unmarshal([]byte(d.Cmd(t, "image", "inspect", image).Stdout), &config))
+	if c := config[0]; c.Config.User != "65532:65532" || len(c.RootFS.Layers) != 1 || c.Config.Labels["org.opencontainers.image.revision"] != info(t, binaries(t)["amd64"])["vcs.revision"] {
+		t.Errorf("%+v", config)
+	}
+}
+
+// The index has every platform, and in each image /caplaunch, root's and 0755, is alone.
+func TestTheImageIsForEveryPlatform(t *testing.T) {
+	engine.Require(t, "skopeo", "umoci")
+	source := "oci:" + filepath.Join(dist(t), "image")
+	want := map[string]string{}
+	for name, path := range binaries(t) {
+		want[name] = path
+	}
+	for name, path := range want {
+		args := []string{"skopeo", "--override-os=linux", "--override-arch=" + info(t, path)["GOARCH"]}
+		if _, variant, arm := strings.Cut(name, "armv"); arm {
+			args = append(args, "--override-variant=v"+variant)
+		}
+		to := filepath.Join(engine.TempDir(t), "one")
+		ok(t, slices.Concat(args, []string{"copy", "-q", source, "oci:" + to + ":one"})...)
+		ok(t, "umoci", "raw", "unpack", "--rootless", "--image", to+":one", to+"-root")
+		files := ok(t, "find", to+"-root", "-mindepth", "1", "-printf", "%P %m\n")
+		if files != "caplaunch 755\n" {
+			t.Errorf("%s: %s", name, files)
+		}
+		ok(t, "cmp", path, to+"-root/caplaunch")
+	}
+}
