@@ -60,11 +60,15 @@ func (r *release) packageOf(b binary, kind, arch string) error {
 		return err
 	}
 	number, pre := packageVersion(r.version)
+	description := summary
+	if kind != "apk" { // which has one line
+		description += "\ncaplaunch turns the capabilities that a container runtime granted into ambient\n" +
+			"ones, drops to a user with them kept, and becomes the program; or it says why\nnot, and what to change."
+	}
 	info := nfpm.WithDefaults(&nfpm.Info{
 		Name: "caplaunch", Platform: "linux", Arch: arch, Version: number, Prerelease: pre, VersionSchema: "none", MTime: r.date,
 		Section: "admin", Priority: "optional", Maintainer: maintainer, Homepage: homepage, License: license,
-		Description: summary + "\ncaplaunch turns the capabilities that a container runtime granted into ambient\n" +
-			"ones, drops to a user with them kept, and becomes the program; or it says why\nnot, and what to change.",
+		Description: description,
 		Overridables: nfpm.Overridables{
 			Contents: contents,
 			Deb:      nfpm.Deb{Arch: arch}, APK: nfpm.APK{Arch: arch},
@@ -148,7 +152,7 @@ func (r *release) debian() ([]file, error) {
 	if err != nil {
 		return nil, err
 	}
-	copyright := fmt.Appendf(nil, "%s\n\ncaplaunch is under the Apache License 2.0: see /usr/share/common-licenses/Apache-2.0.\n"+
+	copyright := fmt.Appendf(nil, "%s\n\nCopyright the caplaunch authors.\n\ncaplaunch is under the Apache License 2.0: see /usr/share/common-licenses/Apache-2.0.\n"+
 		"THIRD-PARTY-LICENSES in this folder has the licenses of what is linked into it.\n", homepage)
 	return []file{
 		{"usr/share/doc/caplaunch/changelog.gz", 0o644, changelog},

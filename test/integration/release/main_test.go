@@ -96,7 +96,7 @@ func tagged(t testing.TB) string {
 	return dir
 }
 
-const nextTag = "1000.0.0"
+const nextTag = "0.1000.0"
 
 var makeTagged = sync.OnceValues(func() (string, error) {
 	clone := filepath.Join(engine.PublicDir(), "tagged")
