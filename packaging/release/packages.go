@@ -127,7 +127,13 @@ func (r *release) contents(b binary, kind, dir string) (files.Contents, error) {
 		}
 		list = append(list, more...)
 	}
-	var contents files.Contents
+	contents := files.Contents{{Destination: "/" + doc, Type: files.TypeDir}} // so that it is removed too
+	if kind == "rpm" || kind == "apk" {
+		contents = append(contents, &files.Content{Destination: "/usr/share/licenses/caplaunch/", Type: files.TypeDir})
+	}
+	for _, c := range contents {
+		c.FileInfo = &files.ContentFileInfo{Owner: "root", Group: "root", Mode: 0o755, MTime: r.date}
+	}
 	for i, f := range list {
 		source := filepath.Join(dir, fmt.Sprint(i))
 		if err := os.WriteFile(source, f.content, 0o644); err != nil {
@@ -152,7 +158,7 @@ func (r *release) debian() ([]file, error) {
 	if err != nil {
 		return nil, err
 	}
-	copyright := fmt.Appendf(nil, "%s\n\nCopyright the caplaunch authors.\n\ncaplaunch is under the Apache License 2.0: see /usr/share/common-licenses/Apache-2.0.\n"+
+	copyright := fmt.Appendf(nil, "%s\n\nCopyright 2026 the caplaunch authors\n\ncaplaunch is under the Apache License 2.0: see /usr/share/common-licenses/Apache-2.0.\n"+
 		"THIRD-PARTY-LICENSES in this folder has the licenses of what is linked into it.\n", homepage)
 	return []file{
 		{"usr/share/doc/caplaunch/changelog.gz", 0o644, changelog},

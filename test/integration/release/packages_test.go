@@ -93,10 +93,8 @@ func TestDeb(t *testing.T) {
 
 func TestLintianFindsNoError(t *testing.T) {
 	engine.Require(t, "lintian")
-	for _, deb := range []string{one(t, tagged(t), "*.deb"), one(t, dist(t), "*_arm64.deb")} {
-		if r := engine.Exec(t, "lintian", "--allow-root", "--fail-on", "error,warning", deb); r.Code != 0 {
-			t.Error(r)
-		}
+	if r := engine.Exec(t, "lintian", "--allow-root", "--fail-on", "error,warning", one(t, tagged(t), "*.deb")); r.Code != 0 {
+		t.Error(r)
 	}
 }
 
