@@ -47,6 +47,9 @@ func TestTheImageIsForCopyFrom(t *testing.T) {
 	d := engine.TheDocker(t)
 	dist(t)
 	serve(t, d)
+	if r := d.Cmd(t, "pull", "-q", image); r.Code != 0 { // or an older one under this name would be taken
+		t.Fatal(r)
+	}
 	context := engine.Tree(t, map[string]engine.Src{"/Dockerfile": engine.Text(
 		"FROM scratch\nCOPY --from=" + image + " /caplaunch /caplaunch\nENTRYPOINT [\"/caplaunch\"]\n")})
 	for _, buildkit := range []bool{false, true} {
