@@ -19,7 +19,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PLATFORMS := amd64 arm64 armv6 armv7 386 ppc64le riscv64 s390x loong64
 OTHERS    := darwin/arm64 windows/amd64 freebsd/amd64
 
-.PHONY: help build release push others test oracle oracle-vm faults bench demo lint clean
+.PHONY: help build release repro scan push others test oracle oracle-vm faults bench demo lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -40,6 +40,21 @@ release: ## dist: everything that is published, for every platform; the version 
 		$(PLAIN) GOARCH=$${p%v[67]} GOARM=$$(expr $$p : 'armv\(.\)') $(MAKE) --no-print-directory build BIN=dist/bin/linux-$$p/caplaunch; \
 	done
 	@$(GO) run -C packaging ./release
+
+repro: ## the release twice, by two users in two places at two dates, and compares all bytes
+	@packaging/repro.sh
+
+VULNDB := .cache/vulndb
+
+scan: ## govulncheck on the source and on every binary of dist, by the database in packaging/go.mod; writes the VEX
+	@rm -rf $(VULNDB)
+	@$(GO) -C packaging tool indexdb -vulns $$($(GO) -C packaging list -m -f '{{.Dir}}' golang.org/x/vulndb)/data/osv -out ../$(VULNDB)
+	@$(GO) -C packaging tool govulncheck -db file://$(CURDIR)/$(VULNDB) -C .. ./cmd/...
+	@set -e; for b in dist/bin/*/caplaunch; do \
+		echo "$$b:"; $(GO) -C packaging tool govulncheck -db file://$(CURDIR)/$(VULNDB) -mode binary ../$$b; \
+	done
+	@$(GO) -C packaging tool govulncheck -db file://$(CURDIR)/$(VULNDB) -mode binary -format openvex ../dist/bin/linux-amd64/caplaunch | \
+		$(GO) run -C packaging ./vex -db ../$(VULNDB)
 
 push: ## the image of dist to IMAGE, such as registry.example/caplaunch:v0.1.0
 	@$(GO) -C packaging tool crane push ../dist/image $(IMAGE)
