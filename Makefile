@@ -13,13 +13,7 @@ ENTRY   := $(if $(filter linux/amd64 linux/arm64,$(GOOS)/$(GOARCH)),-E _caplaunc
 # DWARF; -s would also drop what govulncheck -mode=binary reads.
 LDFLAGS := -w -buildid= $(ENTRY)
 
-STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-
-# What is released, in names of Go; arm has its GOARM behind a v.
-PLATFORMS := amd64 arm64 armv6 armv7 386 ppc64le riscv64 s390x loong64
-OTHERS    := darwin/arm64 windows/amd64 freebsd/amd64
-
-.PHONY: help build release repro scan push others test oracle oracle-vm faults bench demo lint clean
+.PHONY: help build test oracle oracle-vm faults bench demo format lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -30,39 +24,6 @@ build: ## bin/caplaunch, static; GOOS= and GOARCH= make it for another machine
 
 bin/%: examples/%/main.go ## bin/relay
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-w -buildid=' -o $@ ./examples/$*
-
-# What a builder has set for another purpose must not get into a release.
-PLAIN := GOOS=linux GOFLAGS= GOEXPERIMENT= GO386= GOAMD64= GOARM64= GOPPC64= GORISCV64=
-
-release: ## dist: everything that is published, for every platform; the version is the tag's
-	@rm -rf dist
-	@set -e; for p in $(PLATFORMS); do \
-		$(PLAIN) GOARCH=$${p%v[67]} GOARM=$$(expr $$p : 'armv\(.\)') $(MAKE) --no-print-directory build BIN=dist/bin/linux-$$p/caplaunch; \
-	done
-	@$(GO) run -C packaging ./release
-
-repro: ## the release twice, by two users in two places at two dates, and compares all bytes
-	@packaging/repro.sh
-
-VULNDB := .cache/vulndb
-
-scan: ## govulncheck on the source and on every binary of dist, by the database in packaging/go.mod; writes the VEX
-	@rm -rf $(VULNDB)
-	@$(GO) -C packaging tool indexdb -vulns $$($(GO) -C packaging list -m -f '{{.Dir}}' golang.org/x/vulndb)/data/osv -out ../$(VULNDB)
-	@$(GO) -C packaging tool govulncheck -db file://$(CURDIR)/$(VULNDB) -C .. ./cmd/...
-	@set -e; for b in dist/bin/*/caplaunch; do \
-		echo "$$b:"; $(GO) -C packaging tool govulncheck -db file://$(CURDIR)/$(VULNDB) -mode binary ../$$b; \
-	done
-	@$(GO) -C packaging tool govulncheck -db file://$(CURDIR)/$(VULNDB) -mode binary -format openvex ../dist/bin/linux-amd64/caplaunch | \
-		$(GO) run -C packaging ./vex -db ../$(VULNDB)
-
-push: ## the image of dist to IMAGE, such as registry.example/caplaunch:v0.1.0
-	@$(GO) -C packaging tool crane push ../dist/image $(IMAGE)
-
-others: ## the systems on which caplaunch only explains: that it builds for them
-	@set -e; for p in $(OTHERS); do \
-		GOOS=$${p%/*} GOARCH=$${p#*/} $(MAKE) --no-print-directory build BIN=.cache/others/$$p; \
-	done
 
 # -count=1: Go would take an old result where only the binary under test has changed,
 # which is built from another module. A run without a single test counts as failed.
@@ -89,12 +50,26 @@ bench: build ## what a launch costs, as ratios to the same launch in C, beside s
 demo: build ## a server on a privileged port, failing without caplaunch and working with it
 	@$(GO) run ./examples/demo
 
-lint: ## gofmt, vet, staticcheck
-	@test -z "$$(gofmt -l cmd internal test examples)" || { gofmt -d cmd internal test examples; exit 1; }
-	@$(GO) vet ./...
-	@cd test/integration && $(GO) vet ./...
-	@$(GO) run $(STATICCHECK) ./...
-	@cd test/integration && $(GO) run $(STATICCHECK) ./...
+# A tool that is pinned in packaging/go.mod.
+TOOL = $(GO) -C packaging tool
+
+HOUSE = ../cmd ../internal ../test ../examples ../packaging
+
+format: ## gofumpt
+	@$(TOOL) gofumpt -w $(HOUSE)
+
+lint: ## what keeps the house: formatting, vet, staticcheck, go.mod, shell scripts, workflows, man page, spelling
+	@files=$$($(TOOL) gofumpt -l $(HOUSE)); test -z "$$files" || { echo "not as gofumpt has it:" $$files; exit 1; }
+	@set -e; staticcheck=$$($(TOOL) -n staticcheck); for m in . test/integration packaging; do \
+		echo "lint: module $$m"; (cd $$m; $(GO) vet ./...; $$staticcheck ./...; $(GO) mod tidy -diff); \
+	done
+	@$(TOOL) actionlint -no-color ../.github/workflows/*.yml
+	@set -e; for tool in "shellcheck .ci/run test/integration/setup.sh packaging/repro.sh" "mandoc -T lint -W warning packaging/caplaunch.1" \
+		"codespell --ignore-words-list=nd,inh $$(git ls-files '*.md' .github packaging/*.1 packaging/*.mk packaging/*/*.go docs examples | tr '\n' ' ')"; do \
+		if command -v $${tool%% *} >/dev/null; then $$tool; else echo "lint: skipped, not installed here: $${tool%% *}"; test "$$TEST_REQUIRE" != 1; fi; \
+	done
 
 clean: ## what was built; the caches of the tests stay in .cache
 	rm -rf bin dist
+
+include packaging/release.mk

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -24,17 +26,25 @@ func crane(t testing.TB) string {
 	return strings.TrimSpace(ok(t, "go", "-C", filepath.Join(engine.Root, "packaging"), "tool", "-n", "crane"))
 }
 
-// serve starts a registry on the loopback device of dockerd, and pushes the image to it by "make push".
+// beside is a command in the network of dockerd, where the loopback device is dockerd's own.
+func beside(t testing.TB, d *engine.Docker, argv ...string) *exec.Cmd {
+	t.Helper()
+	socket := d.Command().Args[2]
+	pid, _, _ := strings.Cut(ok(t, "pgrep", "-f", "^dockerd .*"+regexp.QuoteMeta(socket)), "\n")
+	cmd := exec.Command("nsenter", append([]string{"-t", pid, "-n", "--"}, argv...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return cmd
+}
+
+// serve starts a registry on dockerd's loopback device, and pushes the image to it by "make push".
 func serve(t *testing.T, d *engine.Docker) {
 	t.Helper()
-	cmd := d.Inside(crane(t), "registry", "serve", "--address", registry)
+	cmd := beside(t, d, crane(t), "registry", "serve", "--address", registry)
 	check(t, cmd.Start())
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	var r engine.Result
 	for range 100 {
-		push := d.Inside("make", "-s", "-C", engine.Root, "push", "IMAGE="+image)
-		push.Env = os.Environ()
-		if r = engine.Command(t, push); r.Code == 0 {
+		if r = engine.Command(t, beside(t, d, "make", "-s", "-C", engine.Root, "push", "IMAGE="+image)); r.Code == 0 {
 			return
 		}
 		time.Sleep(100 * time.Millisecond)
@@ -47,6 +57,9 @@ func TestTheImageIsForCopyFrom(t *testing.T) {
 	d := engine.TheDocker(t)
 	dist(t)
 	serve(t, d)
+	if digest := engine.Command(t, beside(t, d, "make", "-s", "-C", engine.Root, "digest", "IMAGE="+image)); digest.Code != 0 || !strings.Contains(indexOf(t), strings.TrimPrefix(strings.TrimSpace(digest.Stdout), "digest=")) {
+		t.Errorf("pushed is not what was made: %v", digest)
+	}
 	if r := d.Cmd(t, "pull", "-q", image); r.Code != 0 { // or an older one under this name would be taken
 		t.Fatal(r)
 	}
@@ -77,6 +90,13 @@ func TestTheImageIsForCopyFrom(t *testing.T) {
 	if c := config[0]; c.Config.User != "65532:65532" || len(c.RootFS.Layers) != 1 || c.Config.Labels["org.opencontainers.image.revision"] != info(t, binaries(t)["amd64"])["vcs.revision"] {
 		t.Errorf("%+v", config)
 	}
+}
+
+func indexOf(t testing.TB) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(dist(t), "image/index.json"))
+	check(t, err)
+	return string(content)
 }
 
 // The index has every platform, and in each image /caplaunch, root's and 0755, is alone.
