@@ -19,7 +19,7 @@ import (
 func TestBinariesAreHardened(t *testing.T) {
 	for name, path := range binaries(t) {
 		f, err := elf.Open(path)
-		check(t, err)
+		engine.Must(t, err)
 		stack := false
 		for _, p := range f.Progs {
 			switch {
@@ -51,14 +51,14 @@ func TestBinariesAreHardened(t *testing.T) {
 func TestChecksumsAreOfEveryFile(t *testing.T) {
 	dir := dist(t)
 	sums, err := os.ReadFile(filepath.Join(dir, "SHA256SUMS"))
-	check(t, err)
+	engine.Must(t, err)
 	entries, err := os.ReadDir(dir)
-	check(t, err)
+	engine.Must(t, err)
 	var want strings.Builder
 	for _, e := range entries {
 		if e.Type().IsRegular() && e.Name() != "SHA256SUMS" && !strings.HasSuffix(e.Name(), ".openvex.json") {
 			content, err := os.ReadFile(filepath.Join(dir, e.Name()))
-			check(t, err)
+			engine.Must(t, err)
 			fmt.Fprintf(&want, "%x  %s\n", sha256.Sum256(content), e.Name())
 		}
 	}
@@ -77,10 +77,10 @@ func TestSBOMsNameEveryModule(t *testing.T) {
 			Components []struct{ Purl string }
 		}
 		content, err := os.ReadFile(one(t, dist(t), "caplaunch_*_linux_"+name+".cdx.json"))
-		check(t, err)
-		check(t, json.Unmarshal(content, &bom))
+		engine.Must(t, err)
+		engine.Must(t, json.Unmarshal(content, &bom))
 		binary, err := os.ReadFile(path)
-		check(t, err)
+		engine.Must(t, err)
 		if h := bom.Metadata.Component.Hashes; len(h) != 1 || h[0].Content != fmt.Sprintf("%x", sha256.Sum256(binary)) {
 			t.Errorf("%s: it is of another binary: %v", name, h)
 		}
@@ -115,7 +115,7 @@ func TestArchivesHaveAllThatIsNeeded(t *testing.T) {
 		}
 		ok(t, "cmp", path, filepath.Join(root, "caplaunch"))
 		notices, err := os.ReadFile(filepath.Join(root, "THIRD-PARTY-LICENSES"))
-		check(t, err)
+		engine.Must(t, err)
 		for _, part := range []string{"==== Go: ", "==== github.com/alecthomas/kong: ", "==== golang.org/x/sys: ", "==== kernel.org/pub/linux/libs/security/libcap/psx: "} {
 			if !strings.Contains(string(notices), part) {
 				t.Errorf("%s: no %q", archive, part)
@@ -131,7 +131,7 @@ func TestATagIsAllThatIsMissing(t *testing.T) {
 		t.Errorf("the binary: %s", v)
 	}
 	entries, err := os.ReadDir(dir)
-	check(t, err)
+	engine.Must(t, err)
 	var names []string
 	for _, e := range entries {
 		if e.Type().IsRegular() {

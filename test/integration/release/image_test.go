@@ -4,11 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -31,17 +31,13 @@ func beside(t testing.TB, d *engine.Docker, argv ...string) *exec.Cmd {
 	t.Helper()
 	socket := d.Command().Args[2]
 	pid, _, _ := strings.Cut(ok(t, "pgrep", "-f", "^dockerd .*"+regexp.QuoteMeta(socket)), "\n")
-	cmd := exec.Command("nsenter", append([]string{"-t", pid, "-n", "--"}, argv...)...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	return cmd
+	return exec.Command("nsenter", append([]string{"-t", pid, "-n", "--"}, argv...)...)
 }
 
 // serve starts a registry on dockerd's loopback device, and pushes the image to it by "make push".
 func serve(t *testing.T, d *engine.Docker) {
 	t.Helper()
-	cmd := beside(t, d, crane(t), "registry", "serve", "--address", registry)
-	check(t, cmd.Start())
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	engine.Background(t, beside(t, d, crane(t), "registry", "serve", "--address", registry))
 	var r engine.Result
 	for range 100 {
 		if r = engine.Command(t, beside(t, d, "make", "-s", "-C", engine.Root, "push", "IMAGE="+image)); r.Code == 0 {
@@ -86,7 +82,7 @@ func TestTheImageIsForCopyFrom(t *testing.T) {
 		}
 		RootFS struct{ Layers []string }
 	}
-	check(t, json.Unmarshal([]byte(d.Cmd(t, "image", "inspect", image).Stdout), &config))
+	engine.Must(t, json.Unmarshal([]byte(d.Cmd(t, "image", "inspect", image).Stdout), &config))
 	if c := config[0]; c.Config.User != "65532:65532" || len(c.RootFS.Layers) != 1 || c.Config.Labels["org.opencontainers.image.revision"] != info(t, binaries(t)["amd64"])["vcs.revision"] {
 		t.Errorf("%+v", config)
 	}
@@ -95,7 +91,7 @@ func TestTheImageIsForCopyFrom(t *testing.T) {
 func indexOf(t testing.TB) string {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(dist(t), "image/index.json"))
-	check(t, err)
+	engine.Must(t, err)
 	return string(content)
 }
 

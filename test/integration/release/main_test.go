@@ -35,7 +35,7 @@ func dist(t testing.TB) string {
 func info(t testing.TB, path string) map[string]string {
 	t.Helper()
 	info, err := buildinfo.ReadFile(path)
-	check(t, err)
+	engine.Must(t, err)
 	m := map[string]string{"version": info.Main.Version}
 	for _, s := range info.Settings {
 		m[s.Key] = s.Value
@@ -47,7 +47,7 @@ func info(t testing.TB, path string) map[string]string {
 func binaries(t testing.TB) map[string]string {
 	t.Helper()
 	paths, err := filepath.Glob(filepath.Join(dist(t), "bin/linux-*/caplaunch"))
-	check(t, err)
+	engine.Must(t, err)
 	m := map[string]string{}
 	for _, path := range paths {
 		m[strings.TrimPrefix(filepath.Base(filepath.Dir(path)), "linux-")] = path
@@ -62,28 +62,17 @@ func binaries(t testing.TB) map[string]string {
 func one(t testing.TB, pattern ...string) string {
 	t.Helper()
 	found, err := filepath.Glob(filepath.Join(pattern...))
-	check(t, err)
+	engine.Must(t, err)
 	if len(found) != 1 {
 		t.Fatalf("%v: %v", pattern, found)
 	}
 	return found[0]
 }
 
-func check(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// ok runs a command that must succeed, and is what it printed.
+// ok is what a command that must succeed printed.
 func ok(t testing.TB, argv ...string) string {
 	t.Helper()
-	r := engine.Exec(t, argv...)
-	if r.Code != 0 {
-		t.Fatalf("%q: %v", argv, r)
-	}
-	return r.Stdout
+	return engine.Do(t, argv...).Stdout
 }
 
 // tagged is the release of this commit, for this machine alone, as if it had the tag: what an upgrade leads to, and
@@ -92,7 +81,7 @@ func tagged(t testing.TB) string {
 	t.Helper()
 	dist(t)
 	dir, err := makeTagged()
-	check(t, err)
+	engine.Must(t, err)
 	return dir
 }
 

@@ -125,13 +125,13 @@ func TestAPK(t *testing.T) {
 	engine.RequireRoot(t)
 	path := one(t, tagged(t), "*_x86_64.apk")
 	content, err := os.ReadFile(path)
-	check(t, err)
+	engine.Must(t, err)
 	rest := bytes.NewReader(content)
 	zip, err := gzip.NewReader(rest)
-	check(t, err)
+	engine.Must(t, err)
 	zip.Multistream(false)
 	_, err = io.Copy(io.Discard, zip)
-	check(t, err)
+	engine.Must(t, err)
 	files := content[len(content)-rest.Len():]
 
 	about := ok(t, "tar", "-xOzf", path, ".PKGINFO")
@@ -155,7 +155,7 @@ func TestPackagesNameTheirArchitecture(t *testing.T) {
 		"*.apk": func(p string) string { return after(ok(t, "tar", "-xOzf", p, ".PKGINFO"), "\narch = ") },
 	} {
 		paths, err := filepath.Glob(filepath.Join(dist(t), pattern))
-		check(t, err)
+		engine.Must(t, err)
 		for _, path := range paths {
 			found++
 			if want := strings.TrimSpace(arch(path)); !strings.HasSuffix(strings.TrimSuffix(path, pattern[1:]), want) || want == "" {

@@ -19,11 +19,11 @@ func TestWorkflowsRunOnlyWhatCanBeRunHere(t *testing.T) {
 	pinned := regexp.MustCompile(`^[a-z-]+/[a-z-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$`)
 	target := regexp.MustCompile(`^make (?:-s )?([a-z-]+)(?: [A-Z_]+=\S+)*(?: >> "\$GITHUB_OUTPUT")?$`)
 	paths, err := filepath.Glob(filepath.Join(engine.Root, ".github/workflows/*.yml"))
-	check(t, err)
+	engine.Must(t, err)
 	steps := 0
 	for _, path := range paths {
 		content, err := os.ReadFile(path)
-		check(t, err)
+		engine.Must(t, err)
 		for _, m := range regexp.MustCompile(`(?m)uses: (.*)$`).FindAllStringSubmatch(string(content), -1) {
 			if !pinned.MatchString(m[1]) {
 				t.Errorf("%s: %s", path, m[1])
@@ -32,7 +32,7 @@ func TestWorkflowsRunOnlyWhatCanBeRunHere(t *testing.T) {
 		var workflow struct {
 			Jobs map[string]struct{ Steps []struct{ Run string } }
 		}
-		check(t, yaml.Unmarshal(content, &workflow))
+		engine.Must(t, yaml.Unmarshal(content, &workflow))
 		for _, job := range workflow.Jobs {
 			for _, s := range job.Steps {
 				run, _, _ := strings.Cut(s.Run, " #")
