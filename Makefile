@@ -13,11 +13,11 @@ ENTRY   := $(if $(filter linux/amd64 linux/arm64,$(GOOS)/$(GOARCH)),-E _caplaunc
 # DWARF; -s would also drop what govulncheck -mode=binary reads.
 LDFLAGS := -w -buildid= $(ENTRY)
 
-.PHONY: help build test oracle oracle-vm faults bench demo format lint clean
+.PHONY: help build test test-kubernetes oracle oracle-vm faults bench demo format lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## bin/caplaunch, static; GOOS= and GOARCH= make it for another machine
 	@CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/caplaunch
@@ -33,6 +33,9 @@ test: build ## all tests of both modules; what cannot run here is skipped, with 
 	@cd test/integration && TEST_BIN=$(CURDIR)/$(BIN) $(GO) tool gotestsum --format-hide-empty-pkg --post-run-command 'sh -c "test $$TESTS_TOTAL -gt 0"' \
 		--raw-command -- sh -c 'cd ../.. && "$$@" ./...; root=$$?; cd test/integration && "$$@" ./... && exit $$root' sh $(GO) test $(TESTFLAGS)
 
+test-kubernetes: ## pods on a node that it builds (20 minutes the first time) and starts
+	@cd test/kubernetes && $(GO) tool gotestsum -- -count=1 -parallel=8 -timeout=20m . -args $(ARGS)
+
 N ?= 100000
 
 oracle: ## N random sequences on the model and on this kernel, compared; and every mutant of the model
@@ -44,8 +47,8 @@ oracle-vm: ## the same sequences, fewer of them, on Debian's cloud kernel under 
 faults: build ## every fault and lie in every system call of a launch, one at a time
 	@cd test/integration && $(GO) test -count=1 -v -timeout 3h -run 'NoSystemCall|NoCallThat' ./faults -args -all
 
-bench: build ## what a launch costs, as ratios to the same launch in C, beside setpriv and gosu
-	@$(GO) test -run '^$$' -bench . -benchtime 300x ./test/bench
+bench: build ## what a launch costs, beside launchers in C, setpriv and gosu; BENCH=-update writes it into docs
+	@$(GO) run ./test/bench $(BENCH)
 
 demo: build ## a server on a privileged port, failing without caplaunch and working with it
 	@$(GO) run ./examples/demo
@@ -60,7 +63,7 @@ format: ## gofumpt
 
 lint: ## what keeps the house: formatting, vet, staticcheck, go.mod, shell scripts, workflows, man page, spelling
 	@files=$$($(TOOL) gofumpt -l $(HOUSE)); test -z "$$files" || { echo "not as gofumpt has it:" $$files; exit 1; }
-	@set -e; staticcheck=$$($(TOOL) -n staticcheck); for m in . test/integration packaging; do \
+	@set -e; staticcheck=$$($(TOOL) -n staticcheck); for m in . test/integration test/kubernetes packaging; do \
 		echo "lint: module $$m"; (cd $$m; $(GO) vet ./...; $$staticcheck ./...; $(GO) mod tidy -diff); \
 	done
 	@$(TOOL) actionlint -no-color ../.github/workflows/*.yml

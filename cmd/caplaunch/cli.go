@@ -238,17 +238,20 @@ func scan(words []string, flags []flag) scanned {
 }
 
 // read fills cmd with what words say. kong is only given the flags that are
-// used: its model costs time for every flag. Where one is unknown it is given
-// all, to suggest the nearest.
+// used, without what is for the help: its model costs time for every flag, and for
+// every letter. Where one is unknown it is given all, to suggest the nearest.
 func (s scanned) read(cmd any, flags []flag, words []string) error {
 	var fields []reflect.StructField
 	for _, f := range flags {
 		if _, required := f.Tag.Lookup("required"); s.used[f.name] || required || f.isArg() || !s.known {
+			tag, _, _ := strings.Cut(string(f.Tag), " help:")
+			tag, _, _ = strings.Cut(tag, " group:")
+			f.Tag = reflect.StructTag(tag)
 			fields = append(fields, f.StructField)
 		}
 	}
 	part := reflect.New(reflect.StructOf(fields))
-	k, err := newParser(part.Interface(), io.Discard)
+	k, err := kong.New(part.Interface(), kong.NoDefaultHelp())
 	if err != nil {
 		return err
 	}

@@ -85,9 +85,9 @@ func (a *app) command(l *line, report *reporter) error {
 // wantsJSON looks for --log-format=json before the command line is understood,
 // so that a usage error has the format too.
 func wantsJSON(args, environ []string) bool {
-	format := ""
+	format, name := "", variable("log-format")+"="
 	for _, kv := range environ {
-		if v, ok := strings.CutPrefix(kv, variable("log-format")+"="); ok {
+		if v, ok := strings.CutPrefix(kv, name); ok {
 			format = v
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"syscall"
 )
@@ -33,44 +34,65 @@ func relay(listen, target string) error {
 	if err != nil {
 		return err
 	}
-	at, err := net.ResolveUDPAddr("udp", listen)
+	conn, err := open(listen)
 	if err != nil {
 		return err
+	}
+	fmt.Printf("relay: %v -> %v, mark %d, uid %d\n", conn.LocalAddr(), to, mark, os.Getuid())
+	return forward(conn, to.AddrPort())
+}
+
+// open listens, with the mark on what is sent.
+func open(listen string) (*net.UDPConn, error) {
+	at, err := net.ResolveUDPAddr("udp", listen)
+	if err != nil {
+		return nil, err
 	}
 	conn, err := net.ListenUDP("udp", at)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	raw, err := conn.SyscallConn()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var failed error
 	err = raw.Control(func(fd uintptr) {
 		failed = os.NewSyscallError("setsockopt SO_MARK", syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_MARK, mark))
 	})
 	if err := errors.Join(err, failed); err != nil {
-		return fmt.Errorf("marking packets: %w", err)
+		conn.Close()
+		return nil, fmt.Errorf("marking packets: %w", err)
 	}
-	fmt.Printf("relay: %v -> %v, mark %d, uid %d\n", conn.LocalAddr(), to, mark, os.Getuid())
+	return conn, nil
+}
 
-	var client *net.UDPAddr // the last one that wrote
+// forward passes datagrams of the target to the client that wrote last, and all others to the target.
+func forward(conn *net.UDPConn, target netip.AddrPort) error {
+	target = plain(target)
+	var client netip.AddrPort
 	buf := make([]byte, 64<<10)
 	for {
-		n, from, err := conn.ReadFromUDP(buf)
+		n, from, err := conn.ReadFromUDPAddrPort(buf)
 		if err != nil {
 			return err
 		}
-		next := to
-		if from.AddrPort() == to.AddrPort() {
+		next := target
+		if plain(from) == target {
 			next = client
 		} else {
 			client = from
 		}
-		if next != nil {
-			if _, err := conn.WriteToUDP(buf[:n], next); err != nil {
+		if next.IsValid() {
+			if _, err := conn.WriteToUDPAddrPort(buf[:n], next); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// plain gives an IPv4 address one form: as ::ffff:127.0.0.1, which a socket for
+// both families reports, it is not equal to 127.0.0.1.
+func plain(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }

@@ -3,6 +3,7 @@ package ambient
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -24,51 +25,9 @@ const (
 
 var setNames = [...]string{"permitted", "effective", "inheritable", "ambient", "bounding"}
 
-// String joins the names with commas.
-func (m SetMask) String() string { return strings.Join(m.Names(), ",") }
-
-// Names lists the names of the sets.
-func (m SetMask) Names() []string {
-	names := []string{}
-	for i, n := range setNames {
-		if m&(1<<i) != 0 {
-			names = append(names, n)
-		}
-	}
-	return names
-}
-
-// ParseSets reads names of sets split at commas and white space, in any case.
-// The error is an *UnknownSetError.
-func ParseSets(lists ...string) (SetMask, error) {
-	var m SetMask
-	for _, list := range lists {
-	words:
-		for _, w := range Fields(list) {
-			for i, n := range setNames {
-				if strings.EqualFold(w, n) {
-					m |= 1 << i
-					continue words
-				}
-			}
-			return 0, &UnknownSetError{Name: w}
-		}
-	}
-	if m == 0 {
-		return 0, &UnknownSetError{}
-	}
-	return m, nil
-}
-
-// An UnknownSetError is a word that names none of the five sets.
-type UnknownSetError struct{ Name string }
-
-func (e *UnknownSetError) Error() string {
-	if e.Name == "" {
-		return "an empty list of sets"
-	}
-	return fmt.Sprintf("%q is none of permitted, effective, inheritable, ambient, bounding", e.Name)
-}
+// Names lists the names of the sets, and String joins them with commas.
+func (m SetMask) Names() []string { return names(Set(m), func(i Cap) string { return setNames[i] }) }
+func (m SetMask) String() string  { return strings.Join(m.Names(), ",") }
 
 // Of joins the sets of s that m names.
 func (m SetMask) Of(s State) (union Set) {
@@ -80,24 +39,72 @@ func (m SetMask) Of(s State) (union Set) {
 	return union
 }
 
+// ParseSets reads lists of names of sets. The error is an *UnknownSetError or
+// ErrEmptyList.
+func ParseSets(lists ...string) (m SetMask, err error) {
+	for _, w := range Fields(strings.Join(lists, ",")) {
+		i := slices.Index(setNames[:], strings.ToLower(w))
+		if i < 0 {
+			return 0, &UnknownSetError{Name: w}
+		}
+		m |= 1 << i
+	}
+	if m == 0 {
+		return 0, ErrEmptyList
+	}
+	return m, nil
+}
+
+// An UnknownSetError is a word that names none of the five sets.
+type UnknownSetError struct{ Name string }
+
+func (e *UnknownSetError) Error() string {
+	return fmt.Sprintf("%q is none of %s", e.Name, strings.Join(setNames[:], ", "))
+}
+
+// checkGrant compares what was granted with the allowlist, if there is one: what
+// was listed and, with Strict, what was asked for and what the launch needs.
+func (req Request) checkGrant(now State, host Host) error {
+	if req.Allow == nil && !req.Strict {
+		return nil
+	}
+	var allow Set
+	if req.Allow != nil {
+		allow = req.Allow.On(host)
+	}
+	if req.Strict {
+		allow |= req.Required.On(host) | req.Optional.On(host)
+		if now.UID.Effective == 0 {
+			allow |= SetOf(CapSetUID, CapSetGID)
+			if req.RootParent && req.User != nil && req.User.UID != 0 {
+				allow |= SetOf(CapKill)
+			}
+		}
+		if req.Bounding != KeepBounding {
+			allow |= SetOf(CapSetPCap)
+		}
+	}
+	return CheckAllowed(now, allow, req.Sets)
+}
+
 // CheckAllowed compares the sets of now that m names with allow. The error is
 // an *UnexpectedCapabilityError with every capability that is in one of them
 // and not in allow.
 func CheckAllowed(now State, allow Set, m SetMask) error {
 	e := &UnexpectedCapabilityError{Allow: allow}
 	for c := range (m.Of(now) &^ allow).All() {
-		var in SetMask
-		for i := range setNames {
-			if one := SetMask(1 << i); one&m != 0 && one.Of(now).Has(c) {
-				in |= one
+		stray := Stray{Cap: c}
+		for one := InPermitted; one <= InBounding; one <<= 1 {
+			if (m & one).Of(now).Has(c) {
+				stray.In |= one
 			}
 		}
-		e.Stray = append(e.Stray, Stray{c, in})
+		e.Stray = append(e.Stray, stray)
 	}
-	if e.Stray == nil {
-		return nil
+	if len(e.Stray) > 0 {
+		return e
 	}
-	return e
+	return nil
 }
 
 // ErrUnexpectedCapability is what every *UnexpectedCapabilityError is.
@@ -115,6 +122,9 @@ type Stray struct {
 	In  SetMask
 }
 
+// Is makes errors.Is(err, ErrUnexpectedCapability) true.
+func (*UnexpectedCapabilityError) Is(target error) bool { return target == ErrUnexpectedCapability }
+
 // Set is the set of those found, and the sets that they were found in.
 func (e *UnexpectedCapabilityError) Set() (s Set, in SetMask) {
 	for _, x := range e.Stray {
@@ -127,30 +137,20 @@ func (e *UnexpectedCapabilityError) Set() (s Set, in SetMask) {
 // Error names a dozen of them, and how many more there are.
 func (e *UnexpectedCapabilityError) Error() string {
 	const most = 12
-	var text strings.Builder
-	text.WriteString("more was granted than allowed: ")
+	text, sep := "more was granted than allowed", ": "
 	shown := e.Stray[:min(len(e.Stray), most)]
 	for i, x := range shown {
-		text.WriteString(x.Cap.String())
+		text += sep + x.Cap.String()
 		if int(x.Cap) < Named() {
-			fmt.Fprintf(&text, " (%d)", x.Cap)
+			text += fmt.Sprintf(" (%d)", x.Cap)
 		}
-		switch {
-		case i == len(shown)-1 || shown[i+1].In != x.In:
-			fmt.Fprintf(&text, " in %v", x.In)
-			if i < len(shown)-1 {
-				text.WriteString("; ")
-			}
-		default:
-			text.WriteString(", ")
+		if sep = ", "; i+1 == len(shown) || shown[i+1].In != x.In {
+			text += " in " + x.In.String()
+			sep = "; "
 		}
 	}
-	if more := len(e.Stray) - len(shown); more > 0 {
-		fmt.Fprintf(&text, " and %d more", more)
+	if more := len(e.Stray) - most; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
 	}
-	fmt.Fprintf(&text, "; the allowlist is %v", e.Allow)
-	return text.String()
+	return fmt.Sprintf("%s; the allowlist is %v", text, e.Allow)
 }
-
-// Is makes errors.Is(err, ErrUnexpectedCapability) true.
-func (*UnexpectedCapabilityError) Is(target error) bool { return target == ErrUnexpectedCapability }

@@ -1,6 +1,10 @@
 package ambient
 
 import (
+	"fmt"
+	"iter"
+	"math/bits"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -26,59 +30,149 @@ const (
 	CapCheckpointRestore Cap = 40
 )
 
-// table holds the names of capabilities(7) in the order of their numbers,
-// with the Linux version that brought those younger than 2.6.25, the first
-// with 64-bit masks.
-var table = [...]struct{ name, since string }{
-	{"chown", ""}, {"dac_override", ""}, {"dac_read_search", ""}, {"fowner", ""},
-	{"fsetid", ""}, {"kill", ""}, {"setgid", ""}, {"setuid", ""},
-	{"setpcap", ""}, {"linux_immutable", ""}, {"net_bind_service", ""}, {"net_broadcast", ""},
-	{"net_admin", ""}, {"net_raw", ""}, {"ipc_lock", ""}, {"ipc_owner", ""},
-	{"sys_module", ""}, {"sys_rawio", ""}, {"sys_chroot", ""}, {"sys_ptrace", ""},
-	{"sys_pacct", ""}, {"sys_admin", ""}, {"sys_boot", ""}, {"sys_nice", ""},
-	{"sys_resource", ""}, {"sys_time", ""}, {"sys_tty_config", ""}, {"mknod", ""},
-	{"lease", ""}, {"audit_write", ""}, {"audit_control", ""}, {"setfcap", ""},
-	{"mac_override", ""}, {"mac_admin", ""}, {"syslog", "2.6.37"}, {"wake_alarm", "3.0"},
-	{"block_suspend", "3.5"}, {"audit_read", "3.16"}, {"perfmon", "5.8"}, {"bpf", "5.8"},
-	{"checkpoint_restore", "5.9"},
+// table holds the names of capabilities(7) in the order of their numbers.
+var table = [...]string{
+	"chown", "dac_override", "dac_read_search", "fowner", "fsetid", "kill", "setgid", "setuid",
+	"setpcap", "linux_immutable", "net_bind_service", "net_broadcast", "net_admin", "net_raw", "ipc_lock", "ipc_owner",
+	"sys_module", "sys_rawio", "sys_chroot", "sys_ptrace", "sys_pacct", "sys_admin", "sys_boot", "sys_nice",
+	"sys_resource", "sys_time", "sys_tty_config", "mknod", "lease", "audit_write", "audit_control", "setfcap",
+	"mac_override", "mac_admin", "syslog", "wake_alarm", "block_suspend", "audit_read", "perfmon", "bpf", "checkpoint_restore",
 }
 
-// Named reports how many capabilities, counted from 0, this binary has names
-// for.
+// Named is how many capabilities, counted from 0, this binary has names for.
 func Named() int { return len(table) }
 
 // String is the name in lower case without "cap_", or the number of a
 // capability that is newer than this binary.
 func (c Cap) String() string {
 	if int(c) < len(table) {
-		return table[c].name
+		return table[c]
 	}
 	return strconv.Itoa(int(c))
 }
 
-// Since is the Linux version that brought the capability, or "" when that is
-// older than every kernel that can run this binary, or not known.
+// Since is the Linux version that brought the capability, "" for those older than
+// 2.6.25, the first with 64-bit masks, and for unknown ones.
 func (c Cap) Since() string {
-	if int(c) < len(table) {
-		return table[c].since
-	}
-	return ""
+	return map[Cap]string{34: "2.6.37", 35: "3.0", 36: "3.5", 37: "3.16", 38: "5.8", 39: "5.8", 40: "5.9"}[c]
 }
 
 // ParseCap reads a name in any case, with or without "cap_", or a number from
 // 0 to 63 in decimal. The error is an *UnknownCapError.
 func ParseCap(s string) (Cap, error) {
-	name := strings.ToLower(s)
-	if len(name) != len(s) { // the Kelvin sign is no k
-		return 0, &UnknownCapError{Name: s}
-	}
-	if n, err := strconv.ParseUint(name, 10, 8); err == nil && n <= uint64(MaxCap) && strconv.FormatUint(n, 10) == name {
-		return Cap(n), nil
-	}
-	for c := range table {
-		if table[c].name == strings.TrimPrefix(name, "cap_") {
-			return Cap(c), nil
+	lower := strings.ToLower(s)
+	i := slices.Index(table[:], strings.TrimPrefix(lower, "cap_"))
+	if i < 0 || len(lower) != len(s) { // the Kelvin sign is no k
+		i, _ = strconv.Atoi(s)
+		if i < 0 || i > int(MaxCap) || s != strconv.Itoa(i) {
+			return 0, &UnknownCapError{Name: s}
 		}
 	}
-	return 0, &UnknownCapError{Name: s}
+	return Cap(i), nil
+}
+
+// A Set is a set of capabilities: bit i is capability i, as in the masks of
+// /proc/PID/status. The zero value is the empty set.
+type Set uint64
+
+// SetOf is the set of the given capabilities, which must not exceed MaxCap.
+func SetOf(caps ...Cap) (s Set) {
+	for _, c := range caps {
+		s |= 1 << c
+	}
+	return s
+}
+
+// UpTo is the set of all capabilities from 0 to last.
+func UpTo(last Cap) Set { return Set(1)<<last<<1 - 1 }
+
+// Has reports whether c is in s, Contains whether all of sub is.
+func (s Set) Has(c Cap) bool        { return s>>c&1 == 1 }
+func (s Set) Contains(sub Set) bool { return sub&^s == 0 }
+
+// All yields the capabilities of s in the order of their numbers.
+func (s Set) All() iter.Seq[Cap] {
+	return func(yield func(Cap) bool) {
+		for ; s != 0; s &= s - 1 {
+			if !yield(Cap(bits.TrailingZeros64(uint64(s)))) {
+				return
+			}
+		}
+	}
+}
+
+// Names lists the names of s in the order of their numbers.
+func (s Set) Names() []string { return names(s, Cap.String) }
+
+func names(s Set, name func(bit Cap) string) []string {
+	list := []string{}
+	for bit := range s.All() {
+		list = append(list, name(bit))
+	}
+	return list
+}
+
+// String joins the names with commas, as --caps takes them; the empty set is
+// "none".
+func (s Set) String() string {
+	if s == 0 {
+		return "none"
+	}
+	return strings.Join(s.Names(), ",")
+}
+
+// Some is String for a sentence: at most a dozen names, and how many more.
+func (s Set) Some() string {
+	const most = 12
+	if names := s.Names(); len(names) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ","), len(names)-most)
+	}
+	return s.String()
+}
+
+// A List is what a list of capabilities on the command line asks for.
+type List struct {
+	Set Set
+	All bool // "all" was among them
+}
+
+// On is the set that the list means on this host.
+func (l List) On(h Host) Set {
+	if l.All {
+		return l.Set | h.Known
+	}
+	return l.Set
+}
+
+// ParseList reads lists of capabilities: names and numbers as ParseCap takes
+// them, "all", or "none" alone. A list without a single word is ErrEmptyList: an
+// unset variable must not pass for a decision.
+func ParseList(lists ...string) (l List, err error) {
+	words, none := Fields(strings.Join(lists, ",")), false
+	for _, w := range words {
+		switch strings.ToLower(w) {
+		case "all":
+			l.All = true
+		case "none":
+			none = true
+		default:
+			c, err := ParseCap(w)
+			if err != nil {
+				return List{}, err
+			}
+			l.Set |= SetOf(c)
+		}
+	}
+	switch {
+	case len(words) == 0 && len(lists) > 0:
+		return List{}, ErrEmptyList
+	case none && len(words) > 1:
+		return List{}, ErrNone
+	}
+	return l, nil
+}
+
+// Fields splits a list at commas and white space.
+func Fields(list string) []string {
+	return strings.FieldsFunc(list, func(r rune) bool { return strings.ContainsRune(", \t\n\r\v\f", r) })
 }

@@ -1,3 +1,10 @@
+// Package ambient decides how a process must change its credentials so that
+// the program it becomes has exactly the capabilities asked for. It is pure:
+// it makes no system call and reads no file.
+//
+// plan.go turns a Request and the State that the kernel reported into Steps, or
+// refuses what cannot be had. It relies on the rules of capabilities(7), which
+// are in rules.go, one for each system call.
 package ambient
 
 // A Request is what the command line asks for.
@@ -42,14 +49,13 @@ type User struct {
 // in to the one the program is promised, and what the kernel will say on the
 // way.
 type Plan struct {
-	Before     State  // what caplaunch was started with
 	Steps      []Step // to be done in this order
 	AfterSteps State  // what the kernel must report before the exec
 	AfterExec  State  // what the program will find
 
 	Given        Set    // permitted = effective = inheritable = ambient of the program
 	Skipped      []Miss // optional capabilities that could not be had
-	Switched     bool   // ids or groups change
+	Switched     bool   // the groups are set, and the ids may change
 	Lost         Groups // groups received that the program does not get, root's gid 0 aside
 	BoundingKept bool   // TryBounding, without setpcap
 
@@ -66,10 +72,8 @@ func NewPlan(req Request, now State, host Host) (Plan, error) {
 	if err := now.Borrowed(); err != nil {
 		return Plan{}, err
 	}
-	if allow, limited := req.allowed(now, host); limited {
-		if err := CheckAllowed(now, allow, req.Sets); err != nil {
-			return Plan{}, err
-		}
+	if err := req.checkGrant(now, host); err != nil {
+		return Plan{}, err
 	}
 	user, switched, idErr := settle(req, now, host)
 	given, skipped, err := choose(req, now, host, switched && leavesRoot(now, user))
@@ -79,25 +83,19 @@ func NewPlan(req Request, now State, host Host) (Plan, error) {
 	if idErr != nil {
 		return Plan{}, idErr
 	}
-	refuse := func(why Refusal, missing Set) (Plan, error) {
-		return Plan{}, &RefusedError{Why: why, Now: now, User: user, Missing: missing}
-	}
 
-	p := Plan{Before: now, Given: given, Skipped: skipped, Switched: switched, host: host}
-	cut := req.Bounding != KeepBounding && now.Bounding != given
+	p := Plan{Given: given, Skipped: skipped, Switched: switched, host: host}
+	cut := req.Bounding != KeepBounding && now.Bounding&^given != 0
 	if cut && !now.Permitted.Has(CapSetPCap) {
 		if req.Bounding == CutBounding {
-			return refuse(BoundingNeedsSetPCap, SetOf(CapSetPCap))
+			return Plan{}, &RefusedError{Why: BoundingNeedsSetPCap, Now: now, User: user, Missing: SetOf(CapSetPCap)}
 		}
 		cut, p.BoundingKept = false, true
 	}
 	// execve fills the sets of uid 0 from the bounding set again, which
 	// no_new_privs or a bounding set that was cut prevents.
 	if user.UID == 0 && req.AllowNewPrivs && (req.Bounding == KeepBounding || p.BoundingKept) {
-		return refuse(RootRegains, 0)
-	}
-	if err := p.build(user, cut, !req.AllowNewPrivs); err != nil {
-		return Plan{}, err
+		return Plan{}, &RefusedError{Why: RootRegains, Now: now, User: user}
 	}
 	if switched {
 		p.Lost = now.Groups.With(now.GID.Effective).Without(user.Groups)
@@ -105,116 +103,88 @@ func NewPlan(req Request, now State, host Host) (Plan, error) {
 			p.Lost = p.Lost.Without(NewGroups(0))
 		}
 	}
+	if err := p.build(now, user, cut, !req.AllowNewPrivs); err != nil {
+		return Plan{}, err
+	}
 	return p.For(File{})
 }
 
-// build puts the steps together. Each is tried on a Sim and left out when it
-// changes nothing; but who somebody is, is always set.
-func (p *Plan) build(user User, cut, noNewPrivs bool) error {
-	sim := &Sim{Now: p.Before, On: p.host}
-	var failed error
-	must := func(s Step) {
-		if failed == nil {
-			p.Steps = append(p.Steps, s)
-			if err := sim.Do(s); err != nil {
-				failed = &StepError{Step: s, Err: err}
-			}
-		}
+// Borrowed reports whether the process has privilege from its own file: it was
+// started set-uid, set-gid or with file capabilities, and would hand that to
+// whoever calls it. The error is a *RefusedError.
+func (s State) Borrowed() error {
+	switch {
+	case s.UID != Same(s.UID.Real) || s.GID != Same(s.GID.Real):
+		return &RefusedError{Why: StartedSetID, Now: s}
+	case s.UID != Same(0) && !s.Ambient.Contains(s.Permitted):
+		return &RefusedError{Why: StartedWithFileCaps, Now: s, Missing: s.Permitted &^ s.Ambient}
 	}
-	add := func(s Step) {
-		if next, err := s.Next(sim.Now, sim.On); err != nil || next != sim.Now {
-			must(s)
-		}
-	}
-	now := p.Before
-
-	// The steps below need their capability in effective, not just permitted.
-	add(Capset{Permitted: now.Permitted, Inheritable: now.Inheritable, Effective: now.Permitted})
-
-	// Bounding goes before the ids: it needs CAP_SETPCAP, which the uid change
-	// or the final capset takes away.
-	if cut {
-		for c := range (now.Bounding &^ p.Given).All() {
-			add(DropBounding{c})
-		}
-	}
-
-	if p.Switched {
-		// Without keepcaps the uid change below would clear permitted.
-		if p.Given != 0 && leavesRoot(now, user) {
-			add(SetKeepCaps{})
-		}
-		// Groups before the ids: after setresuid there is no CAP_SETGID left to
-		// set them with. A list that was read may be stale, one that was set is
-		// known.
-		must(SetGroups{user.Groups})
-	}
-	// The ids are set even when they look right: one that is not mapped in the
-	// user namespace looks like another, and the kernel refuses to set it. All
-	// three at once: a saved id of 0 would be a way back.
-	must(SetResGID{Same(user.GID)})
-	must(SetResUID{Same(user.UID)})
-
-	// Inheritable before ambient, which has to lie within it. This also cuts
-	// ambient bits that were there and not asked for.
-	add(Capset{Permitted: p.Given, Inheritable: p.Given, Effective: p.Given})
-	for c := range p.Given.All() {
-		add(RaiseAmbient{c})
-	}
-
-	// Last: it makes the exec of a root program, a set-id or a
-	// file-capability one unable to gain anything.
-	if noNewPrivs {
-		add(SetNoNewPrivs{})
-	}
-	p.AfterSteps = sim.Now
-	return failed
+	return nil
 }
 
-// For is the plan for a program whose credentials come from f: AfterExec is
-// what execve makes of AfterSteps. The error is a *FileError when that is not
-// the promise.
-func (p Plan) For(f File) (Plan, error) {
-	after, err := p.AfterSteps.Execve(f, p.host)
-	want := p.AfterSteps
-	want.Securebits &^= KeepCaps
-	if err != nil || after != want {
-		return p, &FileError{File: f, Given: p.Given, After: after, Want: want, Err: err}
+// settle decides who the program runs as, and whether that takes a switch. With
+// an error, they are who it was to be and whether it would have taken one.
+func settle(req Request, now State, host Host) (want User, switched bool, err error) {
+	stay := User{UID: now.UID.Effective, GID: now.GID.Effective, Groups: now.Groups}
+	root := stay.UID == 0
+	switch {
+	case req.UserErr != nil:
+		return stay, false, req.UserErr
+	case req.User == nil && root:
+		return stay, false, &RefusedError{Why: RootWithoutUser, Now: now, User: stay}
+	case req.User == nil && req.Groups == nil:
+		return stay, false, nil // it runs as it is
 	}
-	p.AfterExec = after
-	return p, nil
+	want = stay
+	if req.User != nil {
+		want = *req.User
+	}
+	if req.Groups != nil {
+		want.Groups = *req.Groups
+	}
+	if req.KeepGroups {
+		kept := now.Groups.Without(req.StartGroups.With(0)).Without(req.Doubtful)
+		want.Groups = want.Groups.With(kept.IDs()...)
+	}
+	// As initgroups(3) does: a set-gid program must not shed the primary group.
+	// That a start lacks it in its list is no difference.
+	want.Groups = want.Groups.With(want.GID)
+	certain := stay.Groups.Without(req.Doubtful).With(stay.GID)
+	sameIDs := want.UID == stay.UID && want.GID == stay.GID
+	if sameIDs && want.Groups == certain && req.Doubtful == "" {
+		return stay, false, nil
+	}
+
+	missing := SetOf(CapSetGID) &^ now.Permitted
+	if want.UID != stay.UID {
+		missing |= SetOf(CapSetUID) &^ now.Permitted
+	}
+	refused := &RefusedError{Now: now, User: want, Missing: missing}
+	switch {
+	case want.Groups.Len() > MaxGroups:
+		refused.Why = TooManyGroups
+	case missing == 0 && host.SetGroups:
+		return want, true, nil
+	case sameIDs && req.KeepGroups && (req.Groups == nil || req.Groups.Without(certain) == ""):
+		return stay, false, nil // nothing can be set, so the groups are kept as they are
+	case req.KeepNonRoot && !root:
+		return stay, false, nil
+	case missing == 0:
+		refused.Why = SetGroupsDenied
+	case sameIDs, want.UID == stay.UID && !root:
+		refused.Why = OtherGroups
+	case root:
+		refused.Why = RootCannotSwitch
+	default:
+		refused.Why = OtherUser
+	}
+	return want, true, refused
 }
 
-// Verify asks the kernel for the state and compares it with the plan's: no
-// return value of a step is trusted. The error is a *VerifyError, or that of
-// the reading.
-func Verify(k Kernel, p Plan) error {
-	got, err := k.State()
-	if err == nil && got != p.AfterSteps {
-		err = &VerifyError{Want: p.AfterSteps, Got: got}
-	}
-	return err
-}
-
-// allowed is the allowlist, if there is one: what was listed and, with Strict,
-// what was asked for and what the launch needs.
-func (req Request) allowed(now State, host Host) (allow Set, limited bool) {
-	if req.Allow != nil {
-		allow = req.Allow.On(host)
-	}
-	if req.Strict {
-		allow |= req.Required.On(host) | req.Optional.On(host)
-		if now.UID.Effective == 0 {
-			allow |= SetOf(CapSetUID, CapSetGID)
-			if req.RootParent && req.User != nil && req.User.UID != 0 {
-				allow |= SetOf(CapKill)
-			}
-		}
-		if req.Bounding != KeepBounding {
-			allow |= SetOf(CapSetPCap)
-		}
-	}
-	return allow, req.Allow != nil || req.Strict
+// leavesRoot reports whether changing the ids to user makes the kernel clear
+// ambient, and permitted too unless keepcaps is on.
+func leavesRoot(now State, user User) bool {
+	return now.UID.has(0) && user.UID != 0 && now.Securebits&NoSetuidFixup == 0
 }
 
 // choose settles which capabilities are given. A required one that cannot be
@@ -222,23 +192,20 @@ func (req Request) allowed(now State, host Host) (allow Set, limited bool) {
 func choose(req Request, now State, host Host, leavesRoot bool) (given Set, skipped []Miss, err error) {
 	refused := &NotGrantedError{Now: now}
 	required := req.Required.On(host)
-	for c := range required.All() {
-		if r := whyNot(c, now, host, leavesRoot); r != Grantable {
-			refused.Missing = append(refused.Missing, Miss{c, r})
+	for c := range (required | req.Optional.On(host)).All() {
+		switch why := whyNot(c, now, host, leavesRoot); {
+		case why == Grantable:
+			given |= SetOf(c)
+		case required.Has(c):
+			refused.Missing = append(refused.Missing, Miss{c, why})
+		case req.Optional.Set.Has(c): // "all" means whatever there is, which skips nothing
+			skipped = append(skipped, Miss{c, why})
 		}
 	}
 	if refused.Missing != nil {
 		return 0, nil, refused
 	}
-	for c := range (req.Optional.On(host) &^ required).All() {
-		r := whyNot(c, now, host, leavesRoot)
-		if r == Grantable {
-			given |= SetOf(c)
-		} else if req.Optional.Set.Has(c) { // "all" means whatever there is, which skips nothing
-			skipped = append(skipped, Miss{c, r})
-		}
-	}
-	return given | required, skipped, nil
+	return given, skipped, nil
 }
 
 // whyNot is the reason for which c cannot be given, or Grantable.
@@ -266,82 +233,89 @@ func whyNot(c Cap, now State, host Host, leavesRoot bool) Reason {
 	return Grantable
 }
 
-// leavesRoot reports whether changing the ids to user makes the kernel clear
-// ambient, and permitted too unless keepcaps is on.
-func leavesRoot(now State, user User) bool {
-	return now.UID.anyRoot() && user.UID != 0 && now.Securebits&NoSetuidFixup == 0
+// build puts the steps together. One that changes nothing is left out; but who
+// somebody is, is always set.
+func (p *Plan) build(now State, user User, cut, noNewPrivs bool) (err error) {
+	sim := &Sim{Now: now, On: p.host}
+	must := func(s Step) {
+		if err == nil {
+			p.Steps = append(p.Steps, s)
+			if denied := sim.Do(s); denied != nil {
+				err = &StepError{Step: s, Err: denied}
+			}
+		}
+	}
+	add := func(s Step) {
+		if next, denied := s.Next(sim.Now, sim.On); denied != nil || next != sim.Now {
+			must(s)
+		}
+	}
+
+	// The steps below need their capability in effective, not just permitted.
+	add(Capset{Permitted: now.Permitted, Inheritable: now.Inheritable, Effective: now.Permitted})
+
+	// Bounding goes before the ids: it needs CAP_SETPCAP, which the uid change
+	// or the final capset takes away.
+	if cut {
+		for c := range (now.Bounding &^ p.Given).All() {
+			add(DropBounding{c})
+		}
+	}
+
+	if p.Switched {
+		// Without keepcaps the uid change below would clear permitted. Locked, it
+		// cannot be set, not even where it is on.
+		if p.Given != 0 && leavesRoot(now, user) && now.Securebits&KeepCaps == 0 {
+			add(SetKeepCaps{})
+		}
+		// Groups before the ids: after setresuid there is no CAP_SETGID left to
+		// set them with. A list that was read may be stale, one that was set is
+		// known.
+		must(SetGroups{user.Groups})
+	}
+	// The ids are set even when they look right: one that is not mapped in the
+	// user namespace looks like another, and the kernel refuses to set it. All
+	// three at once: a saved id of 0 would be a way back.
+	must(SetResGID{Same(user.GID)})
+	must(SetResUID{Same(user.UID)})
+
+	// Inheritable before ambient, which has to lie within it. This also cuts
+	// ambient bits that were there and not asked for.
+	add(Capset{Permitted: p.Given, Inheritable: p.Given, Effective: p.Given})
+	for c := range (p.Given &^ sim.Now.Ambient).All() {
+		add(RaiseAmbient{c})
+	}
+
+	// Last: it makes the exec of a root program, a set-id or a
+	// file-capability one unable to gain anything.
+	if noNewPrivs {
+		add(SetNoNewPrivs{})
+	}
+	p.AfterSteps = sim.Now
+	return err
 }
 
-// settle decides who the program runs as, and whether that takes a switch: the
-// groups are set, and the ids may change. With an error, they are who it was to
-// be and whether it would have taken one.
-func settle(req Request, now State, host Host) (want User, switched bool, err error) {
-	stay := User{UID: now.UID.Effective, GID: now.GID.Effective, Groups: now.Groups}
-	root := now.UID == Same(0)
-	switch {
-	case req.UserErr != nil:
-		return stay, false, req.UserErr
-	case req.User == nil && root:
-		return stay, false, &RefusedError{Why: RootWithoutUser, Now: now, User: stay}
-	case req.User == nil && req.Groups == nil:
-		return stay, false, nil // it runs as it is
+// For is the plan for a program whose credentials come from f: AfterExec is
+// what execve makes of AfterSteps. The error is a *FileError when that is not
+// the promise.
+func (p Plan) For(f File) (Plan, error) {
+	after, err := p.AfterSteps.Execve(f, p.host)
+	want := p.AfterSteps
+	want.Securebits &^= KeepCaps
+	if err != nil || after != want {
+		return p, &FileError{File: f, After: after, Want: want, Err: err}
 	}
-	want = stay
-	if req.User != nil {
-		want = *req.User
-	}
-	if req.Groups != nil {
-		want.Groups = *req.Groups
-	}
-	asked := want.Groups
-	if req.KeepGroups {
-		kept := now.Groups.Without(req.StartGroups.With(0)).Without(req.Doubtful)
-		want.Groups = want.Groups.With(kept.IDs()...)
-	}
-	// As initgroups(3) does: a set-gid program must not shed the primary group.
-	// That a start lacks it in its list is no difference.
-	want.Groups = want.Groups.With(want.GID)
-	sameIDs := want.UID == stay.UID && want.GID == stay.GID
-	if sameIDs && want.Groups == stay.Groups.With(stay.GID) && req.Doubtful.Len() == 0 {
-		return stay, false, nil
-	}
-
-	need := SetOf(CapSetGID)
-	if want.UID != stay.UID {
-		need |= SetOf(CapSetUID)
-	}
-	missing := need &^ now.Permitted
-	refuse := func(why Refusal) (User, bool, error) {
-		return want, true, &RefusedError{Why: why, Now: now, User: want, Missing: missing}
-	}
-	switch {
-	case want.Groups.Len() > MaxGroups:
-		return refuse(TooManyGroups)
-	case missing == 0 && host.SetGroups:
-		return want, true, nil
-	case sameIDs && req.KeepGroups && (req.Groups == nil || asked.Without(now.Groups).Len() == 0):
-		return stay, false, nil // nothing can be set, so the groups are kept as they are
-	case req.KeepNonRoot && !root:
-		return stay, false, nil
-	case missing == 0:
-		return refuse(SetGroupsDenied)
-	case sameIDs, want.UID == stay.UID && !root:
-		return refuse(OtherGroups)
-	case root:
-		return refuse(RootCannotSwitch)
-	}
-	return refuse(OtherUser)
+	p.AfterExec = after
+	return p, nil
 }
 
-// Borrowed reports whether the process has privilege from its own file: it was
-// started set-uid, set-gid or with file capabilities, and would hand that to
-// whoever calls it. The error is a *RefusedError.
-func (s State) Borrowed() error {
-	switch {
-	case s.UID != Same(s.UID.Real) || s.GID != Same(s.GID.Real):
-		return &RefusedError{Why: StartedSetID, Now: s}
-	case s.UID != Same(0) && !s.Ambient.Contains(s.Permitted):
-		return &RefusedError{Why: StartedWithFileCaps, Now: s, Missing: s.Permitted &^ s.Ambient}
+// Verify asks the kernel for the state and compares it with the plan's: no
+// return value of a step is trusted. The error is a *VerifyError, or that of
+// the reading.
+func Verify(k Kernel, p Plan) error {
+	got, err := k.State()
+	if err == nil && got != p.AfterSteps {
+		err = &VerifyError{Want: p.AfterSteps, Got: got}
 	}
-	return nil
+	return err
 }

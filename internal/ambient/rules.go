@@ -2,16 +2,12 @@ package ambient
 
 import "fmt"
 
-// This file is the model: each system call that changes credentials is one
-// Step, with the rule of its man page. The tests compare every one of them with
-// the running kernel.
+// This file is the model, and the tests compare all of it with the running kernel.
 
-// A Step is one system call of a plan. The same value drives the model and the
-// kernel.
+// A Step is one system call that changes credentials. The same value drives the
+// model and the kernel.
 type Step interface {
-	// Next is the state that the call leads to from s, or a *DeniedError with
-	// the rule that forbids the call.
-	Next(s State, h Host) (State, error)
+	Next(s State, h Host) (State, error) // the new state, or the Rule that forbids the call
 	fmt.Stringer
 }
 
@@ -27,23 +23,20 @@ type Sim struct {
 	On  Host
 }
 
-// State is the simulated state. It never fails.
 func (m *Sim) State() (State, error) { return m.Now, nil }
 
-// Do is the step on the simulated state, which a refusal leaves unchanged.
-func (m *Sim) Do(s Step) error {
-	next, err := s.Next(m.Now, m.On)
-	if err == nil {
-		m.Now = next
-	}
+func (m *Sim) Do(s Step) (err error) {
+	m.Now, err = s.Next(m.Now, m.On)
 	return err
 }
 
 // A Rule is a sentence of a man page that forbids a call.
 type Rule string
 
-// The rules of capabilities(7), prctl(2), setresuid(2), setresgid(2) and
-// setgroups(2).
+func (r Rule) Error() string { return string(r) }
+
+// The rules of capabilities(7), prctl(2), setresuid(2), setresgid(2),
+// setgroups(2) and user_namespaces(7).
 const (
 	RuleInheritableNew    Rule = "without setpcap, inheritable can only take what is permitted"
 	RuleInheritableBound  Rule = "inheritable can only take what is in the bounding set"
@@ -62,144 +55,112 @@ const (
 	RuleFileCapsUncovered Rule = "the file's capabilities are not all to be had, and its effective bit demands them"
 )
 
-// Capset is capset(2): permitted can only shrink, effective lies within it, and
-// inheritable grows only out of what is permitted (out of anything, with
-// setpcap) and within the bounding set. Ambient is cut to what stays both
-// permitted and inheritable. Bits that the kernel does not know are ignored.
+// Capset is capset(2), "Programmatically adjusting capability sets" in
+// capabilities(7). Bits that the kernel does not know are ignored.
 type Capset struct{ Permitted, Inheritable, Effective Set }
 
-// Next is the rule of capset(2).
 func (c Capset) Next(s State, h Host) (State, error) {
 	p, i, e := c.Permitted&h.Known, c.Inheritable&h.Known, c.Effective&h.Known
 	switch {
 	case !s.Effective.Has(CapSetPCap) && !(s.Inheritable | s.Permitted).Contains(i):
-		return deny(s, c, RuleInheritableNew)
+		return s, RuleInheritableNew
 	case !(s.Inheritable | s.Bounding).Contains(i):
-		return deny(s, c, RuleInheritableBound)
+		return s, RuleInheritableBound
 	case !s.Permitted.Contains(p):
-		return deny(s, c, RulePermittedGrows)
+		return s, RulePermittedGrows
 	case !p.Contains(e):
-		return deny(s, c, RuleEffective)
+		return s, RuleEffective
 	}
 	s.Permitted, s.Inheritable, s.Effective = p, i, e
 	s.Ambient &= p & i
 	return s, nil
 }
 
-func (c Capset) String() string {
-	if c.Permitted == c.Inheritable && c.Permitted == c.Effective {
-		return "capset permitted=inheritable=effective=" + c.Permitted.String()
-	}
-	return fmt.Sprintf("capset permitted=%v inheritable=%v effective=%v", c.Permitted, c.Inheritable, c.Effective)
-}
-
-// RaiseAmbient is PR_CAP_AMBIENT_RAISE, prctl(2): the capability must be
-// permitted and inheritable, and the securebit no_cap_ambient_raise off.
+// RaiseAmbient is PR_CAP_AMBIENT_RAISE, prctl(2).
 type RaiseAmbient struct{ Cap Cap }
 
-// Next is the rule of PR_CAP_AMBIENT_RAISE.
 func (r RaiseAmbient) Next(s State, h Host) (State, error) {
 	switch {
 	case !h.Ambient:
-		return deny(s, r, RuleNoAmbient)
+		return s, RuleNoAmbient
 	case !h.Known.Has(r.Cap):
-		return deny(s, r, RuleUnknownCap)
+		return s, RuleUnknownCap
 	case !(s.Permitted & s.Inheritable).Has(r.Cap):
-		return deny(s, r, RuleAmbientWithin)
+		return s, RuleAmbientWithin
 	case s.Securebits&NoCapAmbientRaise != 0:
-		return deny(s, r, RuleAmbientSecurebit)
+		return s, RuleAmbientSecurebit
 	}
 	s.Ambient |= SetOf(r.Cap)
 	return s, nil
 }
 
-func (r RaiseAmbient) String() string { return "prctl PR_CAP_AMBIENT_RAISE " + r.Cap.String() }
-
-// DropBounding is PR_CAPBSET_DROP, prctl(2): it needs setpcap.
+// DropBounding is PR_CAPBSET_DROP, prctl(2).
 type DropBounding struct{ Cap Cap }
 
-// Next is the rule of PR_CAPBSET_DROP.
 func (d DropBounding) Next(s State, h Host) (State, error) {
 	switch {
 	case !s.Effective.Has(CapSetPCap):
-		return deny(s, d, RuleNeedsSetPCap)
+		return s, RuleNeedsSetPCap
 	case !h.Known.Has(d.Cap):
-		return deny(s, d, RuleUnknownCap)
+		return s, RuleUnknownCap
 	}
 	s.Bounding &^= SetOf(d.Cap)
 	return s, nil
 }
 
-func (d DropBounding) String() string { return "prctl PR_CAPBSET_DROP " + d.Cap.String() }
-
-// SetKeepCaps is PR_SET_KEEPCAPS 1, prctl(2): it needs no capability, only that
-// the bit is not locked. execve clears it.
+// SetKeepCaps is PR_SET_KEEPCAPS 1, prctl(2). execve clears it.
 type SetKeepCaps struct{}
 
-// Next is the rule of PR_SET_KEEPCAPS.
-func (k SetKeepCaps) Next(s State, _ Host) (State, error) {
+func (SetKeepCaps) Next(s State, _ Host) (State, error) {
 	if s.Securebits&KeepCapsLocked != 0 {
-		return deny(s, k, RuleKeepCapsLocked)
+		return s, RuleKeepCapsLocked
 	}
 	s.Securebits |= KeepCaps
 	return s, nil
 }
 
-func (SetKeepCaps) String() string { return "prctl PR_SET_KEEPCAPS 1" }
-
 // SetGroups is setgroups(2): it needs setgid, even for a list that changes
 // nothing.
 type SetGroups struct{ Groups Groups }
 
-// Next is the rule of setgroups(2) and, for the denial, of user_namespaces(7).
 func (g SetGroups) Next(s State, h Host) (State, error) {
 	switch {
 	case !h.SetGroups:
-		return deny(s, g, RuleSetGroupsDenied)
+		return s, RuleSetGroupsDenied
 	case !s.Effective.Has(CapSetGID):
-		return deny(s, g, RuleNeedsSetGID)
+		return s, RuleNeedsSetGID
 	case g.Groups.Len() > MaxGroups:
-		return deny(s, g, RuleTooManyGroups)
+		return s, RuleTooManyGroups
 	}
 	s.Groups = g.Groups
 	return s, nil
 }
 
-func (g SetGroups) String() string { return "setgroups " + g.Groups.String() }
-
-// SetResGID is setresgid(2): without setgid, each id must be one of the three
-// that there are.
+// SetResGID is setresgid(2).
 type SetResGID struct{ To IDs }
 
-// Next is the rule of setresgid(2).
 func (g SetResGID) Next(s State, _ Host) (State, error) {
-	if !s.Effective.Has(CapSetGID) && !s.GID.haveAll(g.To) {
-		return deny(s, g, RuleNeedsSetGID)
+	if !s.Effective.Has(CapSetGID) && !s.GID.hasAll(g.To) {
+		return s, RuleNeedsSetGID
 	}
 	s.GID = g.To
 	return s, nil
 }
 
-func (g SetResGID) String() string { return "setresgid " + g.To.String() }
-
-// SetResUID is setresuid(2) and "Effect of user ID changes on capabilities" in
-// capabilities(7): without setuid, each id must be one of the three that there
-// are. When the last id 0 goes, permitted is cleared (keepcaps prevents it) and
-// ambient always; when the effective id leaves 0, effective is cleared, and
-// when it becomes 0, effective is filled from permitted.
+// SetResUID is setresuid(2), and "Effect of user ID changes on capabilities" in
+// capabilities(7).
 type SetResUID struct{ To IDs }
 
-// Next is the rule of setresuid(2).
 func (u SetResUID) Next(s State, _ Host) (State, error) {
-	if !s.Effective.Has(CapSetUID) && !s.UID.haveAll(u.To) {
-		return deny(s, u, RuleNeedsSetUID)
+	if !s.Effective.Has(CapSetUID) && !s.UID.hasAll(u.To) {
+		return s, RuleNeedsSetUID
 	}
 	was := s.UID
 	s.UID = u.To
 	if s.Securebits&NoSetuidFixup != 0 {
 		return s, nil
 	}
-	if was.anyRoot() && !u.To.anyRoot() {
+	if was.has(0) && !u.To.has(0) {
 		if s.Securebits&KeepCaps == 0 {
 			s.Permitted, s.Effective = 0, 0
 		}
@@ -214,22 +175,27 @@ func (u SetResUID) Next(s State, _ Host) (State, error) {
 	return s, nil
 }
 
-func (u SetResUID) String() string { return "setresuid " + u.To.String() }
-
 // SetNoNewPrivs is PR_SET_NO_NEW_PRIVS, prctl(2): always allowed, never undone.
 type SetNoNewPrivs struct{}
 
-// Next is the rule of PR_SET_NO_NEW_PRIVS.
 func (SetNoNewPrivs) Next(s State, _ Host) (State, error) {
 	s.NoNewPrivs = true
 	return s, nil
 }
 
-func (SetNoNewPrivs) String() string { return "prctl PR_SET_NO_NEW_PRIVS 1" }
-
-func deny(s State, step fmt.Stringer, r Rule) (State, error) {
-	return s, &DeniedError{Call: step.String(), Rule: r}
+func (c Capset) String() string {
+	if c.Permitted == c.Inheritable && c.Permitted == c.Effective {
+		return "capset permitted=inheritable=effective=" + c.Permitted.String()
+	}
+	return fmt.Sprintf("capset permitted=%v inheritable=%v effective=%v", c.Permitted, c.Inheritable, c.Effective)
 }
+func (r RaiseAmbient) String() string { return "prctl PR_CAP_AMBIENT_RAISE " + r.Cap.String() }
+func (d DropBounding) String() string { return "prctl PR_CAPBSET_DROP " + d.Cap.String() }
+func (SetKeepCaps) String() string    { return "prctl PR_SET_KEEPCAPS 1" }
+func (g SetGroups) String() string    { return "setgroups " + g.Groups.String() }
+func (g SetResGID) String() string    { return "setresgid " + g.To.String() }
+func (u SetResUID) String() string    { return "setresuid " + u.To.String() }
+func (SetNoNewPrivs) String() string  { return "prctl PR_SET_NO_NEW_PRIVS 1" }
 
 // A File is what execve(2) takes from the file that it gets credentials from:
 // the program, or the interpreter that its "#!" line names. The zero File has
@@ -271,7 +237,7 @@ func (s State) Execve(f File, h Host) (State, error) {
 		n.Permitted = f.Caps.Permitted&s.Bounding | f.Caps.Inheritable&s.Inheritable
 		fullEffective = f.Caps.Effective
 		if f.Caps.Effective && !n.Permitted.Contains(f.Caps.Permitted) {
-			return s, &DeniedError{"execve", RuleFileCapsUncovered}
+			return s, RuleFileCapsUncovered
 		}
 	}
 	// A set-uid root program that also has file capabilities gets only these.

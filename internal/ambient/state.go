@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
-	"sort"
-	"strconv"
 	"strings"
 )
 
@@ -26,10 +24,9 @@ type Host struct {
 	Ambient   bool // PR_CAP_AMBIENT exists (Linux 4.3)
 	SetGroups bool // setgroups(2) is not denied, user_namespaces(7)
 
-	// OldExecIDs: to tell whether ids change, execve(2) compares the new
-	// effective ids with the real ones, as Linux before 6.17 does, and not with
-	// the effective ones and the groups. No plan depends on it: its ids are all
-	// equal, and it refuses a set-gid file either way.
+	// OldExecIDs: execve(2) calls an id changed that differs from the real one, as
+	// Linux before 6.17 does, and not one that differs from the effective one and
+	// the groups. No plan depends on it.
 	OldExecIDs bool
 }
 
@@ -40,14 +37,8 @@ type IDs struct{ Real, Effective, Saved uint32 }
 // Same is the IDs that are all id.
 func Same(id uint32) IDs { return IDs{id, id, id} }
 
-// anyRoot reports whether one of the ids is 0.
-func (i IDs) anyRoot() bool { return i.Real == 0 || i.Effective == 0 || i.Saved == 0 }
-
-// haveAll reports whether each id of to is one of the three.
-func (i IDs) haveAll(to IDs) bool {
-	has := func(id uint32) bool { return id == i.Real || id == i.Effective || id == i.Saved }
-	return has(to.Real) && has(to.Effective) && has(to.Saved)
-}
+func (i IDs) has(id uint32) bool { return id == i.Real || id == i.Effective || id == i.Saved }
+func (i IDs) hasAll(to IDs) bool { return i.has(to.Real) && i.has(to.Effective) && i.has(to.Saved) }
 
 // String is the one id when all three are equal, else real,effective,saved.
 func (i IDs) String() string {
@@ -76,20 +67,15 @@ var securebitNames = [...]string{"noroot", "noroot_locked", "no_setuid_fixup", "
 	"keep_caps", "keep_caps_locked", "no_cap_ambient_raise", "no_cap_ambient_raise_locked",
 	"exec_restrict_file", "exec_restrict_file_locked", "exec_deny_interactive", "exec_deny_interactive_locked"}
 
-// Names lists the names of the bits that are set, in the order of their
-// values. A bit that is newer than this binary is its value in hex.
+// Names lists the bits that are set. One that is newer than this binary is its
+// value in hex.
 func (b Securebits) Names() []string {
-	names := []string{}
-	for i := range 32 {
-		switch {
-		case b&(1<<i) == 0:
-		case i < len(securebitNames):
-			names = append(names, securebitNames[i])
-		default:
-			names = append(names, fmt.Sprintf("%#x", uint32(1)<<i))
+	return names(Set(b), func(i Cap) string {
+		if int(i) < len(securebitNames) {
+			return securebitNames[i]
 		}
-	}
-	return names
+		return fmt.Sprintf("%#x", uint32(1)<<i)
+	})
 }
 
 // Groups are supplementary group ids, kept sorted, without duplicates and in
@@ -103,9 +89,8 @@ const MaxGroups = 65536
 func NewGroups(ids ...uint32) Groups {
 	ids = slices.Clone(ids)
 	slices.Sort(ids)
-	ids = slices.Compact(ids)
-	b := make([]byte, 0, 4*len(ids))
-	for _, id := range ids {
+	var b []byte
+	for _, id := range slices.Compact(ids) {
 		b = binary.BigEndian.AppendUint32(b, id)
 	}
 	return Groups(b)
@@ -113,38 +98,29 @@ func NewGroups(ids ...uint32) Groups {
 
 // IDs lists the ids in ascending order.
 func (g Groups) IDs() []uint32 {
-	ids := make([]uint32, 0, len(g)/4)
-	for ; len(g) >= 4; g = g[4:] {
-		ids = append(ids, uint32(g[0])<<24|uint32(g[1])<<16|uint32(g[2])<<8|uint32(g[3]))
+	ids := make([]uint32, g.Len())
+	for i := range ids {
+		ids[i] = binary.BigEndian.Uint32([]byte(g[4*i : 4*i+4]))
 	}
 	return ids
 }
 
-// Len is the number of ids.
-func (g Groups) Len() int { return len(g) / 4 }
-
-// Has reports whether id is among them.
-func (g Groups) Has(id uint32) bool {
-	key := Groups(binary.BigEndian.AppendUint32(nil, id))
-	_, found := sort.Find(g.Len(), func(i int) int { return strings.Compare(string(key), string(g[4*i:4*i+4])) })
-	return found
-}
-
-// With is g and more.
+func (g Groups) Len() int                   { return len(g) / 4 }
+func (g Groups) Has(id uint32) bool         { return slices.Contains(g.IDs(), id) }
 func (g Groups) With(more ...uint32) Groups { return NewGroups(append(g.IDs(), more...)...) }
 
 // Without is g less those of other.
 func (g Groups) Without(other Groups) Groups {
-	return NewGroups(slices.DeleteFunc(g.IDs(), other.Has)...)
+	drop := other.IDs()
+	return NewGroups(slices.DeleteFunc(g.IDs(), func(id uint32) bool {
+		_, found := slices.BinarySearch(drop, id)
+		return found
+	})...)
 }
 
 // List joins the ids with commas, as --groups takes them; no groups are "".
 func (g Groups) List() string {
-	words := make([]string, 0, g.Len())
-	for _, id := range g.IDs() {
-		words = append(words, strconv.FormatUint(uint64(id), 10))
-	}
-	return strings.Join(words, ",")
+	return strings.Trim(strings.ReplaceAll(fmt.Sprint(g.IDs()), " ", ","), "[]")
 }
 
 // String is List with at most a dozen ids, for people; no groups are "none".

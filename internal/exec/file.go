@@ -11,6 +11,7 @@ import (
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
 	"github.com/caplaunch/caplaunch/internal/ambient/linux"
+	"github.com/caplaunch/caplaunch/internal/elf"
 )
 
 // A File is what execve(2) sees of one file. All of it comes from the file that
@@ -95,12 +96,15 @@ func openRetry(path string, flags int) (fd int, err error) {
 func (f *File) mayExecute() error {
 	var empty [1]byte
 	_, _, e := unix.RawSyscall6(unix.SYS_FACCESSAT2, uintptr(f.fd), uintptr(unsafe.Pointer(&empty[0])), unix.X_OK, unix.AT_EMPTY_PATH|unix.AT_EACCESS, 0, 0)
-	if e == unix.ENOSYS || e == unix.EPERM {
-		// Before Linux 5.8, or a filter. access(2) does not count the effective
-		// capabilities, so its "no" need not be one.
-		if e = 0; unix.Access(f.Path, unix.X_OK) != nil {
-			f.unsure = true
-			if f.Stat.Mode&0o111 == 0 {
+	if e == unix.ENOSYS || e == unix.EPERM { // before Linux 5.8, or a filter
+		e = 0
+		if unix.Access(f.Path, unix.X_OK) != nil {
+			// access(2) counts no effective capability. With one that opens files
+			// its "no" need not be one, unless there is no x at all.
+			const opens = 1<<1 | 1<<2 // dac_override, dac_read_search
+			now, err := linux.Kernel{}.State()
+			f.unsure = err == nil && now.Effective&opens != 0 && f.Stat.Mode&0o111 != 0
+			if !f.unsure {
 				e = unix.EACCES
 			}
 		}
@@ -151,7 +155,13 @@ func (f *File) isUnchanged() bool {
 }
 
 // ReadAt reads the file, pread(2).
-func (f *File) ReadAt(b []byte, off int64) (int, error) { return unix.Pread(f.fd, b, off) }
+func (f *File) ReadAt(b []byte, off int64) (int, error) {
+	n, err := unix.Pread(f.fd, b, off)
+	return max(n, 0), err
+}
+
+// ELF reads the headers of the file.
+func (f *File) ELF() (elf.Header, error) { return elf.Parse(f) }
 
 // HasCaps and HasSetID report what the file has that can give privilege.
 func (f *File) HasCaps() bool  { return f.caps != nil || f.capsErr != 0 }

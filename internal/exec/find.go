@@ -57,9 +57,9 @@ func SearchPath(env []string) string {
 
 // Find looks for the program as execvp(3) does, but for its fallback to
 // /bin/sh: a name with a slash is a path; else each element of path is tried, an
-// empty one being the current directory. The present user decides: what it may
-// not reach or execute is passed over, and is the error only when there is no
-// other. The error is an *Error.
+// empty one being the current directory. What the present user may not execute is
+// passed over, and is the error only when there is no other; what it may not
+// reach is not even that. The error is an *Error.
 func Find(name, path string) (*Program, error) {
 	if strings.Contains(name, "/") {
 		return look(name)
@@ -73,23 +73,26 @@ func Find(name, path string) (*Program, error) {
 		if dir != "" {
 			candidate = dir + "/" + name
 		}
-		p, err := look(candidate)
-		var e *Error
-		if err == nil || !errors.As(err, &e) {
-			return p, err
+		if len(dir) >= unix.PathMax {
+			continue
 		}
+		p, err := look(candidate)
+		e, failed := err.(*Error)
+		if !failed {
+			return p, nil
+		}
+		isThere := e.For != ""
 		switch e.Err {
-		case unix.ENOTDIR, unix.EACCES, unix.ESTALE, unix.ENODEV, unix.ETIMEDOUT, unix.ENAMETOOLONG:
-		case unix.ENOENT:
-			if e.For != "" && best.Err == ErrNotInPath {
-				best = e
-			}
-		case ErrNotExecutable, ErrNotRegular:
-			if best.Err == ErrNotInPath || best.Missing() {
-				best = e
-			}
+		case ErrNotExecutable, ErrNotRegular, ErrNoInterpreter:
+			isThere = true
+		case unix.ENOENT, unix.EACCES, unix.ENOTDIR, unix.ESTALE, unix.ENODEV, unix.ETIMEDOUT:
 		default:
 			return nil, e
+		}
+		// Of those that are there and no use, the first is told; sooner one that
+		// cannot be executed than one that lacks its interpreter.
+		if isThere && (best.Err == ErrNotInPath || best.Missing() && !e.Missing()) {
+			best = e
 		}
 	}
 	return nil, best

@@ -23,12 +23,12 @@ import (
 func (p *Program) Copy() error {
 	f := p.Last()
 	fail := func(err error) error { return &Error{Path: f.Path, Err: err, Copy: true} }
-	switch elf, _ := f.ELF(); {
+	switch header, _ := f.ELF(); {
 	case !f.Readable:
 		return fail(ErrUnreadable)
 	case f.unsure:
 		return fail(ErrNotExecutable)
-	case elf.Origin:
+	case header.Origin:
 		return fail(ErrOrigin)
 	}
 	// Past this limit a write is answered with SIGXFSZ.

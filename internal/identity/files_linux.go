@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -48,35 +49,31 @@ type LookupError struct {
 	Err   error // of reading the file
 }
 
-// A Lookup says why a name could not be found.
-type Lookup uint8
+// A Lookup says why a name, WHO, could not be found in FILE.
+type Lookup string
 
 // The ways to fail.
 const (
-	NotFound   Lookup = iota // no line in the file
-	NoFile                   // there is no file
-	Unreadable               // the file cannot be read
-	Malformed                // the line is there, and garbage
-	NoGroup                  // a number without a line and without a group
+	NotFound   Lookup = "there is no WHO in FILE, and only that file is read"
+	NoFile     Lookup = "WHO cannot be looked up: there is no FILE"
+	Unreadable Lookup = "WHO cannot be looked up in FILE"
+	Malformed  Lookup = "the line of FILE about WHO is malformed"
+	NoGroup    Lookup = "WHO has no entry in FILE, so its group is not known"
 )
 
 func (e *LookupError) Error() string {
 	what := "user"
 	if e.Group {
 		what = "group"
+	} else if e.Name.Numeric {
+		what = "uid"
 	}
-	name := shown(e.Name.Text)
-	switch e.Why {
-	case NoFile:
-		return fmt.Sprintf("%s %s cannot be looked up: there is no %s", what, name, e.Path)
-	case Unreadable:
-		return fmt.Sprintf("%s %s cannot be looked up in %s: %v", what, name, e.Path, e.Err)
-	case Malformed:
-		return fmt.Sprintf("the line of %s about %s %s is malformed", e.Path, what, name)
-	case NoGroup:
-		return fmt.Sprintf("uid %s has no entry in %s, so its group is not known", e.Name.Text, e.Path)
+	who := what + " " + e.Name.String()
+	text := strings.NewReplacer("WHO", who, "FILE", e.Path).Replace(string(e.Why))
+	if e.Why == Unreadable {
+		text += ": " + e.Err.Error()
 	}
-	return fmt.Sprintf("there is no %s %s in %s, and only that file is read", what, name, e.Path)
+	return text
 }
 
 func (e *LookupError) Unwrap() error { return e.Err }
@@ -91,19 +88,25 @@ func (f Files) Look(w Wish, start uint32) (a Answer, err error) {
 	if w.Entries || w.KeepGroups {
 		a.Start, selfErr = f.entry(self)
 	}
-	if w.User != nil {
-		if a.New, err = f.entryOf(*w.User, w.Entries); err != nil {
-			return a, err
+	if s := w.User; s != nil {
+		needed := !s.User.Numeric || s.Group == nil
+		if needed || w.Entries {
+			if a.New, err = f.entry(s.User); err != nil && needed {
+				return a, err
+			}
 		}
-		u := ambient.User{UID: a.New.UID, GID: a.New.GID}
+		u := &ambient.User{UID: a.New.UID, GID: a.New.GID}
+		if s.User.Numeric {
+			u.UID = s.User.ID
+		}
 		var more []uint32
-		if w.User.Group != nil {
-			u.GID, err = f.groupID(*w.User.Group)
+		if err = nil; s.Group != nil {
+			u.GID, err = f.groupID(*s.Group)
 		} else if w.Groups == nil {
-			more, err = f.memberships(w.User.User, a.New.Name)
+			more, err = f.memberships(s.User, a.New.Name)
 		}
 		u.Groups = ambient.NewGroups(append(more, u.GID)...)
-		if a.User = &u; err != nil {
+		if a.User = u; err != nil {
 			return a, err
 		}
 	}
@@ -118,76 +121,37 @@ func (f Files) Look(w Wish, start uint32) (a Answer, err error) {
 		a.Groups = &groups
 	}
 	if w.KeepGroups {
+		// Of the starting user's own groups none may slip through.
+		if e := (*LookupError)(nil); errors.As(selfErr, &e) && e.Why != NoGroup {
+			return a, e
+		}
 		name := a.Start.Name
 		if name == "" && start == 0 {
 			name = "root"
 		}
-		ids, groupErr := f.memberships(self, name)
+		var ids []uint32
+		ids, err = f.memberships(self, name)
 		a.StartGroups = ambient.NewGroups(ids...)
-		// Of root's own groups none may slip through.
-		if start == 0 && groupErr != nil {
-			return a, groupErr
-		} else if e := (*LookupError)(nil); start == 0 && errors.As(selfErr, &e) && (e.Why == Unreadable || e.Why == Malformed) {
-			return a, selfErr
-		}
 	}
-	return a, nil
+	return a, err
 }
 
-// entryOf is the entry of the user that was named, whose ids are those of the
-// spec. It has to exist where the user is a name, or has no group.
-func (f Files) entryOf(s Spec, wanted bool) (Entry, error) {
-	needed := !s.User.Numeric || s.Group == nil
-	var found Entry
-	var err error
-	if needed || wanted {
-		found, err = f.entry(s.User)
-	}
-	if err != nil && needed {
-		return found, err
-	}
-	if s.User.Numeric {
-		found.UID = s.User.ID
-	}
-	return found, nil
-}
-
-// entry is the first line of passwd with the name, or the number.
-func (f Files) entry(n Name) (Entry, error) {
-	var found Entry
+// entry is the first line of passwd about n, by its name or number.
+func (f Files) entry(n Name) (found Entry, err error) {
 	e := &LookupError{Name: n, Path: f.Passwd}
-	seen, proper := false, false
-	err := scan(f.Passwd, n.needle(), func(line []byte) bool {
-		if seen = n.isAbout(line); !seen {
-			return true
-		}
-		parts := strings.Split(string(line), ":")
-		if len(parts) < 4 || parts[0] == "" || bytes.IndexByte(line, 0) >= 0 {
-			return false
-		}
-		var okUID, okGID bool
-		if found.Name = parts[0]; len(parts) > 5 {
-			found.Home = parts[5]
-		}
-		found.UID, okUID = plainID(parts[2])
-		found.GID, okGID = plainID(parts[3])
-		proper = okUID && okGID
-		return false
+	err = e.search(n.isAbout, true, func(p []string) bool {
+		uid, okUID := plainID(p[2])
+		gid, okGID := plainID(p[3])
+		found = Entry{Name: p[0], Home: p[5], UID: uid, GID: gid}
+		return okUID && okGID && p[0] != ""
 	})
-	switch {
-	case proper:
+	if err == nil {
 		return found, nil
-	case seen:
-		e.Why = Malformed
-	case err == nil && n.Numeric:
-		e.Why = NoGroup
-	case err != nil:
-		e.Why, e.Err = whyNot(err), err
-		if e.Why == NoFile && n.Numeric {
-			e.Why = NoGroup
-		}
 	}
-	return Entry{}, e
+	if n.Numeric && (e.Why == NotFound || e.Why == NoFile) {
+		e.Why = NoGroup
+	}
+	return Entry{}, err
 }
 
 // groupID is the id of a group: of the first line of group with the name.
@@ -195,10 +159,7 @@ func (f Files) groupID(n Name) (uint32, error) {
 	if n.Numeric {
 		return n.ID, nil
 	}
-	ids, err := f.groupIDs(n, n.needle(), true, n.isAbout)
-	if err == nil && len(ids) == 0 {
-		err = &LookupError{Name: n, Group: true, Path: f.Group}
-	}
+	ids, err := (&LookupError{Name: n, Group: true, Path: f.Group}).gids(n.isAbout)
 	if err != nil {
 		return 0, err
 	}
@@ -211,101 +172,84 @@ func (f Files) memberships(n Name, name string) ([]uint32, error) {
 	if name == "" {
 		return nil, nil
 	}
-	ids, err := f.groupIDs(n, name, false, func(line []byte) bool {
-		parts := bytes.SplitN(line, []byte(":"), 4)
-		if len(parts) < 4 || !counts(line) {
-			return false
-		}
-		for m := range bytes.SplitSeq(parts[3], []byte(",")) {
-			if string(m) == name {
-				return true
-			}
-		}
-		return false
+	e := &LookupError{Name: n, Path: f.Group}
+	ids, err := e.gids(func(line []byte) bool {
+		return bytes.Contains(line, []byte(name)) && slices.Contains(strings.Split(fields(line)[3], ","), name)
 	})
-	if e := (*LookupError)(nil); errors.As(err, &e) && e.Why == NoFile {
-		return nil, nil
+	if e.Why == NotFound || e.Why == NoFile {
+		err = nil
 	}
 	return ids, err
 }
 
-// groupIDs are the ids of the lines of group that match, of the first or of all.
-// Each of these lines has to have a proper one.
-func (f Files) groupIDs(n Name, needle string, first bool, match func([]byte) bool) (ids []uint32, err error) {
-	malformed := false
-	err = scan(f.Group, needle, func(line []byte) bool {
-		if !match(line) {
+// gids are the ids of the lines of group that match: of the first where e is about
+// a group, else of all.
+func (e *LookupError) gids(match func([]byte) bool) (ids []uint32, err error) {
+	err = e.search(match, e.Group, func(p []string) bool {
+		id, ok := plainID(p[2])
+		ids = append(ids, id)
+		return ok
+	})
+	return ids, err
+}
+
+// search hands the fields of the lines that match, or only of the first, to use,
+// which reports whether they are proper.
+func (e *LookupError) search(match func([]byte) bool, first bool, use func([]string) bool) error {
+	e.Why = NotFound
+	e.Err = scan(e.Path, func(line []byte) bool {
+		// A comment is about nobody, nor is what begins with "+" or "-", with which
+		// NIS is asked.
+		if !match(line) || strings.IndexByte("#+-", line[0]) >= 0 {
 			return true
 		}
-		parts := bytes.SplitN(line, []byte(":"), 4)
-		id, ok := uint32(0), false
-		if len(parts) > 2 {
-			id, ok = plainID(string(parts[2]))
+		if e.Why = ""; !use(fields(line)) || bytes.IndexByte(line, 0) >= 0 {
+			e.Why = Malformed
 		}
-		malformed = !ok
-		ids = append(ids, id)
-		return ok && !first && len(ids) <= ambient.MaxGroups
+		return e.Why == "" && !first
 	})
 	switch {
-	case malformed:
-		return nil, &LookupError{Name: n, Group: first, Path: f.Group, Why: Malformed}
-	case err != nil:
-		return nil, &LookupError{Name: n, Group: first, Path: f.Group, Why: whyNot(err), Err: err}
+	case errors.Is(e.Err, syscall.ENOENT), errors.Is(e.Err, syscall.ENOTDIR):
+		e.Why = NoFile
+	case e.Err != nil:
+		e.Why = Unreadable
+	case e.Why == "":
+		return nil
 	}
-	return ids, nil
+	return e
 }
 
-// whyNot is the Lookup for an error of reading a file.
-func whyNot(err error) Lookup {
-	if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ENOTDIR) {
-		return NoFile
-	}
-	return Unreadable
+// fields are the fields of a line; those that are missing are empty.
+func fields(line []byte) []string {
+	return append(strings.Split(string(bytes.TrimSpace(line)), ":"), make([]string, 6)...)
 }
 
-// needle stands in every line that is about n.
-func (n Name) needle() string {
-	if n.Numeric {
-		return ":" + n.Text + ":"
-	}
-	return n.Text + ":"
-}
-
-// isAbout reports whether a line of passwd or group is about n: by the name, or
-// by the number in the third field.
+// isAbout reports whether a line is about n: by the name, or by the number in the
+// third field.
 func (n Name) isAbout(line []byte) bool {
-	name, rest, ok := bytes.Cut(line, []byte(":"))
-	if !ok || !counts(line) {
-		return false
+	field, rest, _ := bytes.Cut(line, []byte(":"))
+	if n.Numeric {
+		_, rest, _ = bytes.Cut(rest, []byte(":"))
+		field, _, _ = bytes.Cut(rest, []byte(":"))
 	}
-	if !n.Numeric {
-		return string(name) == n.Text
-	}
-	_, rest, _ = bytes.Cut(rest, []byte(":"))
-	id, _, _ := bytes.Cut(rest, []byte(":"))
-	return string(id) == n.Text
+	return string(field) == n.Text
 }
-
-// counts reports whether a line is about somebody: a comment is not, nor what
-// begins with "+" or "-", with which NIS is asked.
-func counts(line []byte) bool { return line[0] != '#' && line[0] != '+' && line[0] != '-' }
 
 // plainID reads a decimal id up to MaxID.
 func plainID(s string) (uint32, bool) {
 	n, err := strconv.ParseUint(s, 10, 31)
-	return uint32(n), err == nil && strings.Trim(s, "0123456789") == "" && len(s) <= 10
+	return uint32(n), err == nil
 }
 
-// scan calls each for the lines of a file, without white space around them, until
-// it returns false. It may leave out lines that do not contain the needle: large
-// files are passed over in blocks. A file that ends before its size is an error:
-// its last line may be cut off, in the middle of a number.
-func scan(path, needle string, each func(line []byte) bool) error {
+// scan calls each for the lines of a file until it returns false.
+func scan(path string, each func(line []byte) bool) error {
 	// The runtime's poller is kept out: it takes two more descriptors. Nothing
 	// waits for whoever writes a FIFO, nor for a terminal.
-	fd, err := retry(func() (int, error) {
-		return syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
-	})
+	const flags = syscall.O_RDONLY | syscall.O_CLOEXEC | syscall.O_NONBLOCK | syscall.O_NOCTTY
+	fd, err := syscall.Open(path, flags, 0)
+	for err == syscall.EINTR { // as file systems in user space answer
+		fd, err = syscall.Open(path, flags, 0)
+	}
 	if err != nil {
 		return err
 	}
@@ -317,48 +261,45 @@ func scan(path, needle string, each func(line []byte) bool) error {
 	if st.Mode&syscall.S_IFMT != syscall.S_IFREG {
 		return errors.New("it is not a regular file")
 	}
-	const longest = 1 << 20 // bounds the memory that one line can take
-	buf, filled, total := make([]byte, 64<<10), 0, int64(0)
+	return scanLines(func(b []byte) (int, error) { return syscall.Read(fd, b) }, st.Size, each)
+}
+
+// scanLines is scan for a file of that size, 0 where it is not known. One that
+// ends before is an error: its last line may be cut off, in the middle of a number.
+func scanLines(read func([]byte) (int, error), size int64, each func(line []byte) bool) error {
+	const longest = 1 << 20 // of a line, or a little more
+	buf, total := make([]byte, 0, 64<<10), int64(0)
 	for {
-		n, err := retry(func() (int, error) { return syscall.Read(fd, buf[filled:]) })
-		if err != nil {
-			return err
-		} else if n < 0 || n > len(buf)-filled {
-			return errors.New("read(2) gave an impossible answer")
-		}
-		filled, total = filled+n, total+int64(n)
-		whole := bytes.LastIndexByte(buf[:filled], '\n') + 1
-		if n == 0 {
-			if st.Size > 0 && total != st.Size {
-				return fmt.Errorf("it has %d bytes, and %d were read", st.Size, total)
+		if len(buf) == cap(buf) {
+			if len(buf) >= longest {
+				return errors.New("a line is longer than 1 MiB")
 			}
-			whole = filled
+			buf = slices.Grow(buf, len(buf))
 		}
-		if block := buf[:whole]; bytes.Contains(block, []byte(needle)) {
-			for line := range bytes.Lines(block) {
-				if line = bytes.TrimSpace(line); len(line) > 0 && !each(line) {
-					return nil
-				}
+		n, err := read(buf[len(buf):cap(buf)])
+		switch {
+		case err == syscall.EINTR:
+			continue
+		case err != nil:
+			return err
+		case n < 0 || n > cap(buf)-len(buf):
+			return errors.New("read(2) gave an impossible answer")
+		case n == 0 && size > 0 && total != size:
+			return fmt.Errorf("it has %d bytes, and %d were read", size, total)
+		}
+		buf, total = buf[:len(buf)+n], total+int64(n)
+		whole := bytes.LastIndexByte(buf, '\n') + 1
+		if n == 0 {
+			whole = len(buf)
+		}
+		for line := range bytes.Lines(buf[:whole]) {
+			if !each(line) {
+				return nil
 			}
 		}
 		if n == 0 {
 			return nil
 		}
-		filled = copy(buf, buf[whole:filled])
-		if filled == len(buf) {
-			if filled >= longest {
-				return errors.New("a line is longer than 1 MiB")
-			}
-			buf = append(buf, make([]byte, len(buf))...)
-		}
-	}
-}
-
-// retry calls do again while a signal interrupts it.
-func retry(do func() (int, error)) (n int, err error) {
-	for {
-		if n, err = do(); err != syscall.EINTR {
-			return n, err
-		}
+		buf = buf[:copy(buf, buf[whole:])]
 	}
 }

@@ -4,6 +4,7 @@
 package identity
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -23,6 +24,13 @@ type Name struct {
 	Numeric bool
 }
 
+func (n Name) String() string {
+	if n.Numeric {
+		return n.Text
+	}
+	return fmt.Sprintf("%.64q", n.Text)
+}
+
 // A Spec is a parsed "user[:group]".
 type Spec struct {
 	User  Name
@@ -31,12 +39,11 @@ type Spec struct {
 
 // A SpecError is a user, group or list of groups that is not well-formed.
 type SpecError struct {
-	Text    string // all of it
-	Part    string // the part that is wrong
+	Text    string // the part that is wrong
 	Problem Problem
 }
 
-// A Problem says what is wrong with a spec.
+// A Problem says what is wrong with it.
 type Problem string
 
 // The problems of a spec.
@@ -51,93 +58,77 @@ const (
 	TooMany    Problem = "is more groups than the kernel takes (65536)"
 )
 
-func (e *SpecError) Error() string {
-	if e.Part == "" || e.Part == e.Text {
-		return fmt.Sprintf("%s %s", shown(e.Text), e.Problem)
-	}
-	return fmt.Sprintf("%s in %s %s", shown(e.Part), shown(e.Text), e.Problem)
-}
-
-// shown quotes s, cut to a length that fits a line.
-func shown(s string) string {
-	const most = 64
-	if len(s) > most {
-		return fmt.Sprintf("%q…", s[:most])
-	}
-	return strconv.Quote(s)
-}
+func (e *SpecError) Error() string { return fmt.Sprintf("%.64q %s", e.Text, e.Problem) }
 
 // Parse reads "user[:group]". Numbers are decimal, 0 to MaxID. The error is a
 // *SpecError: an unset variable must never mean root, and no number wraps.
 func Parse(text string) (Spec, error) {
-	bad := func(part string, p Problem) (Spec, error) {
-		return Spec{}, &SpecError{Text: text, Part: part, Problem: p}
-	}
 	user, group, hasGroup := strings.Cut(text, ":")
+	var wrong Problem
 	switch {
 	case text == "":
-		return bad("", Empty)
+		wrong = Empty
 	case strings.Contains(group, ":"):
-		return bad("", Colons)
+		wrong = Colons
 	case user == "":
-		return bad("", EmptyUser)
+		wrong = EmptyUser
 	case hasGroup && group == "":
-		return bad("", EmptyGroup)
+		wrong = EmptyGroup
 	}
-	var s Spec
-	var p Problem
-	if s.User, p = parseName(user); p != "" {
-		return bad(user, p)
+	if wrong != "" {
+		return Spec{}, &SpecError{text, wrong}
 	}
-	if hasGroup {
-		g, p := parseName(group)
-		if p != "" {
-			return bad(group, p)
-		}
-		s.Group = &g
+	u, err := parseName(user)
+	if err != nil || !hasGroup {
+		return Spec{User: u}, err
 	}
-	return s, nil
+	g, err := parseName(group)
+	if err != nil {
+		return Spec{}, err
+	}
+	return Spec{u, &g}, nil
 }
 
 // ParseGroups reads lists of groups, split at commas and white space. The error
 // is a *SpecError.
-func ParseGroups(lists ...string) ([]Name, error) {
-	var names []Name
+func ParseGroups(lists ...string) (names []Name, err error) {
 	text := strings.Join(lists, ",")
 	for _, w := range ambient.Fields(text) {
-		n, p := parseName(w)
-		if p != "" {
-			return nil, &SpecError{Text: text, Part: w, Problem: p}
+		n, err := parseName(w)
+		if err != nil {
+			return nil, err
 		}
-		if names = append(names, n); len(names) > ambient.MaxGroups {
-			return nil, &SpecError{Text: text, Problem: TooMany}
-		}
+		names = append(names, n)
 	}
-	if len(names) == 0 {
-		return nil, &SpecError{Text: text, Problem: Empty}
+	switch {
+	case len(names) == 0:
+		return nil, &SpecError{text, Empty}
+	case len(names) > ambient.MaxGroups:
+		return nil, &SpecError{text, TooMany}
 	}
 	return names, nil
 }
 
 // parseName tells numbers from names. What looks like a number in some other
 // notation is neither.
-func parseName(s string) (Name, Problem) {
+func parseName(s string) (Name, error) {
+	odd := func(r rune) bool { return r <= ' ' || r == 0x7f || r == unicode.ReplacementChar || unicode.IsSpace(r) }
 	if strings.Trim(s, "0123456789") == "" {
 		n, err := strconv.ParseUint(s, 10, 64)
 		switch {
 		case err != nil || n > MaxID:
-			return Name{}, TooLarge
+			return Name{}, &SpecError{s, TooLarge}
 		case len(s) > 1 && s[0] == '0': // octal to one reader, decimal to the next
-			return Name{}, NotDecimal
+			return Name{}, &SpecError{s, NotDecimal}
 		}
-		return Name{Text: s, ID: uint32(n), Numeric: true}, ""
+		return Name{Text: s, ID: uint32(n), Numeric: true}, nil
 	}
-	if c := s[0]; (c == '+' || c == '-' || '0' <= c && c <= '9') && strings.Trim(s[1:], "0123456789abcdefxABCDEFX.+-_") == "" {
-		return Name{}, NotDecimal // such as +5, 0x1, 1e3
+	isNumber := func(_ any, err error) bool { return err == nil || errors.Is(err, strconv.ErrRange) }
+	switch c := s[0]; {
+	case strings.IndexByte("+-.0123456789", c) >= 0 && (isNumber(strconv.ParseInt(s, 0, 64)) || isNumber(strconv.ParseFloat(s, 64))):
+		return Name{}, &SpecError{s, NotDecimal} // such as +5, 0x1, 1e3
+	case c == '+', c == '-', len(s) > 255, strings.ContainsFunc(s, odd), strings.ContainsAny(s, ":,/"):
+		return Name{}, &SpecError{s, NotAName}
 	}
-	odd := func(r rune) bool { return r <= ' ' || r == 0x7f || r == unicode.ReplacementChar || unicode.IsSpace(r) }
-	if strings.HasPrefix(s, "+") || strings.HasPrefix(s, "-") || len(s) > 255 || strings.ContainsFunc(s, odd) || strings.ContainsAny(s, ":,/") {
-		return Name{}, NotAName
-	}
-	return Name{Text: s}, ""
+	return Name{Text: s}, nil
 }

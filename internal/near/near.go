@@ -1,11 +1,23 @@
 // Package near finds the word that was meant by one that is misspelt.
 package near
 
-// Word is the one of known that differs from word by the fewest slips, the first
-// of several, or "" when none is close enough: one slip is allowed, two from six
-// letters on, and one more for every four. A slip is a letter too many, too few or wrong, or two
+import "strings"
+
+// Word is the only one of known that begins with word, of three letters at least;
+// or the one that differs from it by the fewest slips, the first of several, or ""
+// when none is close enough: one slip is allowed, two from six letters on, and one
+// more for every four. A slip is a letter too many, too few or wrong, or two
 // neighbours swapped (optimal string alignment).
 func Word(word string, known ...string) string {
+	var longer []string
+	for _, k := range known {
+		if len(word) > 2 && strings.HasPrefix(k, word) {
+			longer = append(longer, k)
+		}
+	}
+	if len(longer) == 1 {
+		return longer[0]
+	}
 	best, most := "", max(1, (len(word)+2)/4)
 	for _, k := range known {
 		if d := slips(word, k, most); d <= most {

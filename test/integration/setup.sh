@@ -12,6 +12,7 @@ debootstrap mmdebstrap cpio zstd
 qemu-user-static qemu-system-x86
 rpm lintian mandoc shellcheck codespell zsh fish bash-completion
 gcc libc6-dev musl-tools
+libseccomp-dev pkg-config
 "
 
 missing=

@@ -21,21 +21,14 @@ import (
 // be locked to its thread (runtime.LockOSThread) from the first call to the
 // last. A process must use one kind of Kernel only: the Go runtime ends it when
 // a call for all threads finds that they differ.
-type Kernel struct {
-	write func(nr, a, b, c, d, e, f uintptr) (r1, r2 uintptr, err syscall.Errno)
-	ready func() error // before each write
-}
-
-var _ ambient.Kernel = Kernel{}
+type Kernel struct{ allThreads bool }
 
 // OneThread writes on the calling thread: execve keeps its credentials and ends
 // all the others. It needs no signal.
-func OneThread() Kernel {
-	return Kernel{write: unix.RawSyscall6, ready: func() error { return nil }}
-}
+func OneThread() Kernel { return Kernel{} }
 
 // AllThreads writes on every thread, which psx reaches by a queued signal each.
-func AllThreads() Kernel { return Kernel{write: psx.Syscall6, ready: canQueue} }
+func AllThreads() Kernel { return Kernel{allThreads: true} }
 
 // Do carries a step out. The error is the kernel's errno, or ErrNoQueue.
 func (k Kernel) Do(step ambient.Step) error {
@@ -77,10 +70,14 @@ func (k Kernel) SetDeathSignal(sig int) error {
 //
 //go:uintptrescapes
 func (k Kernel) call(nr, a, b, c uintptr) error {
-	if err := k.ready(); err != nil {
-		return err
+	write := unix.RawSyscall6
+	if k.allThreads {
+		if !canQueue() {
+			return ErrNoQueue
+		}
+		write = psx.Syscall6
 	}
-	if _, _, e := k.write(nr, a, b, c, 0, 0, 0); e != 0 {
+	if _, _, e := write(nr, a, b, c, 0, 0, 0); e != 0 {
 		return e
 	}
 	return nil
@@ -92,23 +89,18 @@ func (k Kernel) call(nr, a, b, c uintptr) error {
 var ErrNoQueue = errors.New("no signal can be queued for this user, and explain needs that to reach every thread of its process (run needs none)")
 
 // canQueue queues a blocked real-time signal for this thread and takes it back.
-func canQueue() error {
-	const (
-		probe    = 64
-		sizeMask = 8
-	)
+func canQueue() bool {
+	const probe, maskSize = 64, 8
 	var was, probed uint64 = 0, 1 << (probe - 1)
 	var now unix.Timespec
-	if _, _, e := unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_BLOCK, uintptr(unsafe.Pointer(&probed)), uintptr(unsafe.Pointer(&was)), sizeMask, 0, 0); e != 0 {
-		return ErrNoQueue
+	_, _, e := unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_BLOCK, uintptr(unsafe.Pointer(&probed)), uintptr(unsafe.Pointer(&was)), maskSize, 0, 0)
+	if e != 0 {
+		return false
 	}
-	_, _, refused := unix.RawSyscall(unix.SYS_TGKILL, uintptr(unix.Getpid()), uintptr(unix.Gettid()), probe)
-	if refused == 0 {
-		_, _, refused = unix.RawSyscall6(unix.SYS_RT_SIGTIMEDWAIT, uintptr(unsafe.Pointer(&probed)), 0, uintptr(unsafe.Pointer(&now)), sizeMask, 0, 0)
+	err := unix.Tgkill(unix.Getpid(), unix.Gettid(), probe)
+	if err == nil {
+		_, _, e = unix.RawSyscall6(unix.SYS_RT_SIGTIMEDWAIT, uintptr(unsafe.Pointer(&probed)), 0, uintptr(unsafe.Pointer(&now)), maskSize, 0, 0)
 	}
-	_, _, e := unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&was)), 0, sizeMask, 0, 0)
-	if refused != 0 || e != 0 {
-		return ErrNoQueue
-	}
-	return nil
+	_, _, e2 := unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&was)), 0, maskSize, 0, 0)
+	return err == nil && e == 0 && e2 == 0
 }

@@ -20,127 +20,147 @@ type ReadError struct {
 	Err error // an errno, or ErrFaked
 }
 
-// ErrFaked says that a call reported success and cannot have been made.
-var ErrFaked = errors.New("it reports success without an answer; is a seccomp filter or a tracer answering for the kernel?")
-
 func (e *ReadError) Error() string { return e.Op + ": " + e.Err.Error() }
 func (e *ReadError) Unwrap() error { return e.Err }
+
+// ErrFaked says that a call reported success and cannot have been made.
+var ErrFaked = errors.New("it reports success without an answer; is a seccomp filter or a tracer answering for the kernel?")
 
 // State reads the credentials of the calling thread by system calls alone, no
 // /proc. Each buffer is filled beforehand with what cannot be, so that a call
 // that reports success and does nothing is found out. The error is a *ReadError.
-func (k Kernel) State() (ambient.State, error) {
-	s, _, err := read()
-	return s, err
+func (Kernel) State() (ambient.State, error) {
+	var r reader
+	s, _ := r.state()
+	return s, r.err
 }
 
 // Start is State, and what the kernel knows. The error is a *ReadError.
-func (k Kernel) Start() (s ambient.State, h ambient.Host, err error) {
-	if s, h, err = read(); err != nil {
-		return s, h, err
-	}
+func (Kernel) Start() (ambient.State, ambient.Host, error) {
+	var r reader
+	s, h := r.state()
 	h.SetGroups = true
-	if s.Effective.Has(ambient.CapSetGID) {
+	if r.err == nil && s.Effective.Has(ambient.CapSetGID) {
 		// More groups than there can be: EINVAL where groups can be set at all.
-		_, _, e := unix.RawSyscall(sysSetgroups, ambient.MaxGroups+1, 0, 0)
-		switch e {
+		switch _, errno := raw(sysSetgroups, ambient.MaxGroups+1, 0, 0); errno {
 		case unix.EINVAL:
 		case unix.EPERM:
 			h.SetGroups = false
-		case 0:
-			return s, h, &ReadError{"setgroups", ErrFaked}
 		default:
-			return s, h, &ReadError{"setgroups", e}
+			r.fail("setgroups", errno)
 		}
 	}
-	return s, h, nil
+	return s, h, r.err
 }
 
-func read() (s ambient.State, h ambient.Host, err error) {
-	if s.Bounding, h.Known, err = readBounding(); err != nil {
-		return s, h, err
+// DeathSignal is the parent-death signal of this thread, 0 without one.
+func (Kernel) DeathSignal() (int, error) {
+	var r reader
+	sig := int32(-1)
+	r.ask("prctl PR_GET_PDEATHSIG", unix.SYS_PRCTL, unix.PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&sig)), 0)
+	if sig < 0 {
+		r.fail("prctl PR_GET_PDEATHSIG", 0)
 	}
-	if s.Ambient, h.Ambient, err = readAmbient(h.Known); err != nil {
-		return s, h, err
+	return int(sig), r.err
+}
+
+// A reader keeps the first error. What is read after it does not count.
+type reader struct{ err error }
+
+// fail keeps an error: errno, or ErrFaked for the success of 0.
+func (r *reader) fail(op string, errno unix.Errno) {
+	switch {
+	case r.err != nil:
+	case errno == 0:
+		r.err = &ReadError{op, ErrFaked}
+	default:
+		r.err = &ReadError{op, errno}
 	}
-	bits, err := get(unix.PR_GET_SECUREBITS, 0, 0)
-	if err != nil && (err != unix.EINVAL || h.Ambient) { // an old gVisor has neither
-		return s, h, &ReadError{"prctl PR_GET_SECUREBITS", err}
+}
+
+func (r *reader) state() (s ambient.State, h ambient.Host) {
+	s.Bounding, h.Known = r.set("prctl PR_CAPBSET_READ", 1, unix.PR_CAPBSET_READ, 0, 0)
+	raised, known := r.set("prctl PR_CAP_AMBIENT_IS_SET", 2, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_IS_SET, 0)
+	s.Ambient, h.Ambient = raised, known != 0
+	if h.Known == 0 {
+		r.fail("prctl PR_CAPBSET_READ", unix.EINVAL)
+	} else if h.Ambient && known != h.Known {
+		r.fail("prctl PR_CAP_AMBIENT_IS_SET", 0)
 	}
-	s.Securebits = ambient.Securebits(bits)
-	if s.NoNewPrivs, err = getBit("PR_GET_NO_NEW_PRIVS", unix.PR_GET_NO_NEW_PRIVS, 0, 0); err != nil {
-		return s, h, err
+	if bits, errno := raw(unix.SYS_PRCTL, unix.PR_GET_SECUREBITS, 0, 0); errno == 0 {
+		s.Securebits = ambient.Securebits(bits)
+	} else if h.Ambient || errno != unix.EINVAL { // an old gVisor has neither
+		r.fail("prctl PR_GET_SECUREBITS", errno)
 	}
-	for _, part := range []func(*ambient.State) error{readCaps, readIDs, readGroups} {
-		if err := part(&s); err != nil {
-			return s, h, err
+	bit := r.ask("prctl PR_GET_NO_NEW_PRIVS", unix.SYS_PRCTL, unix.PR_GET_NO_NEW_PRIVS, 0, 0)
+	if s.NoNewPrivs = bit == 1; bit != 0 && bit != 1 {
+		r.fail("prctl PR_GET_NO_NEW_PRIVS", 0)
+	}
+	s.Permitted, s.Inheritable, s.Effective = r.caps()
+	if !s.Permitted.Contains(s.Effective) || !(s.Permitted & s.Inheritable).Contains(s.Ambient) {
+		r.fail("capget", 0)
+	}
+	s.UID = r.ids("getresuid", sysGetresuid)
+	s.GID = r.ids("getresgid", sysGetresgid)
+	s.Groups = r.groups()
+	return s, h
+}
+
+// set asks prctl(2) for one capability after the other, in args[at], until the
+// kernel knows no more, as capabilities(7) suggests where there is no /proc.
+func (r *reader) set(op string, at int, args ...uintptr) (set, known ambient.Set) {
+	for c := range ambient.MaxCap + 2 { // the last one is more than there can be
+		args[at] = uintptr(c)
+		has, errno := raw(unix.SYS_PRCTL, args[0], args[1], args[2])
+		switch {
+		case errno == unix.EINVAL:
+			return set, known
+		case errno != 0:
+			r.fail(op, errno)
+		case has != 0 && has != 1:
+			r.fail(op, 0)
+		case has == 1:
+			set |= ambient.SetOf(c)
 		}
+		known |= ambient.SetOf(c)
 	}
-	// What the kernel guarantees of every process, capabilities(7).
-	if !(s.Permitted & s.Inheritable).Contains(s.Ambient) {
-		return s, h, &ReadError{"reading the state", ErrFaked}
-	}
-	return s, h, nil
+	r.fail(op, 0)
+	return 0, 0
 }
 
-// readCaps is capget(2) of this thread.
-func readCaps(s *ambient.State) error {
+// caps is capget(2) of this thread.
+func (r *reader) caps() (permitted, inheritable, effective ambient.Set) {
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	// Effective without permitted: no kernel says that.
 	data := [2]unix.CapUserData{{Effective: ^uint32(0)}, {Effective: ^uint32(0)}}
-	if _, _, e := unix.RawSyscall(unix.SYS_CAPGET, uintptr(unsafe.Pointer(&hdr)), uintptr(unsafe.Pointer(&data[0])), 0); e != 0 {
-		return &ReadError{"capget", e}
-	}
+	r.ask("capget", unix.SYS_CAPGET, uintptr(unsafe.Pointer(&hdr)), uintptr(unsafe.Pointer(&data[0])), 0)
 	join := func(lo, hi uint32) ambient.Set { return ambient.Set(lo) | ambient.Set(hi)<<32 }
-	s.Permitted = join(data[0].Permitted, data[1].Permitted)
-	s.Inheritable = join(data[0].Inheritable, data[1].Inheritable)
-	s.Effective = join(data[0].Effective, data[1].Effective)
-	if !s.Permitted.Contains(s.Effective) {
-		return &ReadError{"capget", ErrFaked}
-	}
-	return nil
+	return join(data[0].Permitted, data[1].Permitted), join(data[0].Inheritable, data[1].Inheritable), join(data[0].Effective, data[1].Effective)
 }
 
-// readIDs is getresuid(2) and getresgid(2). The id -1 means "leave it alone"
-// in every call that sets one, so that nobody has it.
-func readIDs(s *ambient.State) error {
+// ids is getresuid(2) or getresgid(2). The id -1 means "leave it alone" in every
+// call that sets one, so that nobody has it.
+func (r *reader) ids(op string, nr uintptr) ambient.IDs {
 	const nobody = ^uint32(0)
-	read := func(op string, nr uintptr, ids *ambient.IDs) error {
-		*ids = ambient.Same(nobody)
-		_, _, e := unix.RawSyscall(nr, uintptr(unsafe.Pointer(&ids.Real)), uintptr(unsafe.Pointer(&ids.Effective)), uintptr(unsafe.Pointer(&ids.Saved)))
-		switch {
-		case e != 0:
-			return &ReadError{op, e}
-		case ids.Real == nobody || ids.Effective == nobody || ids.Saved == nobody:
-			return &ReadError{op, ErrFaked}
-		}
-		return nil
+	ids := ambient.Same(nobody)
+	r.ask(op, nr, uintptr(unsafe.Pointer(&ids.Real)), uintptr(unsafe.Pointer(&ids.Effective)), uintptr(unsafe.Pointer(&ids.Saved)))
+	if ids.Real == nobody || ids.Effective == nobody || ids.Saved == nobody {
+		r.fail(op, 0)
 	}
-	if err := read("getresuid", sysGetresuid, &s.UID); err != nil {
-		return err
-	}
-	return read("getresgid", sysGetresgid, &s.GID)
+	return ids
 }
 
-// readGroups is getgroups(2).
-func readGroups(s *ambient.State) error {
-	ask := func(n int, buf []uint32) (int, error) {
-		r, _, e := unix.RawSyscall(sysGetgroups, uintptr(n), uintptr(unsafe.Pointer(unsafe.SliceData(buf))), 0)
-		if e != 0 {
-			return 0, e
-		}
-		return int(r), nil
+// groups is getgroups(2). No groups is a plausible answer, so first comes a
+// question that must fail.
+func (r *reader) groups() ambient.Groups {
+	const op = "getgroups"
+	if _, errno := raw(sysGetgroups, ^uintptr(0), 0, 0); errno != unix.EINVAL {
+		r.fail(op, errno)
 	}
-	// No groups is a plausible answer, so first a question that must fail.
-	if err := mustRefuse(ask(-1, nil)); err != nil {
-		return &ReadError{"getgroups", err}
-	}
-	n, err := ask(0, nil)
-	if err != nil {
-		return &ReadError{"getgroups", err}
-	}
+	n := r.ask(op, sysGetgroups, 0, 0, 0)
 	if n < 0 || n > ambient.MaxGroups {
-		return &ReadError{"getgroups", ErrFaked}
+		r.fail(op, 0)
+		return ""
 	}
 	// One slot even for no groups: a list that is not empty after all would then
 	// show, as an answer of 1 or as EINVAL.
@@ -148,121 +168,49 @@ func readGroups(s *ambient.State) error {
 	for i := range ids {
 		ids[i] = ^uint32(0)
 	}
-	got, err := ask(len(ids), ids)
-	if err != nil && n > 0 {
-		return &ReadError{"getgroups", err}
+	got := r.ask(op, sysGetgroups, uintptr(len(ids)), uintptr(unsafe.Pointer(&ids[0])), 0)
+	if got != n || n > 0 && ids[n-1] == ^uint32(0) {
+		r.fail(op, 0)
+		return ""
 	}
-	if err != nil || got != n || n > 0 && ids[n-1] == ^uint32(0) {
-		return &ReadError{"getgroups", ErrFaked}
-	}
-	s.Groups = ambient.NewGroups(ids[:n]...)
-	return nil
+	return ambient.NewGroups(ids[:n]...)
 }
 
-// readBounding asks for the bits until the kernel knows no more, as
-// capabilities(7) suggests where there is no /proc.
-func readBounding() (bounding, known ambient.Set, err error) {
-	const impossible = 1 << 16
-	if err := mustRefuse(get(unix.PR_CAPBSET_READ, impossible, 0)); err != nil {
-		return 0, 0, &ReadError{"prctl PR_CAPBSET_READ", err}
+// ask is a call that answers with its return value, -1 when it fails.
+//
+//go:uintptrescapes
+func (r *reader) ask(op string, nr, a, b, c uintptr) int {
+	n, errno := raw(nr, a, b, c)
+	if errno != 0 {
+		r.fail(op, errno)
 	}
-	for c := ambient.Cap(0); c <= ambient.MaxCap; c++ {
-		set, err := getBit("PR_CAPBSET_READ", unix.PR_CAPBSET_READ, uintptr(c), 0)
-		switch {
-		case c > 0 && errors.Is(err, unix.EINVAL):
-			return bounding, known, nil
-		case err != nil:
-			return 0, 0, err
-		case set:
-			bounding |= ambient.SetOf(c)
-		}
-		known |= ambient.SetOf(c)
-	}
-	return bounding, known, nil
+	return n
 }
 
-// readAmbient asks for each capability of known, and reports whether the kernel
-// has an ambient set.
-func readAmbient(known ambient.Set) (raised ambient.Set, exists bool, err error) {
-	for c := range known.All() {
-		set, err := getBit("PR_CAP_AMBIENT_IS_SET", unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_IS_SET, uintptr(c))
-		switch {
-		case c == 0 && errors.Is(err, unix.EINVAL):
-			return 0, false, nil
-		case err != nil:
-			return 0, false, err
-		case set:
-			raised |= ambient.SetOf(c)
-		}
-	}
-	return raised, true, nil
-}
-
-// get is a prctl that answers with its return value.
-func get(op, a, b uintptr) (int, error) {
-	r, _, e := unix.RawSyscall6(unix.SYS_PRCTL, op, a, b, 0, 0, 0)
-	if e != 0 {
-		return 0, e
-	}
-	return int(r), nil
-}
-
-// getBit is get for an answer of 0 or 1: any other answer is ErrFaked.
-func getBit(name string, op, a, b uintptr) (bool, error) {
-	r, err := get(op, a, b)
-	if err == nil && r != 0 && r != 1 {
-		err = ErrFaked
-	}
-	if err != nil {
-		return false, &ReadError{"prctl " + name, err}
-	}
-	return r == 1, nil
-}
-
-// mustRefuse judges the answer to a question that the kernel refuses with
-// EINVAL: success means that somebody else has answered it.
-func mustRefuse(_ int, err error) error {
-	switch err {
-	case unix.EINVAL:
-		return nil
-	case nil:
-		return ErrFaked
-	}
-	return err
-}
-
-// DeathSignal is the parent-death signal of this thread, 0 without one.
-func (k Kernel) DeathSignal() (int, error) {
-	sig := int32(-1)
-	_, _, e := unix.RawSyscall(unix.SYS_PRCTL, unix.PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&sig)), 0)
-	if e != 0 {
-		return 0, &ReadError{"prctl PR_GET_PDEATHSIG", e}
-	}
-	if sig < 0 {
-		return 0, &ReadError{"prctl PR_GET_PDEATHSIG", ErrFaked}
-	}
-	return int(sig), nil
+// raw makes a call on this thread. What the arguments point to stays where it is
+// until then.
+//
+//go:uintptrescapes
+func raw(nr, a, b, c uintptr) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(nr, a, b, c, 0, 0, 0)
+	return int(n), errno
 }
 
 // Doubtful are the entries of a list from getgroups(2) that may stand for a gid
 // that is not mapped in the user namespace: such a gid reads as the overflow gid,
 // user_namespaces(7). There are none where every gid is mapped.
 func Doubtful(g ambient.Groups) ambient.Groups {
-	overflow := ambient.NewGroups(65534)
+	overflow := uint64(65534)
 	if text, err := ReadFile("/proc/sys/kernel/overflowgid"); err == nil {
 		if id, err := strconv.ParseUint(strings.TrimSpace(text), 10, 32); err == nil {
-			overflow = overflow.With(uint32(id))
+			overflow = id
 		}
 	}
-	doubtful := g.Without(g.Without(overflow))
-	if doubtful.Len() == 0 {
-		return doubtful
-	}
-	const everyID = "0 0 4294967295"
-	if text, err := ReadFile("/proc/self/gid_map"); err == nil && strings.Join(strings.Fields(text), " ") == everyID {
+	mapped, _ := ReadFile("/proc/self/gid_map")
+	if !g.Has(uint32(overflow)) || strings.Join(strings.Fields(mapped), " ") == "0 0 4294967295" {
 		return ""
 	}
-	return doubtful
+	return ambient.NewGroups(uint32(overflow))
 }
 
 // ReadFile is os.ReadFile for small files, without the runtime's poller: that

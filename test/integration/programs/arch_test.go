@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	cexec "github.com/caplaunch/caplaunch/internal/exec"
 	"github.com/caplaunch/caplaunch/test/integration/engine"
 )
 
@@ -29,9 +28,7 @@ func TestA386ProgramGetsTheCapabilities(t *testing.T) {
 	path := status(t, "386")
 	s := start{flags: []string{"--caps=net_admin", asUser}}
 	if !engine.Runs(t, path) {
-		if e := s.refused(t, 126, path).Exec; e == nil || e.Reason != cexec.WrongArch || e.Arch != "386" {
-			t.Errorf("%+v", e)
-		}
+		s.refused(t, 126, "built for 386", path)
 		return // the oracle's virtual machine runs it
 	}
 	if m := wantPromise(t, s.run(t, path, "a b"), netAdmin); m["arch"] != "386" || m["arg1"] != "a b" {
@@ -50,11 +47,7 @@ func TestAnotherArchitectureIsNamed(t *testing.T) {
 		engine.Unusable(t, "this machine runs other architectures: %v", handled)
 	}
 	for arch, flags := range map[string][]string{"arm64": {asUser}, "s390x": {asUser, "--strip-file-caps"}} {
-		path, s := status(t, arch), start{flags: flags}
-		e := s.refused(t, 126, path).Exec
-		if e == nil || e.Reason != cexec.WrongArch || e.Arch != arch || e.Errno != unix.ENOEXEC || !strings.Contains(e.Error(), "built for "+arch) {
-			t.Errorf("%+v", e)
-		}
+		start{flags: flags}.refused(t, 126, "built for "+arch, status(t, arch))
 	}
 }
 
@@ -103,9 +96,8 @@ func TestAnotherArchitectureRunsWhereBinfmtMiscDoesIt(t *testing.T) {
 	gone := filepath.Join(engine.TempDir(t), "qemu")
 	launch = []string{engine.Caplaunch(t), asUser, "--", path}
 	said := engine.Refused(t, inUserNamespace(t, register(gone, "OC"), launch...), 127)
-	r := inUserNamespace(t, register(gone, "OC"), tell(t), asUser, "--", path)
-	if e := parse(t, r).Exec; e == nil || e.Reason != cexec.MissingEmulator || e.Arch != "arm64" || e.Error() != said.Msg {
-		t.Errorf("%+v", e)
+	if !strings.Contains(said.Msg, "built for arm64, and the emulator that binfmt_misc names for it does not exist") {
+		t.Errorf("%+v", said)
 	}
 	if left, _ := os.ReadDir(at); len(left) > 0 {
 		t.Errorf("binfmt_misc is still mounted: %v", left)
@@ -129,10 +121,7 @@ func TestAMissingLoaderIsNamed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := start{root: newRoot(t, c.files), flags: []string{asUser}}
-			e := s.refused(t, 127, c.path).Exec
-			if e == nil || e.Reason != cexec.MissingLoader || e.Culprit != c.loader || e.Path != c.path || !strings.Contains(e.Error(), c.loader) {
-				t.Errorf("%+v", e)
-			}
+			s.refused(t, 127, c.path+": its ELF interpreter, "+c.loader+", does not exist", c.path)
 		})
 	}
 	s := start{root: newRoot(t, withMusl), flags: []string{asUser}}

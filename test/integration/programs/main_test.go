@@ -1,19 +1,16 @@
 // Package programs launches what users launch, and what breaks launchers: programs with file capabilities, scripts,
-// other architectures, and everything that execve(2) refuses. Each is run by caplaunch and, where it is refused, by
-// the command tell as well, which is made of the same packages and gives the error with its type and its fields.
+// other architectures, and everything that execve(2) refuses. Each is run by caplaunch and, where it is refused,
+// explained by it as well: explain has to foretell the refusal in the same words.
 package programs
 
 import (
 	"encoding/json"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/caplaunch/caplaunch/internal/ambient"
-	cexec "github.com/caplaunch/caplaunch/internal/exec"
 	"github.com/caplaunch/caplaunch/test/integration/engine"
 )
 
@@ -22,11 +19,8 @@ func TestMain(m *testing.M) { engine.Main(m) }
 const (
 	asUser = "--user=65532:65532"
 
-	netBind  ambient.Set = 1 << 10
-	netAdmin ambient.Set = 1 << 12
-	netRaw   ambient.Set = 1 << 13
-
-	refusal = ambient.ExitFailure // of caplaunch itself
+	netBind  uint64 = 1 << 10
+	netAdmin        = engine.NetAdmin
 )
 
 // A start is what stands around a launch.
@@ -37,16 +31,17 @@ type start struct {
 	root   string   // of a tree: see newRoot
 	flags  []string // of caplaunch
 	env    []string // besides this process's
+	sudden bool     // what refuses it shows in execve alone: explain cannot foretell it
 }
 
-// command is the launch of argv by one of the launchers caplaunch and tell.
-func (s start) command(t testing.TB, launcher string, argv ...string) *exec.Cmd {
+// command is the launch of argv by caplaunch.
+func (s start) command(t testing.TB, argv ...string) *exec.Cmd {
 	t.Helper()
 	engine.RequireRoot(t)
-	words, from := s.wrap, s.from
+	launcher, words, from := engine.Caplaunch(t), s.wrap, s.from
 	if s.root != "" {
 		from = append([]string{"-R", s.root}, from...)
-		launcher = "/" + filepath.Base(launcher)
+		launcher = "/caplaunch"
 	}
 	if from != nil {
 		words = slices.Concat(words, []string{engine.Capstart(t)}, from, []string{"--"})
@@ -64,50 +59,49 @@ func (s start) command(t testing.TB, launcher string, argv ...string) *exec.Cmd 
 // run launches argv by caplaunch.
 func (s start) run(t testing.TB, argv ...string) engine.Result {
 	t.Helper()
-	return engine.Command(t, s.command(t, engine.Caplaunch(t), argv...))
+	return engine.Command(t, s.command(t, argv...))
 }
 
-// refused launches argv by caplaunch and by tell, and checks that it is refused by both for the same reason and in
-// the same words. It returns the error of tell.
-func (s start) refused(t testing.TB, code int, argv ...string) told {
+// refused launches argv and checks that it is refused, in words that contain says. It checks that explain says the same.
+func (s start) refused(t testing.TB, code int, says string, argv ...string) engine.Line {
 	t.Helper()
 	s.flags = append(slices.Clone(s.flags), "--log-format=json")
 	said := engine.Refused(t, s.run(t, argv...), code)
-
-	e := parse(t, engine.Command(t, s.command(t, tell(t), argv...)))
-	if e.Exec == nil && e.File == nil || e.Code != code || e.Msg != said.Msg || e.Exec != nil && e.Hint != said.Hint {
-		t.Errorf("caplaunch says %+v, its packages %+v", said, e)
+	if !strings.Contains(said.Msg, says) {
+		t.Errorf("want a message that contains %q: %+v", says, said)
 	}
-	return e
+	if !s.sudden {
+		v := s.explain(t, code, argv...)
+		if v.OK || v.Code != code || v.Msg != said.Msg || v.Hint != said.Hint {
+			t.Errorf("run says     %+v\nexplain says %+v", said, v)
+		}
+	}
+	return said
 }
 
-// told is an error with its fields.
-type told struct {
-	Msg, Hint string
+// A verdict is that of explain --json.
+type verdict struct {
+	OK        bool
 	Code      int
-	Exec      *cexec.Error // one of the two
-	File      *struct {
-		Caps                      *ambient.FileCaps
-		SetUID, SetGID            *uint32
-		Given, Permitted, Ambient ambient.Set
-		Denied                    bool // by execve; else it would end in Permitted and Ambient
-	}
+	Msg, Hint string
 }
 
-// parse reads what tell printed.
-func parse(t testing.TB, r engine.Result) told {
+// explain asks what a launch of argv would do. The exit status has to be the one given.
+func (s start) explain(t testing.TB, code int, argv ...string) verdict {
 	t.Helper()
-	var e told
-	if err := json.Unmarshal([]byte(r.Stdout), &e); err != nil {
-		t.Fatalf("tell: %v: %v", err, r)
+	s.flags = append([]string{"explain", "--json"}, s.flags...)
+	r := s.run(t, argv...)
+	var x struct{ Verdict verdict }
+	if err := json.Unmarshal([]byte(r.Stdout), &x); err != nil || r.Code != code {
+		t.Fatalf("explain: %v: %v", err, r)
 	}
-	return e
+	return x.Verdict
 }
 
 // wantPromise checks that a program ran as uid 65532 with exactly caps, also to be inherited, and no privilege of a file.
-func wantPromise(t testing.TB, r engine.Result, caps ambient.Set) map[string]string {
+func wantPromise(t testing.TB, r engine.Result, caps uint64) map[string]string {
 	t.Helper()
-	return engine.Promised("65532", uint64(caps)).Want(t, r)
+	return engine.Promised("65532", caps).Want(t, r)
 }
 
 // status is the program testdata/status.
@@ -116,16 +110,10 @@ func status(t testing.TB, arch string) string {
 	return engine.BuildGo(t, "test/integration/programs/testdata/status", arch)
 }
 
-// tell is the path of the command tell, static.
-func tell(t testing.TB) string {
-	t.Helper()
-	return engine.BuildGo(t, "test/integration/programs/tell", "")
-}
-
-// newRoot is a root file system with caplaunch, tell, the probe and files, for start.root.
+// newRoot is a root file system with caplaunch, the probe and files, for start.root.
 func newRoot(t testing.TB, files map[string]engine.Src) string {
 	t.Helper()
-	all := map[string]engine.Src{"/caplaunch": engine.File(engine.Caplaunch(t)), "/tell": engine.File(tell(t)), "/probe": engine.File(engine.Probe(t))}
+	all := map[string]engine.Src{"/caplaunch": engine.File(engine.Caplaunch(t)), "/probe": engine.File(engine.Probe(t))}
 	for name, src := range files {
 		all[name] = src
 	}

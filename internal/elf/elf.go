@@ -1,0 +1,194 @@
+// Package elf reads the few fields of an executable's headers that bear on a
+// launch, elf(5). It only parses, and takes every file for a hostile one.
+package elf
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// A Header is what the headers of an executable say.
+type Header struct {
+	Class, Data byte // 1 is 32 bits, 2 is big-endian
+	Machine     uint16
+	Interp      string // the dynamic loader, "" for a static program
+	Origin      bool   // RPATH or RUNPATH has $ORIGIN: it finds libraries beside its own file
+}
+
+// ErrMalformed is an ELF file that the kernel would not load: cut off, no
+// executable, or with headers that contradict each other.
+var ErrMalformed = errors.New("malformed ELF file")
+
+// ErrNotELF is a file that does not begin as one.
+var ErrNotELF = errors.New("not an ELF file")
+
+// pathMax is PATH_MAX, the longest name of an interpreter.
+const pathMax = 4096
+
+// A reader reads one file in its class and byte order.
+type reader struct {
+	io.ReaderAt
+	binary.ByteOrder
+	wide bool
+}
+
+// Parse reads the header, the program headers, the interpreter's name and the
+// run path, with the limits of load_elf_binary in fs/binfmt_elf.c. What could be
+// read is returned with the error.
+func Parse(r io.ReaderAt) (h Header, err error) {
+	var b [64]byte
+	n, _ := r.ReadAt(b[:], 0)
+	if n < 4 || string(b[:4]) != "\x7fELF" {
+		return h, ErrNotELF
+	}
+	if n < 52 {
+		return h, ErrMalformed
+	}
+	h.Class, h.Data = b[4], b[5]
+	f := reader{r, binary.LittleEndian, h.Class != 1}
+	if h.Data == 2 {
+		f.ByteOrder = binary.BigEndian
+	}
+	h.Machine = f.Uint16(b[18:])
+	if f.wide && n < 64 {
+		return h, ErrMalformed
+	}
+	offset, sizes, entry := f.number(b[:], 28, 32), b[42:], 32
+	if f.wide {
+		sizes, entry = b[54:], 56
+	}
+	const executable, shared = 2, 3
+	count := int(f.Uint16(sizes[2:]))
+	if typ := f.Uint16(b[16:]); typ != executable && typ != shared ||
+		int(f.Uint16(sizes)) != entry || count == 0 || count*entry > 1<<16 {
+		return h, ErrMalformed
+	}
+	table, ok := f.read(offset, uint64(count*entry))
+	if !ok {
+		return h, ErrMalformed
+	}
+	segments := slices.Collect(slices.Chunk(table, entry))
+	for _, p := range segments {
+		const dynamic, interp = 2, 3
+		at, size := f.number(p, 4, 8), f.number(p, 16, 32)
+		switch f.Uint32(p) {
+		case interp:
+			name, ok := f.read(at, size)
+			if !ok || size < 2 || size > pathMax || name[size-1] != 0 {
+				return h, ErrMalformed
+			}
+			h.Interp = cString(name)
+		case dynamic:
+			if section, ok := f.read(at, size); ok {
+				h.Origin = h.Origin || f.hasOrigin(section, segments)
+			}
+		}
+	}
+	return h, nil
+}
+
+// number reads an address or size that stands at one of two places.
+func (f reader) number(b []byte, at32, at64 int) uint64 {
+	if f.wide {
+		return f.Uint64(b[at64:])
+	}
+	return uint64(f.Uint32(b[at32:]))
+}
+
+// read reads a part of the file, of at most 1 MiB.
+func (f reader) read(at, size uint64) ([]byte, bool) {
+	if at > 1<<62 || size > 1<<20 {
+		return nil, false
+	}
+	b := make([]byte, size)
+	n, _ := f.ReadAt(b, int64(at))
+	return b, n == len(b)
+}
+
+// hasOrigin reports whether the dynamic section names a run path with $ORIGIN,
+// ld.so(8). Of several entries the last counts, as for the loader.
+func (f reader) hasOrigin(section []byte, segments [][]byte) bool {
+	const null, strtab, rpath, runpath, load = 0, 5, 15, 29, 1
+	word := 4
+	if f.wide {
+		word = 8
+	}
+	values := map[uint64]uint64{}
+	for entry := range slices.Chunk(section, 2*word) {
+		if len(entry) < 2*word || f.number(entry, 0, 0) == null {
+			break
+		}
+		switch tag := f.number(entry, 0, 0); tag {
+		case strtab, rpath, runpath:
+			values[tag] = f.number(entry[word:], 0, 0)
+		}
+	}
+	// The strings are at an address, and the segment that holds it says where in
+	// the file.
+	for _, p := range segments {
+		offset, address, size := f.number(p, 4, 8), f.number(p, 8, 16), f.number(p, 16, 32)
+		at := values[strtab] - address
+		if f.Uint32(p) != load || at >= size {
+			continue
+		}
+		for _, tag := range []uint64{rpath, runpath} {
+			name, ok := values[tag]
+			if !ok {
+				continue
+			}
+			path := make([]byte, 4*pathMax)
+			n, _ := f.ReadAt(path, int64(offset+at+name))
+			if s := cString(path[:max(0, n)]); strings.Contains(s, "$ORIGIN") || strings.Contains(s, "${ORIGIN}") {
+				return true
+			}
+		}
+		return false
+	}
+	return false
+}
+
+func cString(b []byte) string {
+	s, _, _ := bytes.Cut(b, []byte{0})
+	return string(s)
+}
+
+// Arch is the architecture as docker's --platform and GOARCH name it.
+func (h Header) Arch() string {
+	// Of e_machine, less a suffix for class and byte order.
+	name, ok := map[uint16]string{2: "sparc", 3: "386", 4: "m68k", 8: "mips", 15: "parisc", 18: "sparc", 20: "ppc",
+		21: "ppc64", 22: "s390x", 40: "arm", 42: "sh", 43: "sparc64", 50: "ia64", 62: "amd64", 183: "arm64", 243: "riscv", 258: "loong"}[h.Machine]
+	narrow, big := h.Class == 1, h.Data == 2
+	switch {
+	case !ok:
+		return fmt.Sprintf("machine %d", h.Machine)
+	case name == "amd64" && narrow:
+		return "x32"
+	case name == "s390x" && narrow:
+		return "s390"
+	case (name == "mips" || name == "riscv" || name == "loong") && !narrow:
+		name += "64"
+	case name == "riscv" || name == "loong":
+		name += "32"
+	}
+	switch {
+	case (strings.HasPrefix(name, "ppc64") || strings.HasPrefix(name, "mips")) && !big:
+		name += "le"
+	case (name == "arm64" || name == "arm") && big:
+		name += "be"
+	}
+	return name
+}
+
+// RunsOn reports whether a kernel that runs programs for the GOARCH can be
+// expected to load the file itself, as its own or as its other word size, and not
+// through binfmt_misc.
+func (h Header) RunsOn(goarch string) bool {
+	family := map[string][]string{"amd64": {"386", "x32"}, "386": {"amd64", "x32"}, "arm64": {"arm"}, "arm": {"arm64"},
+		"s390x": {"s390"}, "ppc64": {"ppc"}, "mips64": {"mips"}, "mips64le": {"mipsle"}, "mips": {"mips64"}, "mipsle": {"mips64le"}}
+	return h.Arch() == goarch || slices.Contains(family[goarch], h.Arch())
+}

@@ -1,0 +1,336 @@
+package identity
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/caplaunch/caplaunch/internal/ambient"
+)
+
+// files writes a passwd and a group file.
+func files(t testing.TB, passwd, group string) Files {
+	t.Helper()
+	f := Files{filepath.Join(t.TempDir(), "passwd"), filepath.Join(t.TempDir(), "group")}
+	for path, text := range map[string]string{f.Passwd: passwd, f.Group: group} {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return f
+}
+
+// look looks a user up who is to be launched by root.
+func look(t testing.TB, f Files, spec string) (Answer, error) {
+	t.Helper()
+	s, err := Parse(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f.Look(Wish{User: &s}, 0)
+}
+
+const passwd = `root:x:0:0:root:/root:/bin/sh
+# a comment
+relay:x:65532:65532:relay:/home/relay:/sbin/nologin
+nohome:x:70:71
+bad:x:y:z:::
+half:x:80:z:::
+huge:x:4294967296:0:::
+top:x:4294967295:0:::
+over:x:2147483648:0:::
+minus:x:-1:0:::
+plus:x:+1:0:::
+space:x: 1:0:::
+under:x:1_0:0:::
+hex:x:0x0:0:::
+empty:x::0:::
+relay:x:1:1:a second line of the same name:/:
+crlf:x:90:91::/crlf:/bin/sh
+`
+
+const group = `root:x:0:
+relay:x:65532:
+net:x:100:relay,other
+log:x:101:other,relay
+bad:x:zero:
+badmember:x::nohome
+other:x:102:relay2
+net:x:103:a second line of the same name
+`
+
+func TestNamesAndNumbersAreLookedUp(t *testing.T) {
+	f := files(t, passwd, group)
+	for spec, want := range map[string]ambient.User{
+		"relay":       {UID: 65532, GID: 65532, Groups: ambient.NewGroups(65532, 100, 101)},
+		"65532":       {UID: 65532, GID: 65532, Groups: ambient.NewGroups(65532, 100, 101)},
+		"relay:net":   {UID: 65532, GID: 100, Groups: ambient.NewGroups(100)},
+		"65532:65532": {UID: 65532, GID: 65532, Groups: ambient.NewGroups(65532)},
+		"5:6":         {UID: 5, GID: 6, Groups: ambient.NewGroups(6)},
+		"5:log":       {UID: 5, GID: 101, Groups: ambient.NewGroups(101)},
+		"root":        {UID: 0, GID: 0, Groups: ambient.NewGroups(0)},
+		"relay:0":     {UID: 65532, GID: 0, Groups: ambient.NewGroups(0)},
+		"crlf":        {UID: 90, GID: 91, Groups: ambient.NewGroups(91)},
+		"top:5":       {}, // malformed below
+	} {
+		a, err := look(t, f, spec)
+		if want == (ambient.User{}) {
+			if err == nil {
+				t.Errorf("%q was taken: %+v", spec, a.User)
+			}
+		} else if err != nil || *a.User != want {
+			t.Errorf("%q is %+v, %v, want %+v", spec, a.User, err, want)
+		}
+	}
+	a, err := look(t, f, "relay")
+	if want := (Entry{"relay", "/home/relay", 65532, 65532}); err != nil || a.New != want || a.Start != (Entry{}) {
+		t.Errorf("%+v, %v", a, err)
+	}
+}
+
+func TestLookupsThatFail(t *testing.T) {
+	f := files(t, passwd, group)
+	none := Files{filepath.Join(t.TempDir(), "none"), filepath.Join(t.TempDir(), "none")}
+	folder := Files{t.TempDir(), t.TempDir()}
+	fifo := Files{filepath.Join(t.TempDir(), "fifo"), filepath.Join(t.TempDir(), "fifo")}
+	for _, path := range []string{fifo.Passwd, fifo.Group} {
+		if err := syscall.Mkfifo(path, 0o644); err != nil { // nobody ever writes to it
+			t.Fatal(err)
+		}
+	}
+	long := files(t, strings.Repeat("a", 4<<20)+"\n", "")
+	// What is nobody's: comments, what NIS is asked for, a line without a name, and one that no variable can hold.
+	odd := files(t, "#c:x:5:0::/:\n+:x:6:0:::\n-n:x:7:0::/:\n:x:8:8::/:\na\x00b:x:9:9::/:\nh:x:10:10::/\x00:\n", "root:x:0:\n#g:x:0:\n+g:x:0:\nempty:x:50:\n")
+	for _, c := range []struct {
+		f    Files
+		spec string
+		want Lookup
+	}{
+		{f, "nobody", NotFound}, {f, "70:nogroup", NotFound}, {f, "1234", NoGroup},
+		{f, "bad", Malformed}, {f, "half", Malformed}, {f, "huge", Malformed}, {f, "minus", Malformed}, {f, "80", Malformed},
+		{f, "top", Malformed}, {f, "over", Malformed}, {f, "plus", Malformed}, {f, "space", Malformed}, {f, "under", Malformed}, {f, "hex", Malformed}, {f, "empty", Malformed},
+		{f, "relay:bad", Malformed}, {f, "nohome", Malformed}, // of the last, a group that lists it
+		{none, "relay", NoFile}, {none, "1234", NoGroup}, {none, "1:net", NoFile},
+		{folder, "relay", Unreadable}, {folder, "5", Unreadable}, {folder, "5:net", Unreadable}, {fifo, "relay", Unreadable}, {fifo, "5:net", Unreadable},
+		{odd, "5", NoGroup}, {odd, "#c", NotFound}, {odd, "6", NoGroup}, {odd, "7", NoGroup}, {odd, "8", Malformed}, {odd, "9", Malformed},
+		{odd, "h", Malformed}, {odd, "1:#g", NotFound}, {long, "relay", Unreadable}, {long, "5", Unreadable},
+	} {
+		_, err := look(t, c.f, c.spec)
+		var e *LookupError
+		if !errors.As(err, &e) || e.Why != c.want || e.Group != strings.Contains(c.spec, ":") && c.spec != "nohome" {
+			t.Errorf("%q: %v, want %q", c.spec, err, c.want)
+		}
+	}
+}
+
+func TestTwoNumbersNeedNoFile(t *testing.T) {
+	none := Files{"/nonexistent/passwd", "/nonexistent/group"}
+	s, _ := Parse("65532:65532")
+	// A folder in the place of the file, or a malformed line, does not matter either.
+	for _, f := range []Files{none, {t.TempDir(), t.TempDir()}, files(t, "x:x:65532:0x0:::\n", "")} {
+		for _, entries := range []bool{false, true} {
+			a, err := f.Look(Wish{User: &s, Entries: entries}, 0)
+			if want := (ambient.User{UID: 65532, GID: 65532, Groups: ambient.NewGroups(65532)}); err != nil || *a.User != want || a.New != (Entry{}) {
+				t.Errorf("%+v, %v", a, err)
+			}
+		}
+	}
+}
+
+func TestEntriesAreThoseOfTheUserAndOfTheStart(t *testing.T) {
+	f := files(t, passwd, group)
+	for _, spec := range []string{"65532:1", "relay:1", "relay"} {
+		s, _ := Parse(spec)
+		a, err := f.Look(Wish{User: &s, Entries: true}, 90)
+		if err != nil || a.New.Home != "/home/relay" || a.Start != (Entry{"crlf", "/crlf", 90, 91}) {
+			t.Errorf("%s: %+v, %v", spec, a, err)
+		}
+	}
+}
+
+func TestGroupsStandInThePlaceOfMemberships(t *testing.T) {
+	f := files(t, passwd, group)
+	names, _ := ParseGroups("net,7", "log net")
+	s, _ := Parse("relay")
+	for _, user := range []*Spec{nil, &s} {
+		a, err := f.Look(Wish{User: user, Groups: names}, 0)
+		if want := ambient.NewGroups(100, 7, 101); err != nil || *a.Groups != want || user != nil && a.User.Groups != ambient.NewGroups(65532) || user == nil && a.User != nil {
+			t.Errorf("%+v, %v, want %v", a, err, want)
+		}
+	}
+	for _, list := range []string{"nogroup", "7 bad"} {
+		names, _ := ParseGroups(list)
+		var e *LookupError
+		if _, err := f.Look(Wish{Groups: names}, 0); !errors.As(err, &e) || !e.Group {
+			t.Errorf("%s: %v", list, err)
+		}
+	}
+}
+
+func TestKeptGroupsAreLessThoseOfTheStartingUser(t *testing.T) {
+	alpine := "root:x:0:root\nbin:x:1:root,bin\ndisk:x:6:root,adm\nwheel:x:10:root\nmail:x:12:\nusers:x:100:games\nstaff:x:101:rootless,alice\n"
+	for name, c := range map[string]struct {
+		passwd, group string
+		start         uint32
+		want          ambient.Groups
+		fails         bool
+	}{
+		"root":                  {"root:x:0:0:root:/root:/bin/ash\n", alpine, 0, ambient.NewGroups(0, 1, 6, 10), false},
+		"root without an entry": {"", alpine, 0, ambient.NewGroups(0, 1, 6, 10), false},
+		"another name":          {"toor:x:0:0:::\n", strings.ReplaceAll(alpine, "root", "toor"), 0, ambient.NewGroups(0, 1, 6, 10), false},
+		"somebody else":         {"alice:x:5:5:::\n", alpine, 5, ambient.NewGroups(101), false},
+		"nobody":                {"", alpine, 5, ambient.NewGroups(), false},
+		"a malformed group":     {"root:x:0:0:::\n", alpine + "odd:x:0x1:root\n", 0, "", true},
+		"a malformed entry":     {"root:x:0:zero:::\n", alpine, 0, "", true},
+	} {
+		a, err := files(t, c.passwd, c.group).Look(Wish{KeepGroups: true}, c.start)
+		if (err != nil) != c.fails || err == nil && a.StartGroups != c.want {
+			t.Errorf("%s: %v, %v", name, a.StartGroups, err)
+		}
+	}
+	// An image without files has no memberships.
+	if a, err := (Files{"/nonexistent", "/nonexistent"}).Look(Wish{KeepGroups: true}, 0); err != nil || a.StartGroups != "" {
+		t.Errorf("%+v, %v", a, err)
+	}
+	if _, err := (Files{"/nonexistent", t.TempDir()}).Look(Wish{KeepGroups: true}, 0); err == nil {
+		t.Error("a group file that cannot be read was passed over")
+	}
+}
+
+// manyUsers is a passwd file of n lines.
+func manyUsers(n int) string {
+	var b strings.Builder
+	b.WriteString("root:x:0:0:root:/root:/bin/sh\n")
+	for i := range n {
+		fmt.Fprintf(&b, "user%d:x:%d:%d:User %d:/home/user%d:/bin/sh\n", i, i+1000, i+1000, i, i)
+	}
+	return b.String()
+}
+
+func TestLongFilesAreReadToTheEnd(t *testing.T) {
+	const last = 200_000 - 1
+	f := files(t, manyUsers(last+1), "g:x:7:"+strings.Repeat("m,", 100_000)+fmt.Sprintf("user%d", last)) // no newline at the end
+	if st, _ := os.Stat(f.Passwd); st.Size() < 10<<20 {
+		t.Fatalf("only %d bytes", st.Size())
+	}
+	for _, spec := range []string{fmt.Sprintf("user%d", last), fmt.Sprint(last + 1000)} {
+		a, err := look(t, f, spec)
+		if want := (ambient.User{UID: last + 1000, GID: last + 1000, Groups: ambient.NewGroups(last+1000, 7)}); err != nil || *a.User != want {
+			t.Errorf("%s: %+v, %v", spec, a.User, err)
+		}
+	}
+	var many strings.Builder
+	for i := range 100_000 {
+		fmt.Fprintf(&many, "g%d:x:%d:u\n", i, i)
+	}
+	a, err := look(t, files(t, "u:x:5:5::/:\n", many.String()), "u")
+	if err != nil || a.User.Groups.Len() != 100_000 { // too many for the kernel, which the plan says
+		t.Errorf("%v", err)
+	}
+}
+
+// A read that ends too early, or fails, in the middle of an id would make it another id.
+func TestALineThatIsCutOffIsNoLine(t *testing.T) {
+	const text = "a:x:1:1::/:\nbob:x:10000:10000::/:\n"
+	reads := func(answers ...any) func([]byte) (int, error) {
+		return func(b []byte) (int, error) {
+			if len(answers) == 0 {
+				return 0, nil
+			}
+			a := answers[0]
+			answers = answers[1:]
+			switch a := a.(type) {
+			case string:
+				return copy(b, a), nil
+			case int:
+				return a, nil
+			}
+			return 0, a.(error)
+		}
+	}
+	for cut := 1; cut < len(text); cut++ {
+		for _, c := range []struct {
+			says string
+			read func([]byte) (int, error)
+		}{
+			{"were read", reads(text[:cut])}, {"input/output", reads(text[:cut], syscall.EIO)}, {"impossible", reads(text[:cut], -1)}, {"impossible", reads(text[:cut], 2<<20)},
+			{"", reads(text[:cut], syscall.EINTR, text[cut:])}, {"", reads(text[:cut], text[cut:cut+1], text[cut+1:])},
+		} {
+			var seen []string
+			err := scanLines(c.read, int64(len(text)), func(line []byte) bool { seen = append(seen, strings.TrimSpace(string(line))); return true })
+			if c.says == "" {
+				if err != nil || len(seen) != 2 || seen[1] != "bob:x:10000:10000::/:" {
+					t.Errorf("%q: %q, %v", text[:cut], seen, err)
+				}
+			} else if err == nil || !strings.Contains(err.Error(), c.says) || len(seen) > 1 || len(seen) == 1 && seen[0] != "a:x:1:1::/:" {
+				t.Errorf("%q: %q, %v, want %q", text[:cut], seen, err, c.says)
+			}
+		}
+	}
+}
+
+func FuzzFiles(f *testing.F) {
+	f.Add(passwd, group, "relay")
+	f.Add("x:y:z:w:::", "", "x")
+	f.Add("x:x:0x0:0:::", "x:x:+1:x", "x:x")
+	f.Fuzz(func(t *testing.T, passwd, group, spec string) {
+		s, err := Parse(spec)
+		if err != nil {
+			return
+		}
+		a, err := files(t, passwd, group).Look(Wish{User: &s, Entries: true, KeepGroups: true}, 0)
+		if err != nil {
+			var e *LookupError
+			if !errors.As(err, &e) || strings.Contains(err.Error(), "WHO") {
+				t.Fatalf("%T %v", err, err)
+			}
+			return
+		}
+		// An id is one that stands there in plain decimal.
+		stands := func(text string, id uint32) bool { return strings.Contains(text, fmt.Sprint(id)) }
+		if u := a.User; !s.User.Numeric && !stands(passwd, u.UID) || s.Group == nil && !stands(passwd, u.GID) || s.Group != nil && !s.Group.Numeric && !stands(group, u.GID) {
+			t.Fatalf("%+v from nowhere", u)
+		}
+		for _, id := range append(a.StartGroups.IDs(), a.User.Groups.Without(ambient.NewGroups(a.User.GID)).IDs()...) {
+			if !stands(group, id) {
+				t.Fatalf("group %d from nowhere", id)
+			}
+		}
+	})
+}
+
+// Of 100,000 lines the last is looked for. Two numbers ask for HOME; the start is
+// root, the first line. Where others use the processor too, the time that counts is
+// that of the thread.
+func BenchmarkPasswd(b *testing.B) {
+	f := files(b, manyUsers(100_000), "root:x:0:\n")
+	for _, spec := range []string{"100999:100999", "2000000000:5", "100999", "user99999", "5:100"} {
+		s, err := Parse(spec)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(spec, func(b *testing.B) {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			start := onProcessor()
+			for b.Loop() {
+				if _, err := f.Look(Wish{User: &s, Entries: true}, 0); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(onProcessor()-start)/float64(b.N), "cpu-ns/op")
+		})
+	}
+}
+
+func onProcessor() int64 {
+	const thread = 1
+	var u syscall.Rusage
+	_ = syscall.Getrusage(thread, &u)
+	return u.Utime.Nano() + u.Stime.Nano()
+}

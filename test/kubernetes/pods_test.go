@@ -1,0 +1,170 @@
+package kubernetes
+
+import (
+	"strings"
+	"testing"
+)
+
+const (
+	relays   = " -> 127.0.0.1:51821, mark 51820, uid 65532\n"
+	launcher = "/opt/caplaunch/caplaunch"
+)
+
+// Each manifest is applied as it is.
+func TestRelay(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		file, launcher string
+		caps           []string
+	}{
+		{"image-volume.yaml", launcher, []string{"net_admin"}},
+		{"relay.yaml", "/shared/caplaunch", []string{"net_admin"}},
+		{"deployment.yaml", launcher, []string{"net_admin"}},
+		{"daemonset.yaml", launcher, []string{"net_bind_service", "net_admin"}},
+		{"host-users.yaml", launcher, []string{"net_admin"}},
+		{"restart.yaml", launcher, []string{"net_admin"}},
+	} {
+		t.Run(tt.file, func(t *testing.T) {
+			ns := namespace(t)
+			apply(t, ns, example(t, tt.file))
+			ready(t, ns, "relay")
+			logs(t, ns, relays, "relay")
+			promised(t, kubectl(t, "exec", "-n", ns, "relay", "--", tt.launcher, "show", "--json", "1"), tt.caps...)
+		})
+	}
+}
+
+// The program's user cannot replace what root starts next.
+func TestALauncherOnAVolumeIsNotTheProgramsToWrite(t *testing.T) {
+	ns := namespace(t)
+	apply(t, ns, with(t, example(t, "relay.yaml"), "registry.example/relay:1", "busybox:1",
+		`args: [/relay, "127.0.0.1:51820", "127.0.0.1:51821"]`,
+		`args: [sh, -c, "ls -ln /shared; echo x >/shared/caplaunch; echo x >/shared/other; exec sleep infinity"]`))
+	ready(t, ns, "relay")
+	logs(t, ns, "can't create /shared/caplaunch: Read-only file system", "relay")
+	logs(t, ns, "can't create /shared/other: Read-only file system", "relay")
+	logs(t, ns, "-r-xr-xr-x    1 65533    65533", "relay")
+}
+
+func TestSidecar(t *testing.T) {
+	ns := namespace(t)
+	apply(t, ns, example(t, "sidecar.yaml"))
+	ready(t, ns, "sidecar")
+	logs(t, ns, relays, "sidecar", "-c", "relay")
+	promised(t, kubectl(t, "exec", "-n", ns, "sidecar", "-c", "relay", "--", launcher, "show", "--json", "1"), "net_admin")
+}
+
+func TestProbesAndHooksRunAsTheProgramsUser(t *testing.T) {
+	ns := namespace(t)
+	text := example(t, "probes.yaml")
+	// The program notes the signal that the hook sends.
+	apply(t, ns, with(t, text, "args: [sleep, infinity]", `args: [sh, -c, "trap 'echo hung up' HUP; trap 'exit 0' TERM; while :; do sleep 1; done"]`))
+	ready(t, ns, "probes")
+	const uid = "uid=65532 gid=65532 groups=65532"
+	if out := kubectl(t, "exec", "-n", ns, "probes", "--", "cat", "/tmp/started", "/tmp/ready"); out != uid+"\n"+uid+"\n" {
+		t.Errorf("%q", out)
+	}
+	follow := make(chan string)
+	go func() {
+		out, _ := try("", "logs", "-n", ns, "-f", "probes")
+		follow <- out
+	}()
+	kubectl(t, "delete", "-n", ns, "pod/probes", "--grace-period=20")
+	if out := <-follow; !strings.Contains(out, "hung up") {
+		t.Errorf("the preStop hook did not reach the program: %q", out)
+	}
+
+	// As it is, and a probe without caplaunch is root's.
+	bare := with(t, text, `command: [/opt/caplaunch/caplaunch, "--user=65532:65532", --, sh, -c, "cat /tmp/started >/tmp/ready"]`,
+		`command: [sh, -c, "id >/tmp/ready"]`, "name: probes", "name: bare")
+	apply(t, ns, bare)
+	apply(t, ns, text)
+	ready(t, ns, "bare")
+	ready(t, ns, "probes")
+	if out := kubectl(t, "exec", "-n", ns, "bare", "--", "cat", "/tmp/ready"); !strings.HasPrefix(out, "uid=0") {
+		t.Errorf("%q", out)
+	}
+}
+
+func TestKeepGroupsReadsASecretByItsFsGroup(t *testing.T) {
+	ns := namespace(t)
+	text := example(t, "fsgroup.yaml")
+	apply(t, ns, text)
+	apply(t, ns, with(t, text, "--keep-groups, ", "", "name: fsgroup", "name: without"))
+	if code, _ := ended(t, ns, "fsgroup"); code != 0 || kubectl(t, "logs", "-n", ns, "fsgroup") != "a secret\n" {
+		t.Errorf("exit status %d", code)
+	}
+	if code, said := ended(t, ns, "without"); code != 1 || !strings.Contains(said, "Permission denied") {
+		t.Errorf("exit status %d: %s", code, said)
+	}
+}
+
+func TestAnotherContainerSees(t *testing.T) {
+	ns := namespace(t)
+	apply(t, ns, example(t, "show.yaml"))
+	ready(t, ns, "relay")
+	logs(t, ns, relays, "relay", "-c", "relay")
+	pid := kubectl(t, "exec", "-n", ns, "relay", "-c", "look", "--", "sh", "-c",
+		`for p in /proc/[0-9]*; do grep -qx /relay.127.0.0.1.* $p/cmdline 2>/dev/null && echo ${p#/proc/}; done; true`)
+	promised(t, kubectl(t, "exec", "-n", ns, "relay", "-c", "look", "--", launcher, "show", "--json", strings.TrimSpace(pid)), "net_admin")
+}
+
+func TestDebugOfAPodWithoutAShell(t *testing.T) {
+	ns := namespace(t)
+	apply(t, ns, example(t, "image-volume.yaml"))
+	ready(t, ns, "relay")
+	logs(t, ns, relays, "relay")
+	for _, profile := range []string{"general", "restricted"} {
+		kubectl(t, "debug", "-n", ns, "relay", "--image=registry.example/caplaunch:1", "--target=relay", "--profile="+profile,
+			"--container="+profile, "--", "/caplaunch", "show", "--json", "1")
+		wait(t, ns, "relay", "the end of "+profile, func(p object) bool {
+			for _, s := range p.Status.EphemeralContainerStatuses {
+				if s.Name == profile && s.State.Terminated != nil {
+					return true
+				}
+			}
+			return false
+		})
+		promised(t, kubectl(t, "logs", "-n", ns, "relay", "-c", profile), "net_admin")
+	}
+}
+
+// A refusal ends the pod where the rules say so, and starts it again and again where they do not.
+func TestRestarts(t *testing.T) {
+	ns := namespace(t)
+	text := example(t, "restart.yaml")
+	const rules = `      restartPolicy: Never
+      restartPolicyRules:
+        - action: Restart
+          exitCodes: {operator: NotIn, values: [77, 78, 125]}
+`
+	for name, tt := range map[string]struct {
+		code int
+		text string
+	}{
+		"missing":  {77, with(t, text, "SETUID, NET_ADMIN", "SETUID")},
+		"surplus":  {78, with(t, text, "SETUID, NET_ADMIN", "SETUID, NET_ADMIN, CHOWN")},
+		"usage":    {125, with(t, text, "--user=65532:65532", "--user=")},
+		"program":  {1, with(t, text, "127.0.0.1:51821", "nonsense")},
+		"no-rules": {77, with(t, text, "SETUID, NET_ADMIN", "SETUID", rules, "")},
+	} {
+		apply(t, ns, with(t, tt.text, "name: relay\nspec", "name: "+name+"\nspec"))
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if tt.code == 1 || name == "no-rules" {
+				p := wait(t, ns, name, "a restart", func(p object) bool {
+					s := p.Status.ContainerStatuses
+					return len(s) > 0 && s[0].RestartCount > 0 && s[0].LastState.Terminated != nil
+				})
+				if got := p.Status.ContainerStatuses[0].LastState.Terminated.ExitCode; got != tt.code {
+					t.Errorf("exit status %d, want %d", got, tt.code)
+				}
+				return
+			}
+			code, said := ended(t, ns, name)
+			if code != tt.code || !strings.Contains(said, "caplaunch: error: ") || !strings.Contains(said, "caplaunch: hint: ") {
+				t.Errorf("exit status %d, want %d: %s", code, tt.code, said)
+			}
+		})
+	}
+}
