@@ -1,27 +1,29 @@
 # caplaunch: what can be made. Only Go and make are needed for build, test and demo.
 
 GO      ?= go
-BIN     := bin/caplaunch
+GOOS    := $(shell $(GO) env GOOS)
 GOARCH  := $(shell $(GO) env GOARCH)
+BIN     := bin/caplaunch$(if $(filter windows,$(GOOS)),.exe)
 
 # Our own ELF entry, where there is one: it records what the kernel handed over
 # before the Go runtime changes it (internal/origin).
-ENTRY   := $(if $(filter amd64 arm64,$(GOARCH)),-E _caplaunch_entry)
+ENTRY   := $(if $(filter linux/amd64 linux/arm64,$(GOOS)/$(GOARCH)),-E _caplaunch_entry)
 
 # The same bytes from every clone of a commit: no paths, no build id. -w drops
 # DWARF; -s would also drop what govulncheck -mode=binary reads.
 LDFLAGS := -w -buildid= $(ENTRY)
 
-STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-
-.PHONY: help build test test-kubernetes oracle oracle-vm faults bench demo lint clean
+.PHONY: help build test test-kubernetes oracle oracle-vm faults bench demo format lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## bin/caplaunch, static
+build: ## bin/caplaunch, static; GOOS= and GOARCH= make it for another machine
 	@CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/caplaunch
+
+bin/%: examples/%/main.go ## bin/relay
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-w -buildid=' -o $@ ./examples/$*
 
 # -count=1: Go would take an old result where only the binary under test has changed,
 # which is built from another module. A run without a single test counts as failed.
@@ -51,14 +53,26 @@ bench: build ## what a launch costs, beside launchers in C, setpriv and gosu; BE
 demo: build ## a server on a privileged port, failing without caplaunch and working with it
 	@$(GO) run ./examples/demo
 
-lint: ## gofmt, vet, staticcheck
-	@test -z "$$(gofmt -l cmd internal test examples)" || { gofmt -d cmd internal test examples; exit 1; }
-	@$(GO) vet ./...
-	@cd test/integration && $(GO) vet ./...
-	@cd test/kubernetes && $(GO) vet ./...
-	@$(GO) run $(STATICCHECK) ./...
-	@cd test/integration && $(GO) run $(STATICCHECK) ./...
-	@cd test/kubernetes && $(GO) run $(STATICCHECK) ./...
+# A tool that is pinned in packaging/go.mod.
+TOOL = $(GO) -C packaging tool
+
+HOUSE = ../cmd ../internal ../test ../examples ../packaging
+
+format: ## gofumpt
+	@$(TOOL) gofumpt -w $(HOUSE)
+
+lint: ## what keeps the house: formatting, vet, staticcheck, go.mod, shell scripts, workflows, man page, spelling
+	@files=$$($(TOOL) gofumpt -l $(HOUSE)); test -z "$$files" || { echo "not as gofumpt has it:" $$files; exit 1; }
+	@set -e; staticcheck=$$($(TOOL) -n staticcheck); for m in . test/integration test/kubernetes packaging; do \
+		echo "lint: module $$m"; (cd $$m; $(GO) vet ./...; $$staticcheck ./...; $(GO) mod tidy -diff); \
+	done
+	@$(TOOL) actionlint -no-color ../.github/workflows/*.yml
+	@set -e; for tool in "shellcheck .ci/run test/integration/setup.sh packaging/repro.sh" "mandoc -T lint -W warning packaging/caplaunch.1" \
+		"codespell --ignore-words-list=nd,inh $$(git ls-files '*.md' .github packaging/*.1 packaging/*.mk packaging/*/*.go docs examples | tr '\n' ' ')"; do \
+		if command -v $${tool%% *} >/dev/null; then $$tool; else echo "lint: skipped, not installed here: $${tool%% *}"; test "$$TEST_REQUIRE" != 1; fi; \
+	done
 
 clean: ## what was built; the caches of the tests stay in .cache
-	rm -rf bin
+	rm -rf bin dist
+
+include packaging/release.mk

@@ -10,6 +10,7 @@ systemd systemd-container bubblewrap libcap2-bin attr util-linux strace tmux
 iputils-ping wireguard-tools iproute2 nftables caddy gosu busybox-static
 debootstrap mmdebstrap cpio zstd
 qemu-user-static qemu-system-x86
+rpm lintian mandoc shellcheck codespell zsh fish bash-completion
 gcc libc6-dev musl-tools
 libseccomp-dev pkg-config
 "

@@ -1,0 +1,148 @@
+package release
+
+import (
+	"crypto/sha256"
+	"debug/elf"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/caplaunch/caplaunch/test/integration/engine"
+)
+
+// Nothing of the machine's is asked for, and no memory can be both written and executed.
+func TestBinariesAreHardened(t *testing.T) {
+	for name, path := range binaries(t) {
+		f, err := elf.Open(path)
+		engine.Must(t, err)
+		stack := false
+		for _, p := range f.Progs {
+			switch {
+			case p.Type == elf.PT_INTERP || p.Type == elf.PT_DYNAMIC:
+				t.Errorf("%s: a segment %v", name, p.Type)
+			case p.Type == elf.PT_GNU_STACK:
+				stack = true
+				if p.Flags&elf.PF_X != 0 {
+					t.Errorf("%s: an executable stack", name)
+				}
+			case p.Flags&elf.PF_W != 0 && p.Flags&elf.PF_X != 0:
+				t.Errorf("%s: %v at %#x can be written and executed", name, p.Type, p.Vaddr)
+			}
+		}
+		if !stack {
+			t.Errorf("%s: it does not say that its stack is not executable", name)
+		}
+		if syms, err := f.Symbols(); err != nil || len(syms) == 0 {
+			t.Errorf("%s: no symbols for govulncheck: %v", name, err)
+		}
+		f.Close()
+		m := info(t, path)
+		if m["CGO_ENABLED"] != "0" || m["-trimpath"] != "true" {
+			t.Errorf("%s: %v", name, m)
+		}
+	}
+}
+
+func TestChecksumsAreOfEveryFile(t *testing.T) {
+	dir := dist(t)
+	sums, err := os.ReadFile(filepath.Join(dir, "SHA256SUMS"))
+	engine.Must(t, err)
+	entries, err := os.ReadDir(dir)
+	engine.Must(t, err)
+	var want strings.Builder
+	for _, e := range entries {
+		if e.Type().IsRegular() && e.Name() != "SHA256SUMS" && !strings.HasSuffix(e.Name(), ".openvex.json") {
+			content, err := os.ReadFile(filepath.Join(dir, e.Name()))
+			engine.Must(t, err)
+			fmt.Fprintf(&want, "%x  %s\n", sha256.Sum256(content), e.Name())
+		}
+	}
+	if string(sums) != want.String() {
+		t.Errorf("got\n%s\nwant\n%s", sums, want.String())
+	}
+}
+
+// The bill of materials names what "go version -m" names.
+func TestSBOMsNameEveryModule(t *testing.T) {
+	for name, path := range binaries(t) {
+		var bom struct {
+			Metadata struct {
+				Component struct{ Hashes []struct{ Content string } }
+			}
+			Components []struct{ Purl string }
+		}
+		content, err := os.ReadFile(one(t, dist(t), "caplaunch_*_linux_"+name+".cdx.json"))
+		engine.Must(t, err)
+		engine.Must(t, json.Unmarshal(content, &bom))
+		binary, err := os.ReadFile(path)
+		engine.Must(t, err)
+		if h := bom.Metadata.Component.Hashes; len(h) != 1 || h[0].Content != fmt.Sprintf("%x", sha256.Sum256(binary)) {
+			t.Errorf("%s: it is of another binary: %v", name, h)
+		}
+		want := map[string]bool{}
+		for line := range strings.Lines(ok(t, "go", "version", "-m", path)) {
+			f := strings.Fields(line)
+			if strings.HasPrefix(line, path) {
+				want["pkg:golang/std@"+strings.TrimPrefix(f[1], "go")] = true
+			} else if f[0] == "dep" {
+				want["pkg:golang/"+f[1]+"@"+f[2]] = true
+			}
+		}
+		got := map[string]bool{}
+		for _, c := range bom.Components {
+			got[c.Purl] = true
+		}
+		if len(want) < 4 || !maps.Equal(got, want) {
+			t.Errorf("%s: got %v, want %v", name, got, want)
+		}
+	}
+}
+
+func TestArchivesHaveAllThatIsNeeded(t *testing.T) {
+	for name, path := range binaries(t) {
+		archive := one(t, dist(t), "caplaunch_*_linux_"+name+".tar.gz")
+		root := engine.TempDir(t)
+		ok(t, "tar", "-C", root, "-xf", archive, "--strip-components=1")
+		for _, file := range []string{"LICENSE", "README.md", "CHANGELOG.md", "THIRD-PARTY-LICENSES", "caplaunch.1", "completions/caplaunch.bash", "completions/_caplaunch", "completions/caplaunch.fish"} {
+			if fi, err := os.Stat(filepath.Join(root, file)); err != nil || fi.Size() == 0 || fi.Mode() != 0o644 {
+				t.Errorf("%s: %s: %v", archive, file, err)
+			}
+		}
+		ok(t, "cmp", path, filepath.Join(root, "caplaunch"))
+		notices, err := os.ReadFile(filepath.Join(root, "THIRD-PARTY-LICENSES"))
+		engine.Must(t, err)
+		for _, part := range []string{"==== Go: ", "==== github.com/alecthomas/kong: ", "==== golang.org/x/sys: ", "==== kernel.org/pub/linux/libs/security/libcap/psx: "} {
+			if !strings.Contains(string(notices), part) {
+				t.Errorf("%s: no %q", archive, part)
+			}
+		}
+	}
+}
+
+// The version is the tag's, everywhere.
+func TestATagIsAllThatIsMissing(t *testing.T) {
+	dir := tagged(t)
+	if v := info(t, filepath.Join(dir, "bin/linux-amd64/caplaunch"))["version"]; v != "v"+nextTag {
+		t.Errorf("the binary: %s", v)
+	}
+	entries, err := os.ReadDir(dir)
+	engine.Must(t, err)
+	var names []string
+	for _, e := range entries {
+		if e.Type().IsRegular() {
+			names = append(names, e.Name())
+		}
+	}
+	want := []string{
+		"SHA256SUMS", "caplaunch-" + nextTag + "-1.x86_64.rpm", "caplaunch_" + nextTag + "_amd64.deb", "caplaunch_" + nextTag + "_image.tar",
+		"caplaunch_" + nextTag + "_linux_amd64.cdx.json", "caplaunch_" + nextTag + "_linux_amd64.tar.gz", "caplaunch_" + nextTag + "_x86_64.apk",
+	}
+	if !slices.Equal(names, want) {
+		t.Errorf("got %v, want %v", names, want)
+	}
+}

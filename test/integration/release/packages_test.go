@@ -1,0 +1,175 @@
+package release
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caplaunch/caplaunch/test/integration/engine"
+)
+
+const (
+	program = "usr/bin/caplaunch"
+	manPage = "usr/share/man/man1/caplaunch.1.gz"
+)
+
+// debian is a new root file system of Debian.
+func debian(t testing.TB) string {
+	t.Helper()
+	engine.RequireRoot(t)
+	archive, err := engine.DebianTar()
+	if err != nil {
+		engine.Unusable(t, "no Debian root file system: %v", err)
+	}
+	root := engine.TempDir(t)
+	ok(t, "tar", "-C", root, "-xpf", archive)
+	return root
+}
+
+// used checks that the package under root is that version, that it launches, and that everything is in its place.
+func used(t testing.TB, root, version, zsh string) {
+	t.Helper()
+	if r := engine.Exec(t, "chroot", root, "/"+program, "version"); !strings.HasPrefix(r.Stdout, "caplaunch v"+version) {
+		t.Errorf("want version %s: %v", version, r)
+	}
+	r := engine.Exec(t, "chroot", root, "/"+program, "-c", "net_raw", "-u", "65532:65532", "--", "/"+program, "show", "--json")
+	if r.Code != 0 || !strings.Contains(r.Stdout, "net_raw") || !strings.Contains(r.Stdout, "65532") {
+		t.Errorf("a launch: %v", r)
+	}
+	for _, file := range []string{manPage, "usr/share/bash-completion/completions/caplaunch", zsh + "/_caplaunch", "usr/share/fish/vendor_completions.d/caplaunch.fish"} {
+		if _, err := os.Stat(filepath.Join(root, file)); err != nil && !leftOut(root, file) {
+			t.Error(err)
+		}
+	}
+	if fi, err := os.Stat(filepath.Join(root, program)); err != nil || fi.Mode() != 0o755 {
+		t.Errorf("%v %v", fi.Mode(), err)
+	}
+}
+
+// leftOut reports whether this root's dpkg does not unpack such files.
+func leftOut(root, file string) bool {
+	return strings.HasPrefix(file, "usr/share/man/") && exec.Command("grep", "-rqs", "path-exclude=/usr/share/man", filepath.Join(root, "etc/dpkg/dpkg.cfg.d")).Run() == nil
+}
+
+func gone(t testing.TB, root string) {
+	t.Helper()
+	for _, file := range []string{program, "usr/share/bash-completion/completions/caplaunch", "usr/share/licenses/caplaunch", "usr/share/doc/caplaunch"} {
+		if _, err := os.Stat(filepath.Join(root, file)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is left: %v", file, err)
+		}
+	}
+}
+
+// now is the version of the release under test, as its binary says it.
+func now(t testing.TB) string {
+	t.Helper()
+	return strings.TrimPrefix(info(t, binaries(t)["amd64"])["version"], "v")
+}
+
+func TestDeb(t *testing.T) {
+	root := debian(t)
+	dpkg := func(args ...string) { t.Helper(); ok(t, append([]string{"chroot", root, "dpkg"}, args...)...) }
+	for _, from := range []struct{ dir, version string }{{dist(t), now(t)}, {tagged(t), nextTag}} {
+		ok(t, "cp", one(t, from.dir, "caplaunch_*_amd64.deb"), filepath.Join(root, "caplaunch.deb"))
+		dpkg("-i", "/caplaunch.deb")
+		used(t, root, from.version, "usr/share/zsh/vendor-completions")
+		if list := ok(t, "chroot", root, "dpkg-query", "-W", "-f", "${Version}\n", "caplaunch"); !strings.HasPrefix(list, strings.SplitN(from.version, "-", 2)[0]) {
+			t.Errorf("dpkg has %s", list)
+		}
+	}
+	dpkg("--verify", "caplaunch")
+	dpkg("--purge", "caplaunch")
+	gone(t, root)
+}
+
+func TestLintianFindsNoError(t *testing.T) {
+	engine.Require(t, "lintian")
+	if r := engine.Exec(t, "lintian", "--allow-root", "--fail-on", "error,warning", one(t, tagged(t), "*.deb")); r.Code != 0 {
+		t.Error(r)
+	}
+}
+
+func TestRPM(t *testing.T) {
+	engine.RequireRoot(t)
+	engine.Require(t, "rpm")
+	root := engine.TempDir(t)
+	rpm := func(args ...string) string {
+		t.Helper()
+		return ok(t, append([]string{"rpm", "--root", root}, args...)...)
+	}
+	rpm("--initdb")
+	rpm("-i", one(t, dist(t), "*.x86_64.rpm"))
+	used(t, root, now(t), "usr/share/zsh/site-functions")
+	rpm("-U", one(t, tagged(t), "*.x86_64.rpm"))
+	used(t, root, nextTag, "usr/share/zsh/site-functions")
+	if list := rpm("-qa"); list != "caplaunch-"+nextTag+"-1.x86_64\n" {
+		t.Errorf("rpm has %s", list)
+	}
+	rpm("-V", "caplaunch")
+	rpm("-e", "caplaunch")
+	gone(t, root)
+}
+
+// No apk runs on Debian. An .apk is gzip streams one after the other: what it is, and the files, whose hash the first one
+// has.
+func TestAPK(t *testing.T) {
+	engine.RequireRoot(t)
+	path := one(t, tagged(t), "*_x86_64.apk")
+	content, err := os.ReadFile(path)
+	engine.Must(t, err)
+	rest := bytes.NewReader(content)
+	zip, err := gzip.NewReader(rest)
+	engine.Must(t, err)
+	zip.Multistream(false)
+	_, err = io.Copy(io.Discard, zip)
+	engine.Must(t, err)
+	files := content[len(content)-rest.Len():]
+
+	about := ok(t, "tar", "-xOzf", path, ".PKGINFO")
+	for _, line := range []string{"pkgname = caplaunch\n", "pkgver = " + nextTag + "\n", "arch = x86_64\n", "license = Apache-2.0\n", fmt.Sprintf("datahash = %x\n", sha256.Sum256(files))} {
+		if !strings.Contains(about, line) {
+			t.Errorf("no %q in\n%s", line, about)
+		}
+	}
+	root := engine.TempDir(t)
+	ok(t, "tar", "-C", root, "-xzf", path)
+	used(t, root, nextTag, "usr/share/zsh/site-functions")
+}
+
+// Every package is for the architecture of the binary in it.
+func TestPackagesNameTheirArchitecture(t *testing.T) {
+	engine.Require(t, "rpm", "dpkg-deb")
+	found := 0
+	for pattern, arch := range map[string]func(string) string{
+		"*.deb": func(p string) string { return ok(t, "dpkg-deb", "-f", p, "Architecture") },
+		"*.rpm": func(p string) string { return ok(t, "rpm", "-qp", "--qf", "%{ARCH}\n", p) },
+		"*.apk": func(p string) string { return after(ok(t, "tar", "-xOzf", p, ".PKGINFO"), "\narch = ") },
+	} {
+		paths, err := filepath.Glob(filepath.Join(dist(t), pattern))
+		engine.Must(t, err)
+		for _, path := range paths {
+			found++
+			if want := strings.TrimSpace(arch(path)); !strings.HasSuffix(strings.TrimSuffix(path, pattern[1:]), want) || want == "" {
+				t.Errorf("%s is for %s", path, want)
+			}
+		}
+	}
+	if found != 8+9+9 {
+		t.Errorf("%d packages", found)
+	}
+}
+
+func after(s, prefix string) string {
+	_, s, _ = strings.Cut(s, prefix)
+	s, _, _ = strings.Cut(s, "\n")
+	return s
+}
