@@ -100,7 +100,7 @@ func (l *Launch) giveTerminal(fd int, name string, st *unix.Stat_t) {
 	}
 	pid := os.Getpid()
 	session, err := unix.IoctlGetInt(fd, unix.TIOCGSID)
-	if err != nil || session != pid || st.Rdev == unix.Mkdev(5, 0) {
+	if err != nil || session != pid || uint64(st.Rdev) == unix.Mkdev(5, 0) {
 		l.Say("%s is not handed over: not the terminal of a session that caplaunch leads", name)
 		return
 	}
