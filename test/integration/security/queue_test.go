@@ -57,7 +57,9 @@ func TestExplainRefusesAFullQueueOfSignals(t *testing.T) {
 			t.Errorf("the queue of %s is full: %v", c.told, r)
 		}
 		// What filled it ends a moment later than the launch.
-		if !engine.Await(func() bool { return strings.HasPrefix(engine.Exec(t, append(c.start, explain...)...).Stdout, "verdict") }) {
+		if !engine.Await(func() bool {
+			return strings.HasPrefix(engine.Exec(t, append(c.start, explain...)...).Stdout, "verdict")
+		}) {
 			t.Errorf("an empty queue: %v", engine.Exec(t, append(c.start, explain...)...))
 		}
 	}
