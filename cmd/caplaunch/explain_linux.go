@@ -63,9 +63,10 @@ func (a *app) explain(l *line, report *reporter) error {
 			refused = doubt
 		}
 	}
+	asRoot := h.Now.UID.Effective != 0 && !h.makesAmbient() && (refused != nil || h.asked() != 0)
 	x := explanation{
 		Place: h.place.String(), Start: shown(h.Now), Steps: []string{}, Given: []string{}, Skipped: []shownSkip{},
-		Notes: append(notes, h.notes(refused == nil)...), Grant: h.needed(refused == nil).Text(h.place),
+		Notes: append(notes, h.notes(refused == nil)...), Grant: h.smallest(asRoot).Text(h.place),
 	}
 	if job.Program != nil {
 		x.Program = oneLine(job.Program.Path)
@@ -127,18 +128,6 @@ func steps(all []ambient.Step) []string {
 func handlers() int {
 	shown, _ := os.ReadDir("/proc/sys/fs/binfmt_misc")
 	return len(shown) - len([]string{"register", "status"})
-}
-
-// needed is the smallest grant for the launch, of which a start that already is
-// who it is to be takes no switch.
-func (h *hinter) needed(runs bool) grant.Grant {
-	root := h.Now.UID.Effective == 0
-	g := h.smallest(!runs && !root && !h.makesAmbient())
-	if runs && !h.Plan.Switched && len(h.Plan.Skipped) == 0 && (root || h.asked() == 0 || h.makesAmbient()) {
-		g.Root = root
-		g.Caps &^= ambient.SetOf(ambient.CapSetUID, ambient.CapSetGID, ambient.CapKill) &^ h.asked()
-	}
-	return g
 }
 
 // print writes the explanation for a person, in 80 columns but for what is to be

@@ -77,7 +77,7 @@ func programStatus(e *exec.Error) int {
 }
 
 // smallest is the smallest grant for the launch in its place. A start that is
-// not root has to become one in the places that give such a user nothing.
+// not root has to become one (asRoot) in the places that give such a user nothing.
 func (h *hinter) smallest(asRoot bool) grant.Grant {
 	req, now := h.Request, h.Now
 	root := now.UID.Effective == 0
@@ -85,14 +85,15 @@ func (h *hinter) smallest(asRoot bool) grant.Grant {
 		req.User, req.UserErr = &ambient.User{UID: now.UID.Effective, GID: now.GID.Effective, Groups: now.Groups}, h.Request.UserErr
 	}
 	g := grant.For(req, h.known())
-	toSwitch := ambient.SetOf(ambient.CapSetUID, ambient.CapSetGID) &^ h.asked()
+	gid := now.GID.Effective
 	switch u := req.User; {
 	case h.Request.User == nil && root:
-		g.Caps |= toSwitch
-	case u != nil && root && u.UID == 0 && u.GID == now.GID.Effective && u.Groups.With(0) == now.Groups.With(0):
-		g.Caps &^= toSwitch // root that stays root, with its groups as they are
+		g.Caps |= ambient.SetOf(ambient.CapSetUID, ambient.CapSetGID)
+	case u != nil && !asRoot && u.UID == now.UID.Effective && u.GID == gid && u.Groups.With(gid) == now.Groups.With(gid):
+		g.Root = root // it is who it is to be
+		g.Caps &^= ambient.SetOf(ambient.CapSetUID, ambient.CapSetGID, ambient.CapKill) &^ h.asked()
 	}
-	if g.UID, g.GID = now.UID.Effective, now.GID.Effective; req.User != nil {
+	if g.UID, g.GID = now.UID.Effective, gid; req.User != nil {
 		g.UID, g.GID = req.User.UID, req.User.GID
 	}
 	g.Privileged = now.Bounding != 0 && now.Bounding == h.Host.Known && !h.nested
@@ -223,7 +224,7 @@ func (h *hinter) startAsRoot() string {
 	if rest := h.Now.Groups.Without(ambient.NewGroups(g.GID)); rest.Len() > 0 && h.Request.Groups == nil && !h.Request.KeepGroups {
 		groups = " --groups=" + rest.List()
 	}
-	return fmt.Sprintf("%s, and caplaunch --user=%d:%d%s", line, g.UID, g.GID, groups)
+	return fmt.Sprintf("%s; and caplaunch --user=%d:%d%s", line, g.UID, g.GID, groups)
 }
 
 // unexpected is about more than was allowed. The allowlist has to name what the

@@ -20,7 +20,7 @@ func (h *hinter) refused(e *ambient.RefusedError) string {
 		case !h.uids.has(65532) || !h.gids.has(65532):
 			return toStay + ", or an id that is mapped in this user namespace"
 		case !e.Now.Permitted.Contains(ambient.SetOf(ambient.CapSetUID, ambient.CapSetGID)):
-			return h.grantLine(g) + ", and caplaunch --user=65532:65532; or " + toStay
+			return h.grantLine(g) + "; and caplaunch --user=65532:65532; or " + toStay
 		}
 		return "caplaunch --user=65532:65532, or whoever PROGRAM is to be; or " + toStay
 	case ambient.StartedSetID, ambient.StartedWithFileCaps:
@@ -51,7 +51,11 @@ func (h *hinter) refused(e *ambient.RefusedError) string {
 		}
 		return "another user namespace, that allows setgroups and maps the ids (podman unshare, newuidmap and newgidmap); or " + h.stay()
 	case ambient.TooManyGroups:
-		return fmt.Sprintf("caplaunch --groups=%d, or the ids that are needed", u.GID)
+		hint := fmt.Sprintf("caplaunch --groups=%d", u.GID)
+		if h.Request.KeepGroups {
+			hint += " in place of --keep-groups"
+		}
+		return hint + ", with the ids that are needed"
 	case ambient.RootRegains:
 		return "caplaunch --bounding=drop, or without --allow-new-privs"
 	}

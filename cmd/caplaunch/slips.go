@@ -128,6 +128,8 @@ func (l *line) explained(err error) error {
 				hint = strings.NewReplacer("CAPS", l.givenCaps(m[1]), "USER", l.givenUser()).Replace(f.hint)
 			}
 		}
+	} else if m := match(`^--([a-z-]+): bool value`); m != nil {
+		hint = l.sources.of(m[1]) + "=true, or =false"
 	} else if m := match(`^--([a-z-]+)(: expected \S+ value but got.*|: missing value.*)?`); m != nil && sample(m[1]) != "" {
 		says := text[len(m[0]):]
 		if m[2] != "" {
