@@ -277,8 +277,13 @@ func (h *hinter) stepFailed(e *ambient.StepError) (msg, hint string) {
 	return msg, hint
 }
 
-// unmapped says which ids can be had.
+// unmapped says which ids can be had where those asked for, or their groups,
+// cannot be set.
 func (h *hinter) unmapped() string {
+	keep := ""
+	if !h.Request.KeepGroups {
+		keep = "; and caplaunch --keep-groups"
+	}
 	switch {
 	case h.place == grant.Kubernetes:
 		return "an id below 65536, or the kubelet's userNamespaces.idsPerPod raised"
@@ -286,10 +291,10 @@ func (h *hinter) unmapped() string {
 		return h.systemdUser() + " (with PrivateUsers= only root, nobody and the unit's own user are mapped)"
 	case h.place == grant.Podman, h.place == grant.Docker:
 		return fmt.Sprintf("an id that is mapped: cat /proc/self/uid_map; or more of them (%v run --userns, /etc/subuid and /etc/subgid)", h.place)
-	case h.uids.has(h.Now.UID.Effective) && h.gids.has(h.Now.GID.Effective) && h.uids != nil:
+	case h.uids.has(h.Now.UID.Effective) && h.gids.has(h.Now.GID.Effective):
 		return h.stay() + "; or map the ids: unshare --map-auto, /etc/subuid and /etc/subgid"
 	}
-	return "unshare --user --map-root-user, or another map with the ids in it"
+	return grant.Grant{UID: h.Request.User.UID, GID: h.Request.User.GID}.Line(grant.Namespace) + keep
 }
 
 // appArmorRestricts reports whether Ubuntu's restriction of user namespaces is on.

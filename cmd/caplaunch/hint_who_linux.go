@@ -49,7 +49,7 @@ func (h *hinter) refused(e *ambient.RefusedError) string {
 		if !h.Request.KeepGroups && u.UID == e.Now.UID.Effective && u.GID == e.Now.GID.Effective {
 			return "caplaunch --keep-groups"
 		}
-		return "another user namespace, that allows setgroups and maps the ids (podman unshare, newuidmap and newgidmap); or " + h.stay()
+		return h.unmapped()
 	case ambient.TooManyGroups:
 		hint := fmt.Sprintf("caplaunch --groups=%d", u.GID)
 		if h.Request.KeepGroups {
