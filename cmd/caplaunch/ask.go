@@ -55,13 +55,11 @@ func (f *launchFlags) ask(s sources) (a asked, err error) {
 			return a, usagef(s.example("groups")+unexpanded(f.Groups...)+", or leave it out for the groups of --user", "%s: %w", s.of("groups"), err)
 		}
 	}
-	if a.ignore, err = parseSignals(f.IgnoreSignals); err != nil || f.IgnoreSignals != nil && a.ignore == 0 {
+	var meant string
+	if a.ignore, meant, err = parseSignals(f.IgnoreSignals); err != nil {
 		hint := s.example("ignore-signals")
-		var unknown *signalError
-		if errors.As(err, &unknown) && unknown.Near != "" {
-			hint = s.of("ignore-signals") + "=" + unknown.Near
-		} else if err == nil {
-			err = errors.New("an empty list of signals")
+		if meant != "" {
+			hint = s.of("ignore-signals") + "=" + meant
 		}
 		return a, usagef(hint, "%s: %w", s.of("ignore-signals"), err)
 	}
