@@ -96,7 +96,7 @@ func (h *hinter) smallest(asRoot bool) grant.Grant {
 	if g.UID, g.GID = now.UID.Effective, gid; req.User != nil {
 		g.UID, g.GID = req.User.UID, req.User.GID
 	}
-	g.Privileged = now.Bounding != 0 && now.Bounding == h.Host.Known && !h.nested
+	g.Privileged = h.privileged(now)
 	before := h.before
 	if h.User == nil && !root {
 		before = append(slices.Clone(before), fmt.Sprintf("--user=%d:%d", g.UID, g.GID))

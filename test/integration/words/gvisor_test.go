@@ -25,7 +25,7 @@ func TestAGVisorWithoutAmbient(t *testing.T) {
 	if explained.Code != engine.NotGranted || !strings.Contains(explained.Stdout, "\nhint\n  "+said.Hint+"\n") {
 		t.Error(explained)
 	}
-	engine.Promised("65532", 0).With("securebits", "*").Want(t, run(launch("-o", "net_admin", "-u", "65532:65532")...))
+	engine.Promised("65532", 0).With("securebits", "*", "CapAmb", "*", "NoNewPrivs", "*").Want(t, run(launch("-o", "net_admin", "-u", "65532:65532")...))
 	if r := run(engine.Caplaunch(t), "check", "--allow=none"); r.Code != engine.Unexpected {
 		t.Error(r)
 	}
