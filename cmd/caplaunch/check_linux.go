@@ -42,7 +42,7 @@ func (a *app) check(l *line, report *reporter) error {
 		}
 		around, kept := lookAround(a.environ), allow&(sets|ambient.DefaultSets).Of(now)&ambient.UpTo(ambient.Cap(ambient.Named()-1))
 		beyond, _ := stray.Set()
-		out.Hint = around.only(grant.Grant{Caps: kept, NewPrivs: !now.NoNewPrivs, Privileged: now.Bounding == host.Known && !around.nested}, beyond)
+		out.Hint = around.only(grant.Grant{Caps: kept, NewPrivs: !now.NoNewPrivs, Privileged: around.privileged(now)}, beyond)
 	}
 	if c.JSON {
 		if failed := json.NewEncoder(a.stdout).Encode(out); failed != nil && err == nil {
@@ -58,8 +58,11 @@ func (a *app) check(l *line, report *reporter) error {
 // only is the grant g where more is there than it has. Where nobody grants, the
 // rest is taken away by setpriv(1).
 func (s surroundings) only(g grant.Grant, stray ambient.Set) string {
-	if s.place == grant.Host || s.place == grant.Namespace {
+	switch s.place {
+	case grant.Host, grant.Namespace:
 		return "setpriv --bounding-set=-" + strings.Join(stray.Names(), ",-") + " --inh-caps=-all --ambient-caps=-all caplaunch …"
+	case grant.Nspawn: // it grants its own choice beside
+		return g.Line(s.place) + " --drop-capability=CAP_" + strings.ToUpper(strings.Join(stray.Names(), ",CAP_"))
 	}
 	return g.Line(s.place)
 }

@@ -96,7 +96,7 @@ func (h *hinter) smallest(asRoot bool) grant.Grant {
 	if g.UID, g.GID = now.UID.Effective, gid; req.User != nil {
 		g.UID, g.GID = req.User.UID, req.User.GID
 	}
-	g.Privileged = now.Bounding != 0 && now.Bounding == h.Host.Known && !h.nested
+	g.Privileged = h.privileged(now)
 	before := h.before
 	if h.User == nil && !root {
 		before = append(slices.Clone(before), fmt.Sprintf("--user=%d:%d", g.UID, g.GID))
@@ -268,7 +268,7 @@ func (h *hinter) stepFailed(e *ambient.StepError) (msg, hint string) {
 	}
 	switch {
 	case errors.Is(e, linux.ErrNoQueue):
-		return e.Err.Error(), "caplaunch run in the place of explain, or end what fills the queue of uid " + fmt.Sprint(os.Getuid()) + " (RLIMIT_SIGPENDING, ulimit -i)"
+		return e.Err.Error(), "caplaunch run in the place of explain, or end what fills the queue of uid " + fmt.Sprint(syscall.Getuid()) + " (RLIMIT_SIGPENDING, ulimit -i)"
 	case errors.Is(e, syscall.EINVAL) && isID: // the kernel knows no other reason
 		msg, hint = what+" is not mapped in this user namespace", h.unmapped()
 	case errors.Is(e, syscall.EPERM) && h.nested && appArmorRestricts():

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
 	"github.com/caplaunch/caplaunch/internal/grant"
@@ -124,8 +125,12 @@ func (h *hinter) group(u ambient.User) string {
 // notFound is about a user or a group that no file explains. It never names
 // another one.
 func (h *hinter) notFound(e *identity.LookupError) string {
-	name := shell.Word(e.Name.Text)
+	name, bare := shell.Word(e.Name.Text), strings.Trim(e.Name.Text, `"'`)
 	switch {
+	case strings.Contains(bare, "$"):
+		return "--user=UID:GID" + unexpanded(bare)
+	case bare != e.Name.Text: // an env file, and the list form of compose, keep them
+		return "write " + shell.Word(bare) + " without the quotes, which belong to the value here"
 	case e.Why == identity.NoGroup:
 		return fmt.Sprintf("caplaunch --user=%s:GID with the number of its group: --user=%s:%s, if that is its group", name, name, name)
 	case e.Why == identity.Malformed || e.Why == identity.Unreadable:

@@ -1,109 +1,26 @@
 package main
 
 import (
-	"fmt"
-	"os"
+	"cmp"
 	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
-	"github.com/caplaunch/caplaunch/internal/identity"
+	"github.com/caplaunch/caplaunch/internal/near"
 	"github.com/caplaunch/caplaunch/internal/shell"
 )
-
-// A usageError is a command line that cannot be understood, with one line that
-// works in its place.
-type usageError struct {
-	err  error
-	hint string
-}
-
-func (e *usageError) Error() string { return e.err.Error() }
-func (e *usageError) Unwrap() error { return e.err }
-
-func usagef(hint, format string, args ...any) error {
-	return &usageError{err: fmt.Errorf(format, args...), hint: hint}
-}
-
-// sample is a value that a flag takes, "" for a switch.
-func sample(flag string) string {
-	return map[string]string{
-		"caps": "net_admin,net_raw", "optional-caps": "net_raw", "allow": "net_admin,setgid,setuid", "bounding": "drop",
-		"user": "65532:65532", "groups": "65532", "non-root": "keep", "sets": "permitted,bounding",
-		"ignore-signals": "PIPE", "stdio": "keep", "log-format": "json", "for": "docker", "pid": "1",
-	}[flag]
-}
-
-// example is a flag with a value that it takes, where its own came from.
-func (s sources) example(flag string) string { return s.of(flag) + "=" + sample(flag) }
-
-// text is a command line for a shell, with PROGRAM behind "--" if there is one.
-func (l *line) text(before, after []string) string {
-	words := append([]string{"caplaunch"}, before...)
-	if l.command != "run" {
-		words = slices.Insert(words, 1, l.command)
-	}
-	if after != nil {
-		words = append(append(words, "--"), after...)
-	}
-	return shell.Line(words...)
-}
-
-// misplaced finds words in front of "--" that are no flags.
-func (l *line) misplaced(s scanned, flags []flag) error {
-	for _, w := range l.before {
-		name, rest, joined := strings.Cut(w, " ")
-		isFlag := func(f flag) bool { return name == "--"+f.name || name == "-"+string(f.short) }
-		switch oneDash, _, _ := strings.Cut(strings.TrimPrefix(w, "-"), "="); {
-		case strings.HasPrefix(w, "-- "):
-			return usagef(`"--", "`+strings.TrimSpace(w[3:])+`"`, "%q is one word: in the exec form -- and PROGRAM are two elements", w)
-		case joined && slices.ContainsFunc(flags, isFlag):
-			return usagef(shell.Line(name, strings.TrimSpace(rest)), "%q is one word: in the exec form a flag and its value are two elements", w)
-		case len(w) > 2 && w[0] == '-' && w[1] != '-' && slices.ContainsFunc(flags, func(f flag) bool { return f.name == oneDash }):
-			return usagef("-"+shell.Line(w), "%q has one dash, and a flag with a whole name has two", w)
-		}
-	}
-	launches := l.command == "run" || l.command == "explain"
-	if l.argv != nil && !launches {
-		return usagef(l.text(l.before, nil), "%s takes no PROGRAM, and no --", l.command)
-	}
-	if s.first < 0 || !launches || !s.known {
-		return nil
-	}
-	word, before, rest := l.before[s.first], l.before[:s.first], l.before[s.first:]
-	switch {
-	case word == "":
-		return usagef(l.text(slices.Concat(before, rest[1:]), l.argv), "an empty word stands where a flag or PROGRAM can be: is a variable there that is not set?")
-	case slices.Contains(commands, word) && l.command == "run" && (l.argv != nil || len(rest) == 1):
-		moved := line{command: word}
-		return usagef(moved.text(slices.Concat(before, rest[1:]), l.argv), "the command %s has to stand in front of its flags", word)
-	case strings.HasPrefix(word, "–"), strings.HasPrefix(word, "—"):
-		return usagef(l.text(slices.Concat(before, []string{"--" + strings.TrimLeft(word, "–—-")}, rest[1:]), l.argv), "%q is written with another dash than -", word)
-	case l.argv != nil:
-		return usagef("only flags stand in front of --, a list is one word as in --caps=net_admin,net_raw, and PROGRAM with its words stands behind --", "%q stands in front of --, where only flags can be", word)
-	case s.first == 0 && len(rest) > 1 && isUser(word):
-		return usagef(l.text([]string{"--user=" + word}, rest[1:]), "-- is missing in front of PROGRAM, and the user is a flag")
-	}
-	return usagef(l.text(before, rest), "-- is missing in front of PROGRAM")
-}
-
-// isUser reports whether a word is a user, as gosu and su-exec have it first.
-func isUser(word string) bool {
-	s, err := identity.Parse(word)
-	b, _ := os.ReadFile("/etc/passwd")
-	return err == nil && (s.User.Numeric || s.Group != nil || strings.Contains("\n"+string(b), "\n"+word+":"))
-}
 
 // foreign are flags of other tools, with what to write in their place: CAPS and
 // USER stand for what was written.
 var foreign = [...]struct{ flags, whose, hint string }{
 	{"cap-add", "docker's, and goes in front of the image", "--caps=CAPS"},
-	{"cap-drop", "docker's, and goes in front of the image", "leave it out: what --caps does not name is dropped"},
+	{"env e name rm it i t p publish volume mount network workdir w entrypoint", "docker's", "write it in front of the image's name: it is for docker run"},
+	{"cap-drop drop", "docker's, and goes in front of the image", "leave it out: what --caps does not name is dropped"},
 	{"privileged", "docker's, and goes in front of the image", "--caps=net_admin, with the capabilities that PROGRAM needs"},
 	{"group-add", "docker's, and goes in front of the image", "--keep-groups, which keeps the groups that docker adds"},
 	{"no-new-privileges no-new-privs", "docker's or setpriv's", "leave it out: no_new_privs is set"},
-	{"ambient-caps inh-caps addamb inh", "setpriv's or capsh's", "--caps=CAPS"},
+	{"ambient-caps inh-caps addamb inh capabilities", "setpriv's or capsh's", "--caps=CAPS"},
 	{"bounding-set", "setpriv's", "--bounding=drop"},
 	{"reuid regid uid gid", "setpriv's or capsh's", "--user=USER"},
 	{"group g", "su's", "--user=USER"},
@@ -130,13 +47,18 @@ func (l *line) explained(err error) error {
 		}
 	} else if m := match(`^--([a-z-]+): bool value`); m != nil {
 		hint = l.sources.of(m[1]) + "=true, or =false"
-	} else if m := match(`^--([a-z-]+)(: expected \S+ value but got.*|: missing value.*)?`); m != nil && sample(m[1]) != "" {
+	} else if m := match(`^--([a-z-]+) must be one of (?:"",)?"(.*)" but got "(.*)"`); m != nil {
+		options := strings.Split(m[2], `","`)
+		hint = l.sources.of(m[1]) + "=" + cmp.Or(near.Word(strings.ToLower(m[3]), options...), strings.Join(options, " or "))
+	} else if m := match(`^--([a-z-]+)(: missing value.*)?`); m != nil && sample(m[1]) != "" {
 		says := text[len(m[0]):]
 		if m[2] != "" {
 			says = " has no value"
 		}
 		text, hint = l.sources.of(m[1])+says, l.sources.example(m[1])
 	}
+	text, _, _ = strings.Cut(text, ", did you mean one of") // of one letter every other is near
+	text = strings.Replace(text, `"",`, "", 1)
 	switch {
 	case l.command == "check" && strings.HasPrefix(text, "missing flags"):
 		hint = "caplaunch check --allow=net_admin,net_raw"
@@ -205,9 +127,18 @@ func (l *line) programSlip() string {
 	byShell := func(text string) string {
 		return l.text(l.before, []string{"sh", "-c", text}) + " (only a shell reads that)"
 	}
+	clean := strings.Trim(name, " \t\r\n'\"")
 	switch {
 	case len(words) == 0:
 		return ""
+	case clean != name && strings.Trim(clean, "|&;<>'\"$* ") == clean && len(words) == 1:
+		return l.text(l.before, append([]string{clean}, l.argv[1:]...))
+	case name == "--" && len(l.argv) > 1:
+		return l.text(l.before, l.argv[1:])
+	case name[0] == '-':
+		return "caplaunch's own flags stand in front of --, and PROGRAM right behind it"
+	case name[0] == '~':
+		return "write the whole path: only a shell reads ~"
 	case len(words) > 1 && strings.ContainsAny(name, "|&;<>'\"$*"):
 		return byShell(name)
 	case words[0] == "cd":

@@ -119,6 +119,9 @@ func (a *attempt) apply(t *testing.T, said engine.Line) {
 	case "docker", "podman":
 		if m := engineLine.FindStringSubmatch(hint); m != nil {
 			flags := strings.Fields(m[1])
+			if slices.Contains(flags, "--privileged=false") {
+				a.args = slices.DeleteFunc(a.args, func(w string) bool { return w == "--privileged" })
+			}
 			for _, f := range flags {
 				name, _, _ := strings.Cut(f, "=")
 				a.args = slices.DeleteFunc(a.args, func(w string) bool { return strings.HasPrefix(w, name+"=") })
@@ -279,6 +282,26 @@ func TestHintsWorkWhenPasted(t *testing.T) {
 		{"a flag that is no choice", attempt{place: "hand", flags: append(with("--non-root=maybe"), admin...)}, 125, engine.NetAdmin, "65532"},
 		{"a switch that is neither on nor off", attempt{place: "hand", flags: append(with("--strip-file-caps=2"), admin...)}, 125, engine.NetAdmin, "65532"},
 		{"a flag without its value", attempt{place: "hand", flags: with("--caps=net_admin", "--user")}, 125, engine.NetAdmin, "65532"},
+		{"--strict with what Docker grants by default", attempt{place: "docker", args: with("--cap-add=NET_ADMIN"), flags: append(with("--strict"), admin...)}, 78, engine.NetAdmin, "65532"},
+		{"--strict with --privileged", attempt{place: "docker", args: with("--privileged"), flags: append(with("--strict"), admin...)}, 78, engine.NetAdmin, "65532"},
+		{"--strict with --cap-add=ALL", attempt{place: "docker", args: with("--cap-add=ALL"), flags: append(with("--strict"), admin...)}, 78, engine.NetAdmin, "65532"},
+		{"a user with gid 0 and cap-add, nobody named", attempt{place: "docker", args: with("--user=65532", "--cap-add=NET_ADMIN"), flags: with("--caps=net_admin")}, 77, engine.NetAdmin, "65532"},
+		{"--privileged with a user", attempt{place: "docker", args: with("--privileged", "--user=65532:65532"), flags: admin}, 77, engine.NetAdmin, "65532"},
+		{"drop all with a user", attempt{place: "podman", args: with("--cap-drop=all", "--user=65532:65532"), flags: admin}, 77, engine.NetAdmin, "65532"},
+		{"another user, with the capability", attempt{place: "podman", args: with("--cap-add=NET_ADMIN", "--user=1000:1000"), flags: admin}, 125, engine.NetAdmin, "65532"},
+		{"more than allowed for a user", attempt{place: "podman", args: with("--cap-add=NET_ADMIN", "--cap-add=NET_RAW", "--user=65532:65532"), flags: append(with("--strict"), admin...)}, 78, engine.NetAdmin, "65532"},
+		{"privileged with runAsUser", attempt{place: "kubernetes", sec: engine.Security{RunAsUser: engine.ID(65532), RunAsGroup: engine.ID(65532), Privileged: true}, flags: admin}, 77, engine.NetAdmin, "65532"},
+		{"privileged with --strict", attempt{place: "kubernetes", sec: engine.Security{Privileged: true}, flags: append(with("--strict"), admin...)}, 78, engine.NetAdmin, "65532"},
+		{"all dropped for a user", attempt{place: "kubernetes", sec: engine.Security{RunAsUser: engine.ID(1000), RunAsGroup: engine.ID(1000), Drop: []string{"ALL"}, NoNewPrivs: true}, flags: admin}, 77, engine.NetAdmin, "65532"},
+		{"runAsUser with fsGroup, nobody named", attempt{place: "kubernetes", sec: engine.Security{RunAsUser: engine.ID(65532), RunAsGroup: engine.ID(65532), SupplementalGroups: []int64{2000}, Add: []string{"NET_ADMIN"}}, flags: with("--caps=net_admin")}, 77, engine.NetAdmin, "65532"},
+		{"CapabilityBoundingSet=~", attempt{place: "systemd", args: with("CapabilityBoundingSet=~CAP_NET_ADMIN"), flags: admin}, 77, engine.NetAdmin, "65532"},
+		{"DynamicUser=", attempt{place: "systemd", args: with("DynamicUser=yes"), flags: admin}, 77, engine.NetAdmin, "65532"},
+		{"SecureBits=noroot", attempt{place: "systemd", args: with("SecureBits=noroot"), flags: admin}, 77, engine.NetAdmin, "65532"},
+		{"User= is another", attempt{place: "systemd", args: with("User=nobody", "AmbientCapabilities=CAP_NET_ADMIN"), flags: admin}, 125, engine.NetAdmin, "65532"},
+		{"SupplementaryGroups=", attempt{place: "systemd", args: with("User=65532", "Group=65532", "SupplementaryGroups=2000", "AmbientCapabilities=CAP_NET_ADMIN"), flags: admin}, 125, engine.NetAdmin, "65532"},
+		{"more than allowed for a user", attempt{place: "systemd", args: with("User=65532", "Group=65532", "AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW"), flags: append(with("--strict"), admin...)}, 78, engine.NetAdmin, "65532"},
+		{"--bounding=drop for a user", attempt{place: "systemd", args: with("User=65532", "Group=65532", "AmbientCapabilities=CAP_NET_ADMIN"), flags: append(with("--bounding=drop"), admin...)}, 125, engine.NetAdmin, "65532"},
+		{"a name in a namespace of one id", attempt{place: "unshare", args: with("--user", "--map-root-user"), flags: with("--caps=net_admin", "--user=nobody")}, 125, engine.NetAdmin, "0"},
 		{"a CRLF script", attempt{place: "hand", flags: admin, program: script("#!/bin/sh\r\nexec ")}, 127, engine.NetAdmin, "65532"},
 	}
 	for i, r := range rows {
