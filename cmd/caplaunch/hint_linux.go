@@ -268,7 +268,7 @@ func (h *hinter) stepFailed(e *ambient.StepError) (msg, hint string) {
 	}
 	switch {
 	case errors.Is(e, linux.ErrNoQueue):
-		return e.Err.Error(), "caplaunch run in the place of explain, or end what fills the queue of uid " + fmt.Sprint(os.Getuid()) + " (RLIMIT_SIGPENDING, ulimit -i)"
+		return e.Err.Error(), "caplaunch run in the place of explain, or end what fills the queue of uid " + fmt.Sprint(syscall.Getuid()) + " (RLIMIT_SIGPENDING, ulimit -i)"
 	case errors.Is(e, syscall.EINVAL) && isID: // the kernel knows no other reason
 		msg, hint = what+" is not mapped in this user namespace", h.unmapped()
 	case errors.Is(e, syscall.EPERM) && h.nested && appArmorRestricts():
