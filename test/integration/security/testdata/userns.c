@@ -100,6 +100,6 @@ int main(int argc, char **argv) {
 			if (d[c / 32].permitted >> c % 32 & 1)
 				check(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, c, 0, 0), "ambient");
 	}
-	execv(argv[optind], argv + optind);
+	execvp(argv[optind], argv + optind);
 	check(-1, argv[optind]);
 }
