@@ -24,12 +24,14 @@ var images = map[string]func(testing.TB) engine.Image{
 		engine.Must(t, err)
 		files := map[string]engine.Src{
 			"/etc/passwd": engine.Text("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n"),
-			"/etc/group":  engine.Text("root:x:0:root\nnobody:x:65534:\n"),
-			"/root":       engine.Dir(0o700), "/tmp": engine.Dir(os.ModeSticky | 0o777),
+			"/etc/group": engine.Text("root:x:0:root\nbin:x:1:root,bin,daemon\ndaemon:x:2:root,bin,daemon\nsys:x:3:root,bin\nadm:x:4:root,daemon\n" +
+				"tty:x:5:\ndisk:x:6:root\nwheel:x:10:root\nfloppy:x:11:root\ndialout:x:20:root\ntape:x:26:root\nvideo:x:27:root\nnobody:x:65534:\n"),
+			"/root": engine.Dir(0o700), "/tmp": engine.Dir(os.ModeSticky | 0o777),
 		}
-		for _, applet := range []string{"sh", "ip", "id", "ls", "cat", "nslookup", "ping", "wget", "mkdir", "chown", "test", "true", "stat", "ps", "sleep", "kill", "echo", "date", "grep", "env"} {
+		for _, applet := range []string{"sh", "id", "ls", "cat", "nslookup", "ping", "wget", "mkdir", "chown", "test", "true", "stat", "ps", "sleep", "kill", "echo", "date", "grep", "env"} {
 			files["/bin/"+applet] = engine.File(busybox)
 		}
+		files["/sbin/ip"] = engine.File(busybox)
 		return engine.Image{Name: "alpine:latest", Files: files, Cmd: []string{"/bin/sh"}}
 	},
 	"gcr.io/distroless/static-debian12":         func(testing.TB) engine.Image { return engine.Distroless("latest") },

@@ -153,7 +153,7 @@ func (s *session) here(t testing.TB, script string) *exec.Cmd {
 		cmd := p.Command()
 		wrap("podman", "exec env -i "+engine.Quote(append(cmd.Env, cmd.Args...)...)+` "$@"`)
 	}
-	script = "trap 'kill $(jobs -p) 2>/dev/null' EXIT\nip link set lo up 2>/dev/null\n" + script
+	script = "trap 'kill $(jobs -p) 2>/dev/null || :' EXIT\nip link set lo up 2>/dev/null\n" + script
 	cmd := exec.Command(words[0], append(words[1:], "bash", "-c", script)...)
 	cmd.Dir = s.dir
 	cmd.Env = []string{"PATH=" + path}
@@ -175,6 +175,7 @@ func (s *session) systemd(t testing.TB, script string) *exec.Cmd {
 		engine.Do(t, "cp", "-a", s.dir, m.Path(s.inside))
 		engine.Do(t, "cp", "-a", repository(t), m.Path("/repo"))
 		m.WriteFile(t, "/etc/apt/sources.list", sources, 0o644)
+		m.WriteFile(t, "/etc/hosts", "127.0.0.1 localhost\n", 0o644) // as every installed Debian has
 	}
 	cmd := m.Command("bash", "-c", "cd "+s.inside+"\n"+script)
 	return cmd
