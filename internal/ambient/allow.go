@@ -10,7 +10,6 @@ import (
 // A SetMask says which of the five sets are meant.
 type SetMask uint8
 
-// The five sets.
 const (
 	InPermitted SetMask = 1 << iota
 	InEffective
@@ -18,8 +17,7 @@ const (
 	InAmbient
 	InBounding
 
-	// DefaultSets are those that an allowlist looks at when none are named:
-	// what a process has, not what it might get.
+	// DefaultSets are what a process has, not what it might get.
 	DefaultSets = InPermitted | InEffective | InInheritable | InAmbient
 )
 

@@ -101,11 +101,10 @@ func (e *NotGrantedError) Error() string {
 	return strings.Join(all, "; ")
 }
 
-// A Refusal says why the identity asked for cannot be had. What stands in braces
-// is filled in by RefusedError.
+// A Refusal says why the identity asked for cannot be had. RefusedError fills the
+// braces in.
 type Refusal string
 
-// The refusals.
 const (
 	StartedSetID         Refusal = "caplaunch was started with ids that differ ({now}: real, effective, saved), as a set-uid or set-gid file is: it would hand its privilege to whoever calls it"
 	StartedWithFileCaps  Refusal = "caplaunch itself has file capabilities ({missing}, permitted but not ambient, as {now}): it would hand them to whoever calls it"
@@ -119,8 +118,7 @@ const (
 	BoundingNeedsSetPCap Refusal = "--bounding=drop needs setpcap, which is not permitted{withheld}"
 )
 
-// A RefusedError says why caplaunch will not, or cannot, run the program as the
-// user asked for.
+// A RefusedError says why the program will not, or cannot, run as the user asked for.
 type RefusedError struct {
 	Why     Refusal
 	Now     State

@@ -31,7 +31,6 @@ type Request struct {
 // A Bounding says what becomes of the bounding set.
 type Bounding uint8
 
-// What --bounding asks for.
 const (
 	KeepBounding Bounding = iota
 	CutBounding           // cut it to what is given, or refuse
@@ -93,11 +92,9 @@ func NewPlan(req Request, now State, host Host) (Plan, error) {
 	if user.UID == 0 && req.AllowNewPrivs && (req.Bounding == KeepBounding || p.BoundingKept) {
 		return Plan{}, &RefusedError{Why: RootRegains, Now: now, User: user}
 	}
-	if switched {
-		p.Lost = now.Groups.With(now.GID.Effective).Without(user.Groups)
-		if now.UID.Effective == 0 {
-			p.Lost = p.Lost.Without(NewGroups(0))
-		}
+	p.Lost = now.Groups.With(now.GID.Effective).Without(user.Groups.With(user.GID))
+	if now.UID.Effective == 0 {
+		p.Lost = p.Lost.Without(NewGroups(0))
 	}
 	if err := p.build(now, user, cut, !req.AllowNewPrivs); err != nil {
 		return Plan{}, err
@@ -105,9 +102,8 @@ func NewPlan(req Request, now State, host Host) (Plan, error) {
 	return p.For(File{})
 }
 
-// Borrowed reports whether the process has privilege from its own file: it was
-// started set-uid, set-gid or with file capabilities, and would hand that to
-// whoever calls it. The error is a *RefusedError.
+// Borrowed is a *RefusedError where the process has privilege from its own file, set-uid,
+// set-gid or with file capabilities: it would hand that to whoever calls it.
 func (s State) Borrowed() error {
 	switch {
 	case s.UID != Same(s.UID.Real) || s.GID != Same(s.GID.Real):
@@ -267,9 +263,9 @@ func (p *Plan) build(now State, user User, cut, noNewPrivs bool) (err error) {
 		// them with.
 		must(SetGroups{user.Groups})
 	}
-	// The ids are set even when they look right: one that is not mapped in the
-	// user namespace looks like another, and the kernel refuses to set it. All
-	// three at once: a saved id of 0 would be a way back.
+	// Even when they look right: an id that is not mapped in the user namespace looks
+	// like another, and the kernel refuses that one. All three: a saved id of 0 would
+	// be a way back.
 	must(SetResGID{Same(user.GID)})
 	must(SetResUID{Same(user.UID)})
 
@@ -287,9 +283,8 @@ func (p *Plan) build(now State, user User, cut, noNewPrivs bool) (err error) {
 	return err
 }
 
-// For is the plan for a program whose credentials come from f: AfterExec is
-// what execve makes of AfterSteps. The error is a *FileError when that is not
-// the promise.
+// For is the plan for a program whose credentials come from f. The error is a
+// *FileError when execve would not make the promise of AfterSteps.
 func (p Plan) For(f File) (Plan, error) {
 	after, err := p.AfterSteps.Execve(f, p.host)
 	want := p.AfterSteps
@@ -301,9 +296,8 @@ func (p Plan) For(f File) (Plan, error) {
 	return p, nil
 }
 
-// Verify asks the kernel for the state and compares it with the plan's: no
-// return value of a step is trusted. The error is a *VerifyError, or that of
-// the reading.
+// Verify asks the kernel for the state: no return value of a step is trusted. The
+// error is a *VerifyError, or that of the reading.
 func Verify(k Kernel, p Plan) error {
 	got, err := k.State()
 	if err == nil && got != p.AfterSteps {

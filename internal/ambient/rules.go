@@ -35,8 +35,6 @@ type Rule string
 
 func (r Rule) Error() string { return string(r) }
 
-// The rules of capabilities(7), prctl(2), setresuid(2), setresgid(2),
-// setgroups(2) and user_namespaces(7).
 const (
 	RuleInheritableNew    Rule = "without setpcap, inheritable can only take what is permitted"
 	RuleInheritableBound  Rule = "inheritable can only take what is in the bounding set"

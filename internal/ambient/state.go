@@ -17,21 +17,18 @@ type State struct {
 	NoNewPrivs                                           bool
 }
 
-// A Host is what holds for every process in one place. The zero Host knows no
-// capability.
+// A Host is what holds for every process in one place.
 type Host struct {
 	Known     Set  // bits 0 to cap_last_cap
 	Ambient   bool // PR_CAP_AMBIENT exists (Linux 4.3)
 	SetGroups bool // setgroups(2) is not denied, user_namespaces(7)
 
-	// OldExecIDs: execve(2) calls an id changed that differs from the real one, as
-	// Linux before 6.17 does, and not one that differs from the effective one and
-	// the groups. No plan depends on it.
+	// OldExecIDs: an id is changed by execve(2) when it differs from the real one, as
+	// before Linux 6.17. No plan depends on it.
 	OldExecIDs bool
 }
 
-// IDs are the real, effective and saved ids of credentials(7). The file
-// system id always follows the effective one here.
+// IDs are those of credentials(7). The file system id follows the effective one here.
 type IDs struct{ Real, Effective, Saved uint32 }
 
 // Same is the IDs that are all id.

@@ -26,9 +26,9 @@ func (e *ReadError) Unwrap() error { return e.Err }
 // ErrFaked says that a call reported success and cannot have been made.
 var ErrFaked = errors.New("it reports success without an answer; is a seccomp filter or a tracer answering for the kernel?")
 
-// State reads the credentials of the calling thread by system calls alone, no
-// /proc. Each buffer is filled beforehand with what cannot be, so that a call
-// that reports success and does nothing is found out. The error is a *ReadError.
+// State reads the credentials of the calling thread, without /proc. Each buffer is
+// filled beforehand with what cannot be, so that a call that reports success and
+// does nothing is found out. The error is a *ReadError.
 func (Kernel) State() (ambient.State, error) {
 	var r reader
 	s, _ := r.state()
@@ -150,8 +150,7 @@ func (r *reader) ids(op string, nr uintptr) ambient.IDs {
 	return ids
 }
 
-// groups is getgroups(2). No groups is a plausible answer, so first comes a
-// question that must fail.
+// groups is getgroups(2). No groups is plausible: first comes a call that must fail.
 func (r *reader) groups() ambient.Groups {
 	const op = "getgroups"
 	if _, _, errno := unix.RawSyscall(sysGetgroups, ^uintptr(0), 0, 0); errno != unix.EINVAL {

@@ -9,10 +9,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
 	"runtime"
 	"syscall"
 	"testing"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 	"kernel.org/pub/linux/libs/security/libcap/psx"
@@ -21,17 +21,22 @@ import (
 	"github.com/caplaunch/caplaunch/internal/ambient/linux"
 )
 
-// goBackend makes each sequence with the project's own linux.Kernel, in a
-// process of its own: this test binary, which becomes goChild.
-type goBackend struct{}
+// A door of package linux makes each sequence in a process of its own: this test
+// binary, which becomes goChild.
+type door string
 
-func (goBackend) close() {}
+const (
+	oneThread  door = "linux.OneThread"
+	allThreads door = "linux.AllThreads"
+)
 
-func (goBackend) run(batch []sequence) ([][]record, error) {
+func (d door) close() {}
+
+func (d door) run(batch []sequence) ([][]record, error) {
 	var all [][]record
 	for _, q := range batch {
 		cmd := exec.Command("/proc/self/exe")
-		cmd.Env = []string{goChildEnv + "=1"}
+		cmd.Env = []string{goChildEnv + "=" + string(d)}
 		cmd.Stdin = bytes.NewReader(appendRequest(nil, q))
 		var out, text bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &text
@@ -49,17 +54,22 @@ func (goBackend) run(batch []sequence) ([][]record, error) {
 }
 
 // goChild is executor.c's run in Go. It never returns.
-func goChild() {
+func goChild(d door) {
 	runtime.LockOSThread()
+	kernel, call := linux.OneThread(), unix.RawSyscall6
+	if d == allThreads {
+		kernel, call = linux.AllThreads(), psx.Syscall6
+	}
 	start, steps, path, err := readRequest(os.Stdin)
 	if err != nil {
 		panic(err)
 	}
 	var b []byte
-	say := func(k kind, errno syscall.Errno) {
-		s, err := linux.Kernel{}.State()
-		if err != nil {
-			panic(err)
+	say := func(k kind, err error) {
+		s, readErr := kernel.State()
+		var errno syscall.Errno
+		if readErr != nil || err != nil && !errors.As(err, &errno) {
+			panic(errors.Join(readErr, err))
 		}
 		b = appendRecord(b, record{Kind: k, Errno: uint32(errno), State: s})
 	}
@@ -69,111 +79,101 @@ func goChild() {
 		}
 		b = nil
 	}
-	if err := takeUp(start); err != nil {
-		b = appendRecord(b, record{Kind: unready, Errno: uint32(linux.Errno(err))})
+	if err := takeUp(kernel, call, start); err != nil {
+		say(unready, err)
 		flush()
 		os.Exit(0)
 	}
-	say(started, 0)
+	say(started, nil)
 	for _, s := range steps {
-		say(stepped, linux.Errno(s.Do(linux.Kernel{})))
+		say(stepped, kernel.Do(s))
 	}
-	everyThread(b)
+	if d == allThreads {
+		sameThreads()
+	}
 	flush()
-	err = syscall.Exec(path, []string{path}, nil)
-	say(refused, linux.Errno(err))
+	say(refused, syscall.Exec(path, []string{path}, nil))
 	flush()
 	os.Exit(0)
 }
 
-// takeUp is executor.c's start, on all threads.
-func takeUp(want ambient.State) error {
-	k := linux.Kernel{}
+// takeUp is executor.c's start.
+func takeUp(k linux.Kernel, call func(nr, a, b, c, d, e, f uintptr) (r1, r2 uintptr, err syscall.Errno), want ambient.State) error {
 	now, err := k.State()
 	if err != nil {
 		return err
 	}
-	prctl := func(op, a, b uintptr) error {
-		if _, _, e := psx.Syscall6(unix.SYS_PRCTL, op, a, b, 0, 0, 0); e != 0 {
-			return fmt.Errorf("prctl %d %d %d: %w", op, a, b, e)
+	prctl := func(op, a uintptr) {
+		if _, _, e := call(unix.SYS_PRCTL, op, a, 0, 0, 0, 0); e != 0 && err == nil {
+			err = fmt.Errorf("prctl %d %d: %w", op, a, e)
 		}
-		return nil
 	}
-	const noSetuidFixup = 1 << 2
-	if err := errors.Join(
-		prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0),
-		prctl(unix.PR_SET_SECUREBITS, noSetuidFixup, 0),
-	); err != nil {
-		return err
+	do := func(s ambient.Step) {
+		if e := k.Do(s); e != nil && err == nil {
+			err = fmt.Errorf("%v: %w", s, e)
+		}
 	}
+	prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL)
+	prctl(unix.PR_SET_SECUREBITS, uintptr(ambient.NoSetuidFixup))
 	if now.Groups != want.Groups {
-		ids := want.Groups.IDs()
-		if _, _, e := psx.Syscall3(unix.SYS_SETGROUPS, uintptr(len(ids)), uintptr(unsafe.Pointer(unsafe.SliceData(ids))), 0); e != 0 {
-			return e
-		}
-		runtime.KeepAlive(ids)
+		do(ambient.SetGroups{Groups: want.Groups})
 	}
-	err = errors.Join(k.SetResGID(want.GID), k.SetResUID(want.UID), k.Capset(now.Permitted, want.Inheritable, now.Permitted))
+	do(ambient.SetResGID{To: want.GID})
+	do(ambient.SetResUID{To: want.UID})
+	do(ambient.Capset{Permitted: now.Permitted, Inheritable: want.Inheritable, Effective: now.Permitted})
 	for c := range want.Ambient.All() {
-		err = errors.Join(err, k.RaiseAmbient(c))
+		do(ambient.RaiseAmbient{Cap: c})
 	}
 	for c := range (now.Bounding &^ want.Bounding).All() {
-		err = errors.Join(err, k.DropBounding(c))
+		do(ambient.DropBounding{Cap: c})
 	}
-	err = errors.Join(err, prctl(unix.PR_SET_SECUREBITS, uintptr(want.Securebits), 0), k.Capset(want.Permitted, want.Inheritable, want.Effective))
+	prctl(unix.PR_SET_SECUREBITS, uintptr(want.Securebits))
+	do(ambient.Capset{Permitted: want.Permitted, Inheritable: want.Inheritable, Effective: want.Effective})
 	if want.NoNewPrivs {
-		err = errors.Join(err, k.SetNoNewPrivs())
+		do(ambient.SetNoNewPrivs{})
 	}
 	return err
 }
 
-// everyThread panics unless the threads of this process all have the
-// credentials that the last record has: psx(3) is about that.
-func everyThread(records []byte) {
-	r := bufio.NewReader(bytes.NewReader(records))
-	var last record
-	for {
-		rec, err := readRecord(r)
-		if err != nil {
-			break
-		}
-		last = rec
-	}
+var credentials = regexp.MustCompile(`(?m)^(Uid|Gid|Groups|Cap...|NoNewPrivs):.*$`)
+
+// sameThreads panics unless the threads of this process all have the same
+// credentials: psx(3) is about that.
+func sameThreads() {
 	tasks, err := os.ReadDir("/proc/self/task")
 	if err != nil {
 		panic(err)
 	}
+	first := ""
 	for _, task := range tasks {
 		text, err := os.ReadFile("/proc/self/task/" + task.Name() + "/status")
 		if errors.Is(err, syscall.ESRCH) || errors.Is(err, os.ErrNotExist) {
 			continue // it has ended
 		}
-		s, err := ambient.ParseStatus(string(text))
-		if err != nil {
-			panic(err)
+		has := fmt.Sprintf("%q", credentials.FindAll(text, -1))
+		if first == "" {
+			first = has
 		}
-		s.Securebits = last.State.Securebits // not in it
-		if s != last.State {
-			panic(fmt.Sprintf("thread %s: %v", task.Name(), ambient.Diff(last.State, s)))
+		if err != nil || has != first {
+			panic(fmt.Sprintf("thread %s has %s, another %s: %v", task.Name(), has, first, err))
 		}
 	}
 }
 
-// byGoKernel runs sequences of the Go kernel in w.
-func byGoKernel(t *testing.T, w world, percent int) {
-	f := w.in(t, func(t *testing.T, p place) figures {
-		p.gen.few = true
-		return agree(t, p, share(percent), func() (backend, error) { return goBackend{}, nil })
-	})
-	if os.Getenv(insideEnv) == "" {
-		f.enough(t, w)
-		t.Logf("-seed=%d, linux.Kernel, %s: %v", theSeed(), w.name, f)
-		total.add(f)
+// byDoor runs -doors sequences through a door.
+func byDoor(t *testing.T, d door) {
+	for _, in := range []struct {
+		w       world
+		percent int
+	}{{machine, 70}, {manyIDs, 30}} {
+		t.Run(in.w.name, func(t *testing.T) {
+			inWorld(t, in.w, string(d), *doors*in.percent/100, func(place) (backend, error) { return d, nil })
+		})
 	}
 }
 
-func TestModelAgreesWithLinuxKernelAsRoot(t *testing.T)           { byGoKernel(t, machine, 3) }
-func TestModelAgreesWithLinuxKernelInAUserNamespace(t *testing.T) { byGoKernel(t, manyIDs, 2) }
+func TestModelAgreesThroughOneThread(t *testing.T)  { byDoor(t, oneThread) }
+func TestModelAgreesThroughAllThreads(t *testing.T) { byDoor(t, allThreads) }
 
 // TestMoreGroupsThanNGROUPS_MAXAreRefused has what random sequences meet once
 // in thousands.
@@ -187,6 +187,6 @@ func TestMoreGroupsThanNGROUPS_MAXAreRefused(t *testing.T) {
 			ambient.SetGroups{Groups: ambient.NewGroups(ids...)},
 			ambient.SetGroups{Groups: ambient.NewGroups(ids[1:]...)},
 		}}
-		return agree(t, p, 1, func() (backend, error) { return goBackend{}, nil })
+		return agree(t, p, 1, func() (backend, error) { return oneThread, nil })
 	})
 }

@@ -29,10 +29,10 @@ import (
 )
 
 var (
-	number = flag.Int("n", 6000, "how many random sequences, in all worlds together")
+	number = flag.Int("n", 6000, "how many random sequences by executor.c, in all worlds together")
+	doors  = flag.Int("doors", 200, "how many through each door of package linux")
 	seed   = flag.Uint64("seed", 0, "seed of the random tests; 0 takes TEST_SEED, or the time")
 	only   = flag.Int("seq", -1, "run only the sequence with this number, of each world")
-	raw    = flag.Bool("raw", false, "show a sequence that fails as it is, without looking for a shorter one")
 )
 
 // theSeed is -seed, or one taken once.
@@ -48,7 +48,7 @@ var theSeed = sync.OnceValue(func() uint64 {
 
 // passedFlags are what a test hands on to itself.
 func passedFlags() []string {
-	return []string{fmt.Sprintf("-n=%d", *number), fmt.Sprintf("-seed=%d", theSeed()), fmt.Sprintf("-seq=%d", *only), fmt.Sprintf("-raw=%v", *raw)}
+	return []string{fmt.Sprintf("-n=%d", *number), fmt.Sprintf("-doors=%d", *doors), fmt.Sprintf("-seed=%d", theSeed()), fmt.Sprintf("-seq=%d", *only)}
 }
 
 func TestMain(m *testing.M) {
@@ -56,15 +56,15 @@ func TestMain(m *testing.M) {
 	case os.Getenv(vmEnv) == "init":
 		vmInit()
 	case os.Getenv(goChildEnv) != "":
-		goChild()
+		goChild(door(os.Getenv(goChildEnv)))
 	case os.Getenv(insideEnv) != "":
 		unix.CloseOnExec(3) // the report
 	}
 	flag.Parse()
 	code := m.Run()
 	if os.Getenv(insideEnv) == "" {
-		if total.Sequences > 0 {
-			fmt.Printf("oracle: seed %d\n%s%v\n", theSeed(), total.table(), total)
+		for _, by := range slices.Sorted(maps.Keys(totals)) {
+			fmt.Printf("oracle: seed %d, %s\n%s%v\n", theSeed(), by, totals[by].table(), totals[by])
 		}
 	}
 	os.Exit(code)
@@ -81,8 +81,8 @@ type figures struct {
 	Unusable                  string // why nothing could be done
 }
 
-// total is the figures of all tests of this process.
-var total figures
+// totals are the figures of all tests of this process, by what made the calls.
+var totals = map[string]figures{}
 
 func (f *figures) add(g figures) {
 	f.Sequences += g.Sequences
@@ -133,14 +133,14 @@ func (f figures) report(t *testing.T) {
 }
 
 // count adds one sequence that came out as the Sim said.
-func (f *figures) count(q sequence, end ambient.State, refusedBy []ambient.Rule, execRefused bool) {
+func (f *figures) count(q sequence, end ambient.State, refusedBy []error, execRefused error) {
 	f.add(figures{Sequences: 1, Steps: len(q.Steps), Refused: len(refusedBy)})
 	for _, r := range refusedBy {
-		f.Rules[string(r)]++
+		f.Rules[r.Error()]++
 	}
-	if execRefused {
+	if execRefused != nil {
 		f.ExecsRefused++
-		f.Rules["execve: "+string(ambient.RuleFileCapsUncovered)]++
+		f.Rules["execve: "+execRefused.Error()]++
 	}
 	for label, is := range map[string]bool{
 		"as uid 0":            end.UID.Real == 0 || end.UID.Effective == 0,
@@ -221,144 +221,61 @@ func (e *executorBackend) run(batch []sequence) ([][]record, error) {
 	return all, <-wrote
 }
 
-// A disagreement is where the Sim and the kernel differ.
-type disagreement struct {
-	step int // len(Steps) for the exec
-	text string
+// errno is what the kernel answers where a rule forbids a call.
+func errno(err error) unix.Errno {
+	switch err {
+	case nil:
+		return 0
+	case notMapped, ambient.RuleUnknownCap, ambient.RuleNoAmbient, ambient.RuleTooManyGroups:
+		return unix.EINVAL
+	}
+	return unix.EPERM
 }
 
-// broken is an error of the test itself: it proves nothing about the model.
-type broken struct{ text string }
-
-func (b *broken) Error() string { return b.text }
-
-// errno is what the kernel answers where the Sim refuses by a rule.
-func errno(err error) (unix.Errno, ambient.Rule) {
-	var denied *ambient.DeniedError
-	if !errors.As(err, &denied) {
-		return 0, ""
-	}
-	switch denied.Rule {
-	case ambient.RuleUnmapped, ambient.RuleUnknownCap, ambient.RuleNoAmbient, ambient.RuleTooManyGroups:
-		return unix.EINVAL, denied.Rule
-	}
-	return unix.EPERM, denied.Rule
-}
-
-// compare holds the records against what the Sim says.
-func compare(q sequence, host ambient.Host, records []record, f *figures) (*disagreement, error) {
+// compare holds the records of a sequence against what the model says, and counts
+// it where they agree. The error is the test's own: it proves nothing about the model.
+func (g generator) compare(q sequence, records []record, f *figures) (disagreement string, err error) {
 	if len(records) == 0 || records[0].Kind != started {
-		return nil, &broken{fmt.Sprintf("the starting state could not be taken up: %+v", records)}
+		return "", fmt.Errorf("the starting state could not be taken up: %+v", records)
 	}
 	if got := records[0].State; got != q.Start {
-		return nil, &broken{fmt.Sprintf("another starting state: %v", ambient.Diff(q.Start, got))}
+		return "", fmt.Errorf("another starting state: %w", &ambient.VerifyError{Want: q.Start, Got: got})
 	}
-	sim := &ambient.Sim{Now: q.Start, On: host}
-	var rules []ambient.Rule
+	now, rules := q.Start, []error{}
 	records = records[1:]
 	for i, step := range q.Steps {
 		if len(records) == 0 || records[0].Kind != stepped {
-			return nil, &broken{fmt.Sprintf("step %d has no record: %+v", i, records)}
+			return "", fmt.Errorf("step %d has no record: %+v", i, records)
 		}
-		was := sim.Now
-		err := step.Do(sim)
-		want, rule := errno(err)
-		if rule != "" {
-			rules = append(rules, rule)
+		next, err := g.next(step, now)
+		if d := differ(now, next, err, records[0]); d != "" {
+			return fmt.Sprintf("step %d, %v: %s", i, step, d), nil
 		}
-		if d := differ(was, sim.Now, want, err, records[0]); d != "" {
-			return &disagreement{i, fmt.Sprintf("step %d, %v: %s", i, step, d)}, nil
+		if err != nil {
+			rules = append(rules, err)
 		}
-		records = records[1:]
+		now, records = next, records[1:]
 	}
 	if len(records) != 2 || records[0].Kind != refused && records[0].Kind != became || records[1].Kind != ended || records[1].Errno != 0 {
-		return nil, &broken{fmt.Sprintf("the exec has no record: %+v", records)}
+		return "", fmt.Errorf("the exec has no record: %+v", records)
 	}
-	was := sim.Now
-	err := sim.Execve(q.Exec.File)
-	want, _ := errno(err)
-	if d := differ(was, sim.Now, want, err, records[0]); d != "" {
-		return &disagreement{len(q.Steps), "execve: " + d}, nil
+	after, err := now.Execve(q.Exec.File, g.host)
+	if d := differ(now, after, err, records[0]); d != "" {
+		return "execve: " + d, nil
 	}
-	if f != nil {
-		f.count(q, was, rules, err != nil)
-	}
-	return nil, nil
+	f.count(q, now, rules, err)
+	return "", nil
 }
 
-// differ says how the kernel's outcome differs from the Sim's, if it does.
-func differ(was, sim ambient.State, want unix.Errno, err error, got record) string {
+// differ says how the kernel's outcome differs from the model's, if it does.
+func differ(was, want ambient.State, err error, got record) string {
 	switch {
-	case want != unix.Errno(got.Errno):
-		return fmt.Sprintf("the Sim says %v (%d), the kernel %v (%d); before: %+v", err, want, unix.Errno(got.Errno), got.Errno, was)
-	case got.State != sim:
-		return fmt.Sprintf("the kernel has %s, before: %+v", strings.Join(ambient.Diff(sim, got.State), ", "), was)
+	case errno(err) != unix.Errno(got.Errno):
+		return fmt.Sprintf("the model says %v (%d), the kernel %v (%d); before: %+v", err, errno(err), unix.Errno(got.Errno), got.Errno, was)
+	case got.State != want:
+		return fmt.Sprintf("%v; before: %+v", &ambient.VerifyError{Want: want, Got: got.State}, was)
 	}
 	return ""
-}
-
-// shrink drops steps, and what is special about the start, as long as the
-// sequence still fails.
-func shrink(q sequence, host ambient.Host, b backend) (sequence, *disagreement) {
-	fails := func(q sequence) *disagreement {
-		all, err := b.run([]sequence{q})
-		if err != nil {
-			return nil
-		}
-		d, _ := compare(q, host, all[0], nil)
-		return d
-	}
-	last := fails(q)
-	if last == nil {
-		return q, nil
-	}
-	try := func(c sequence) bool {
-		d := fails(c)
-		if d != nil {
-			q, last = c, d
-		}
-		return d != nil
-	}
-	for round, changed := 0, true; changed && round < 4; round++ {
-		changed = false
-		for i := len(q.Steps) - 1; i >= 0; i-- {
-			c := q
-			c.Steps = slices.Delete(slices.Clone(q.Steps), i, i+1)
-			changed = try(c) || changed
-		}
-		for _, simpler := range []func(*ambient.State){
-			func(s *ambient.State) { s.Groups = "" },
-			func(s *ambient.State) { s.NoNewPrivs = false },
-			func(s *ambient.State) { s.Securebits = 0 },
-			func(s *ambient.State) { s.UID = ambient.Same(s.UID.Effective) },
-			func(s *ambient.State) { s.GID = ambient.Same(s.GID.Effective) },
-			func(s *ambient.State) { s.Ambient = 0 },
-			func(s *ambient.State) { s.Inheritable &= s.Ambient },
-			func(s *ambient.State) { s.Effective = 0 },
-			func(s *ambient.State) { s.Permitted &= s.Effective | s.Ambient },
-			func(s *ambient.State) { s.Bounding = ambient.UpTo(40) },
-		} {
-			c := q
-			simpler(&c.Start)
-			changed = c.Start != q.Start && try(c) || changed
-		}
-		for _, set := range []func(*ambient.State) *ambient.Set{
-			func(s *ambient.State) *ambient.Set { return &s.Effective },
-			func(s *ambient.State) *ambient.Set { return &s.Ambient },
-			func(s *ambient.State) *ambient.Set { return &s.Inheritable },
-			func(s *ambient.State) *ambient.Set { return &s.Permitted },
-		} {
-			all := *set(&q.Start)
-			for bit := range all.All() {
-				c := q
-				*set(&c.Start) &^= ambient.SetOf(bit)
-				if s := c.Start; s.Permitted.Contains(s.Effective|s.Ambient) && s.Inheritable.Contains(s.Ambient) {
-					changed = try(c) || changed
-				}
-			}
-		}
-	}
-	return q, last
 }
 
 // agree runs n random sequences on as many backends as there are processors.
@@ -417,19 +334,13 @@ func agree(t *testing.T, p place, n int, start func() (backend, error)) figures 
 					return
 				}
 				for i, q := range all {
-					d, err := compare(q, p.gen.host, answers[i], &mine)
-					if err != nil {
+					d, err := p.gen.compare(q, answers[i], &mine)
+					switch {
+					case err != nil:
 						fail("-seed=%d -seq=%d: %v\n%v", theSeed(), from+i, err, q)
 						return
-					}
-					if d != nil {
-						text := d.text
-						if !*raw {
-							if small, d := shrink(q, p.gen.host, b); d != nil {
-								q, text = small, d.text
-							}
-						}
-						fail("the model disagrees with the kernel, -seed=%d -seq=%d: %s\n%v", theSeed(), from+i, text, q)
+					case d != "":
+						fail("the model disagrees with the kernel, -seed=%d -seq=%d: %s\n%v", theSeed(), from+i, d, q)
 						return
 					}
 				}
@@ -475,7 +386,7 @@ func (p *place) learn(start func() (backend, error)) error {
 		p.gen.bits |= 0xf00
 	}
 	// Does an exec with unequal ids clear ambient?
-	if ids := mapped(p.gen.host.UIDs, []uint32{1000, 65532}); len(ids) == 2 {
+	if ids := mapped(p.gen.ids.UIDs, []uint32{1000, 65532}); len(ids) == 2 {
 		q := plain
 		q.Start.UID = ambient.IDs{Real: ids[0], Effective: ids[1], Saved: ids[1]}
 		q.Start.Inheritable = ambient.SetOf(12)
@@ -485,7 +396,7 @@ func (p *place) learn(start func() (backend, error)) error {
 			return err
 		}
 		if len(r) != 3 || r[1].Kind != became {
-			return &broken{fmt.Sprintf("no answer about the rule for ids: %+v", r)}
+			return fmt.Errorf("no answer about the rule for ids: %+v", r)
 		}
 		p.gen.host.OldExecIDs = r[1].State.Ambient == 0
 	}
@@ -501,18 +412,18 @@ func release() string {
 	return "Linux " + unix.ByteSliceToString(u.Release[:])
 }
 
-// share is a part of -n.
-func share(percent int) int { return max(*number*percent/100, 1) }
-
-// inWorld runs n sequences of executor.c in w.
-func inWorld(t *testing.T, w world, percent int) {
+// inWorld runs n sequences in w, by whatever start starts.
+func inWorld(t *testing.T, w world, by string, n int, start func(place) (backend, error)) {
 	f := w.in(t, func(t *testing.T, p place) figures {
-		return agree(t, p, share(percent), func() (backend, error) { return startExecutor(p.executor) })
+		p.gen.few = by != "executor.c"
+		return agree(t, p, max(n, 1), func() (backend, error) { return start(p) })
 	})
 	if os.Getenv(insideEnv) == "" {
 		f.enough(t, w)
-		t.Logf("-seed=%d, %s: %v", theSeed(), w.name, f)
-		total.add(f)
+		t.Logf("-seed=%d, %s, %s: %v", theSeed(), by, w.name, f)
+		sum := totals[by]
+		sum.add(f)
+		totals[by] = sum
 	}
 }
 
@@ -532,7 +443,7 @@ func (f figures) enough(t *testing.T, w world) {
 		rules = append(rules, ambient.RuleNeedsSetGID, ambient.RuleNeedsSetUID)
 	}
 	if w.nested {
-		rules = append(rules, ambient.RuleUnmapped)
+		rules = append(rules, notMapped)
 	}
 	for _, r := range rules {
 		if f.Rules[string(r)] == 0 {
@@ -576,8 +487,12 @@ func executor(t *testing.T, dir string) string {
 	return path
 }
 
-// The shares of -n: executor.c is the fast one. The rest is in gokernel_test.go.
-func TestModelAgreesWithKernelAsRoot(t *testing.T)              { inWorld(t, machine, 60) }
-func TestModelAgreesWithKernelInAUserNamespace(t *testing.T)    { inWorld(t, manyIDs, 20) }
-func TestModelAgreesWithKernelWhereOneIDIsMapped(t *testing.T)  { inWorld(t, oneID, 10) }
-func TestModelAgreesWithKernelWhereNoRootIsMapped(t *testing.T) { inWorld(t, noID0, 5) }
+// byExecutor runs a share of -n by executor.c.
+func byExecutor(t *testing.T, w world, percent int) {
+	inWorld(t, w, "executor.c", *number*percent/100, func(p place) (backend, error) { return startExecutor(p.executor) })
+}
+
+func TestModelAgreesAsRoot(t *testing.T)              { byExecutor(t, machine, 60) }
+func TestModelAgreesInAUserNamespace(t *testing.T)    { byExecutor(t, manyIDs, 20) }
+func TestModelAgreesWhereOneIDIsMapped(t *testing.T)  { byExecutor(t, oneID, 15) }
+func TestModelAgreesWhereNoRootIsMapped(t *testing.T) { byExecutor(t, noID0, 5) }

@@ -56,12 +56,12 @@ var favourites = ambient.SetOf(ambient.CapSetUID, ambient.CapSetGID, ambient.Cap
 var processIDs = []uint32{0, 0, 0, 1000, 1000, 2000, 65532, 65536, 100000, 1<<31 - 1, 1<<32 - 2}
 
 // An idPool knows which ids are mapped.
-type idPool struct{ UIDs, GIDs ambient.IDMap }
+type idPool struct{ UIDs, GIDs idMap }
 
-func mapped(m ambient.IDMap, ids []uint32) []uint32 {
-	ids = slices.DeleteFunc(slices.Clone(ids), func(id uint32) bool { return !m.Has(id) })
+func mapped(m idMap, ids []uint32) []uint32 {
+	ids = slices.DeleteFunc(slices.Clone(ids), func(id uint32) bool { return !m.has(id) })
 	if len(ids) == 0 && len(m) > 0 {
-		return []uint32{m[0].First}
+		return []uint32{m[0].here}
 	}
 	return ids
 }
@@ -72,6 +72,7 @@ func (p idPool) gids(ids []uint32) []uint32 { return mapped(p.GIDs, ids) }
 // A generator makes random sequences that are possible in a place.
 type generator struct {
 	host    ambient.Host
+	ids     idPool
 	limit   ambient.State // permitted and bounding are the most there is; the ids and groups where they cannot be set
 	bits    ambient.Securebits
 	targets []target
@@ -123,10 +124,9 @@ func someGroups(r *rand.Rand, ids []uint32) ambient.Groups {
 
 // start is a random state that a process can be in.
 func (g generator) start(r *rand.Rand) ambient.State {
-	pool := idPool{g.host.UIDs, g.host.GIDs}
-	s := ambient.State{UID: someIDs(r, pool.uids(processIDs)), GID: someIDs(r, pool.gids(processIDs)), NoNewPrivs: one(r, 4)}
+	s := ambient.State{UID: someIDs(r, g.ids.uids(processIDs)), GID: someIDs(r, g.ids.gids(processIDs)), NoNewPrivs: one(r, 4)}
 	if s.Groups = g.limit.Groups; g.host.SetGroups {
-		s.Groups = someGroups(r, pool.gids(processIDs))
+		s.Groups = someGroups(r, g.ids.gids(processIDs))
 	}
 	s.Permitted = aSet(r, g.limit.Permitted)
 	s.Inheritable = aSet(r, g.limit.Bounding)
@@ -195,7 +195,7 @@ func (g generator) step(r *rand.Rand, now ambient.State) ambient.Step {
 	case 5, 6:
 		return ambient.DropBounding{Cap: capIn(now.Bounding)}
 	case 7, 8:
-		return ambient.SetKeepCaps{On: !one(r, 3)}
+		return ambient.SetKeepCaps{}
 	case 9, 10:
 		if one(r, 1000) { // NGROUPS_MAX and one more
 			many := make([]uint32, ambient.MaxGroups+r.IntN(2))
@@ -226,11 +226,34 @@ func (g generator) sequence(r *rand.Rand) sequence {
 	case one(r, 6) && g.setID != nil:
 		q.Exec = pick(r, g.setID)
 	}
-	sim := &ambient.Sim{Now: q.Start, On: g.host}
+	now := q.Start
 	for range r.IntN(13) {
-		s := g.step(r, sim.Now)
-		_ = s.Do(sim)
+		s := g.step(r, now)
+		now, _ = g.next(s, now)
 		q.Steps = append(q.Steps, s)
 	}
 	return q
+}
+
+// notMapped is the one rule that the model does not know: user_namespaces(7).
+const notMapped ambient.Rule = "an id is not mapped in the user namespace"
+
+// next is what the model says of a step, and the kernel where an id is not mapped.
+func (g generator) next(step ambient.Step, s ambient.State) (ambient.State, error) {
+	switch step := step.(type) {
+	case ambient.SetResUID:
+		if !g.ids.UIDs.has(step.To.Real, step.To.Effective, step.To.Saved) {
+			return s, notMapped
+		}
+	case ambient.SetResGID:
+		if !g.ids.GIDs.has(step.To.Real, step.To.Effective, step.To.Saved) {
+			return s, notMapped
+		}
+	case ambient.SetGroups:
+		if next, err := step.Next(s, g.host); err != nil || g.ids.GIDs.has(step.Groups.IDs()...) {
+			return next, err
+		}
+		return s, notMapped
+	}
+	return step.Next(s, g.host)
 }

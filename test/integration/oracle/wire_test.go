@@ -90,10 +90,7 @@ func appendStep(b []byte, s ambient.Step) []byte {
 	case ambient.DropBounding:
 		return op(opDrop, uint32(s.Cap))
 	case ambient.SetKeepCaps:
-		if s.On {
-			return op(opKeepCaps, 1)
-		}
-		return op(opKeepCaps, 0)
+		return op(opKeepCaps)
 	case ambient.SetGroups:
 		return op(opSetGroups, s.Groups.IDs()...)
 	case ambient.SetResGID:
@@ -210,7 +207,7 @@ func readRequest(r io.Reader) (start ambient.State, steps []ambient.Step, path s
 		case opDrop:
 			steps = append(steps, ambient.DropBounding{Cap: ambient.Cap(a[0])})
 		case opKeepCaps:
-			steps = append(steps, ambient.SetKeepCaps{On: a[0] == 1})
+			steps = append(steps, ambient.SetKeepCaps{})
 		case opSetGroups:
 			steps = append(steps, ambient.SetGroups{Groups: ambient.NewGroups(a...)})
 		case opSetResGID:

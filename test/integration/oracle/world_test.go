@@ -233,52 +233,83 @@ func outside(ids idPool) folder {
 	return f
 }
 
-// everyID is the machine's own.
-var everyID = idPool{ambient.IDMap{{First: 0, Count: 1<<32 - 1}}, ambient.IDMap{{First: 0, Count: 1<<32 - 1}}}
+// An idMap is a map of user_namespaces(7).
+type idMap []struct{ here, there, count uint32 }
+
+// everyID are the maps of the machine.
+var everyID = idPool{idMap{{0, 0, 1<<32 - 1}}, idMap{{0, 0, 1<<32 - 1}}}
+
+func readMap(path string) (m idMap, err error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(b)) {
+		m = append(m, idMap{{}}...)
+		e := &m[len(m)-1]
+		if _, err := fmt.Sscan(line, &e.here, &e.there, &e.count); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// has reports whether an id is mapped here.
+func (m idMap) has(ids ...uint32) bool {
+	for _, id := range ids {
+		if !slices.ContainsFunc(m, func(e struct{ here, there, count uint32 }) bool { return id >= e.here && id-e.here < e.count }) {
+			return false
+		}
+	}
+	return true
+}
+
+// translate is the id here of one outside.
+func (m idMap) translate(id uint32) (uint32, bool) {
+	for _, e := range m {
+		if id >= e.there && id-e.there < e.count {
+			return e.here + id - e.there, true
+		}
+	}
+	return 0, false
+}
 
 // prepare makes the programs and finds out what is possible here.
 func prepare() (place, error) {
 	p := place{executor: os.Getenv(executorEnv)}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	host, err := linux.Kernel{}.Host()
-	if err != nil {
+	now, host, err := linux.OneThread().Start()
+	uids, err1 := readMap("/proc/self/uid_map")
+	gids, err2 := readMap("/proc/self/gid_map")
+	if err := errors.Join(err, err1, err2); err != nil {
 		return p, err
 	}
-	now, err := linux.Kernel{}.State()
-	if err != nil {
-		return p, err
-	}
-	if !now.Permitted.Contains(favourites) || now.Permitted != now.Bounding || host.UIDs == nil || host.GIDs == nil {
+	if !now.Permitted.Contains(favourites) || now.Permitted != now.Bounding {
 		return p, fmt.Errorf("not enough to start with: %+v on %+v", now, host)
 	}
-	p.gen = generator{host: host, limit: now, bits: 0xff}
+	p.gen = generator{host: host, ids: idPool{uids, gids}, limit: now, bits: 0xff}
 
 	// Files of one's own: revision 2 belongs to the root of the file system's
 	// user namespace, which is this one.
 	rootIDs := []uint32{0}
-	if ids := mapped(host.UIDs, []uint32{5, 1000}); ids[0] != 0 {
+	if ids := mapped(uids, []uint32{5, 1000}); ids[0] != 0 {
 		rootIDs = append(rootIDs, ids[0])
 	}
-	if !host.UIDs.Has(0) {
+	if !uids.has(0) {
 		rootIDs = rootIDs[1:]
 	}
 	same := func(id uint32) (uint32, bool) { return id, true }
-	own := folder{filepath.Join(os.Getenv(dirEnv), "inner"), specs(rand.New(rand.NewPCG(theSeed(), 2)), idPool{host.UIDs, host.GIDs}, rootIDs)}
+	own := folder{filepath.Join(os.Getenv(dirEnv), "inner"), specs(rand.New(rand.NewPCG(theSeed(), 2)), p.gen.ids, rootIDs)}
 	if err := own.make(p.executor); err != nil {
 		return p, err
 	}
 	p.gen.targets = own.targets(view{Known: host.Known, UID: same, GID: same,
-		Owns: func(rootID uint32) bool { return rootID == 0 && host.UIDs.Has(0) }})
+		Owns: func(rootID uint32) bool { return rootID == 0 && uids.has(0) }})
 
-	if out := outside(everyID); host.Nested && exists(out.normal()) {
-		uid, err1 := translate("/proc/self/uid_map")
-		gid, err2 := translate("/proc/self/gid_map")
-		if err := errors.Join(err1, err2); err != nil {
-			return p, err
-		}
-		seen := out.targets(view{Known: host.Known, UID: uid, GID: gid, Owns: func(rootID uint32) bool {
-			id, ok := uid(rootID)
+	if out := outside(everyID); uids[0].count != everyID.UIDs[0].count && exists(out.normal()) {
+		seen := out.targets(view{Known: host.Known, UID: uids.translate, GID: gids.translate, Owns: func(rootID uint32) bool {
+			id, ok := uids.translate(rootID)
 			return rootID == 0 || ok && id == 0
 		}})
 		for i := range seen {
@@ -299,30 +330,4 @@ func prepare() (place, error) {
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
-}
-
-// translate reads a map of user_namespaces(7): from an id outside to the one
-// here.
-func translate(path string) (func(uint32) (uint32, bool), error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	type entry struct{ here, there, count uint32 }
-	var all []entry
-	for line := range strings.Lines(string(b)) {
-		var e entry
-		if _, err := fmt.Sscan(line, &e.here, &e.there, &e.count); err != nil {
-			return nil, err
-		}
-		all = append(all, e)
-	}
-	return func(id uint32) (uint32, bool) {
-		for _, e := range all {
-			if id >= e.there && id-e.there < e.count {
-				return e.here + id - e.there, true
-			}
-		}
-		return 0, false
-	}, nil
 }

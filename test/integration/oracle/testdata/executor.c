@@ -171,7 +171,7 @@ static int step(uint32_t op, uint32_t n, const uint32_t *a) {
 	case DROP:
 		return prctl(PR_CAPBSET_DROP, a[0], 0, 0, 0);
 	case KEEPCAPS:
-		return prctl(PR_SET_KEEPCAPS, a[0], 0, 0, 0);
+		return prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0);
 	case SETGROUPS:
 		return syscall(SYS_setgroups, n, a);
 	case SETRESGID:
