@@ -29,7 +29,7 @@ chroot "$1/root" sh -eu <<'END'
 	for _, b := range blocks {
 		script += fmt.Sprintf("(cd '%s'\nset -x\n%s)\n", engine.Root, b[1])
 	}
-	if len(blocks) < 8 {
+	if len(blocks) < 7 {
 		t.Fatalf("only %d blocks found", len(blocks))
 	}
 	r := engine.Exec(t, "unshare", "-m", "--propagation=private", "sh", "-euc", script+"END\n", "sh", engine.TempDir(t))
