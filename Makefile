@@ -34,7 +34,7 @@ test: build ## all tests of both modules; what cannot run here is skipped, with 
 		--raw-command -- sh -c 'cd ../.. && "$$@" ./...; root=$$?; cd test/integration && "$$@" ./... && exit $$root' sh $(GO) test $(TESTFLAGS)
 
 test-kubernetes: ## pods on a node that it builds (20 minutes the first time) and starts
-	@cd test/kubernetes && $(GO) tool gotestsum -- -count=1 -parallel=8 -timeout=20m . -args $(ARGS)
+	@cd test/kubernetes && $(GO) tool gotestsum -- -count=1 -shuffle=on -parallel=8 -timeout=20m . -args $(ARGS)
 
 N ?= 100000
 

@@ -1,13 +1,11 @@
 package main
 
 import (
-	"errors"
 	"strings"
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
 	"github.com/caplaunch/caplaunch/internal/identity"
 	"github.com/caplaunch/caplaunch/internal/origin"
-	"github.com/caplaunch/caplaunch/internal/shell"
 )
 
 // asked is what the flags of a launch ask for, understood.
@@ -55,13 +53,11 @@ func (f *launchFlags) ask(s sources) (a asked, err error) {
 			return a, usagef(s.example("groups")+unexpanded(f.Groups...)+", or leave it out for the groups of --user", "%s: %w", s.of("groups"), err)
 		}
 	}
-	if a.ignore, err = parseSignals(f.IgnoreSignals); err != nil || f.IgnoreSignals != nil && a.ignore == 0 {
+	var meant string
+	if a.ignore, meant, err = parseSignals(f.IgnoreSignals); err != nil {
 		hint := s.example("ignore-signals")
-		var unknown *signalError
-		if errors.As(err, &unknown) && unknown.Near != "" {
-			hint = s.of("ignore-signals") + "=" + unknown.Near
-		} else if err == nil {
-			err = errors.New("an empty list of signals")
+		if meant != "" {
+			hint = s.of("ignore-signals") + "=" + meant
 		}
 		return a, usagef(hint, "%s: %w", s.of("ignore-signals"), err)
 	}
@@ -77,12 +73,28 @@ func (s sources) list(flag string, lists []string) (ambient.List, error) {
 	if err == nil {
 		return l, nil
 	}
-	hint := s.example(flag) + unexpanded(lists...)
-	var unknown *ambient.UnknownCapError
-	if errors.As(err, &unknown) && unknown.Near() != "" {
-		hint = s.of(flag) + "=" + shell.Word(strings.ReplaceAll(strings.Join(lists, ","), unknown.Name, unknown.Near()))
+	hint := s.example(flag) + ", as an example: capabilities(7) has the names" + unexpanded(lists...)
+	if meant := meantCaps(lists); meant != "" {
+		hint = s.of(flag) + "=" + meant
 	}
 	return l, usagef(hint, "%s: %w", s.of(flag), err)
+}
+
+// meantCaps is a list of capabilities that is misspelt, or has the marks of
+// another syntax in it, as it was meant; "" where a word of it is no name.
+func meantCaps(lists []string) string {
+	words := strings.FieldsFunc(strings.Join(lists, ","), func(r rune) bool { return strings.ContainsRune(",;| \t\n[](){}\"'“”‘’", r) })
+	for i, w := range words {
+		w, _, _ = strings.Cut(strings.TrimPrefix(w, "="), "=") // setcap(8) writes cap_net_admin=ep
+		w, _, _ = strings.Cut(w, "+")
+		if _, err := ambient.ParseList(w); err != nil {
+			w = (&ambient.UnknownCapError{Name: w}).Near()
+		}
+		if words[i] = w; w == "" {
+			return ""
+		}
+	}
+	return strings.ToLower(strings.Join(words, ","))
 }
 
 // sets reads a list of sets; nil is the default.

@@ -40,7 +40,9 @@ func (a *app) check(l *line, report *reporter) error {
 		for _, x := range stray.Stray {
 			out.Stray = append(out.Stray, shownStray{x.Cap.String(), uint8(x.Cap), x.In.Names()})
 		}
-		out.Hint = lookAround(a.environ).keepOnly(allow, now, host)
+		around, kept := lookAround(a.environ), allow&(sets|ambient.DefaultSets).Of(now)&ambient.UpTo(ambient.Cap(ambient.Named()-1))
+		beyond, _ := stray.Set()
+		out.Hint = around.only(grant.Grant{Caps: kept, NewPrivs: !now.NoNewPrivs, Privileged: around.privileged(now)}, beyond)
 	}
 	if c.JSON {
 		if failed := json.NewEncoder(a.stdout).Encode(out); failed != nil && err == nil {
@@ -53,17 +55,14 @@ func (a *app) check(l *line, report *reporter) error {
 	return nil
 }
 
-// keepOnly is the grant that leaves what is allowed of what is there.
-func (s surroundings) keepOnly(allow ambient.Set, now ambient.State, host ambient.Host) string {
-	g := grant.Grant{
-		Caps:       allow & (now.Permitted | now.Inheritable | now.Ambient) & ambient.UpTo(ambient.Cap(ambient.Named()-1)),
-		NewPrivs:   !now.NoNewPrivs,
-		Privileged: now.Bounding == host.Known && !s.nested,
-	}
+// only is the grant g where more is there than it has. Where nobody grants, the
+// rest is taken away by setpriv(1).
+func (s surroundings) only(g grant.Grant, stray ambient.Set) string {
 	switch s.place {
 	case grant.Host, grant.Namespace:
-		stray := (ambient.DefaultSets | ambient.InBounding).Of(now) &^ allow
 		return "setpriv --bounding-set=-" + strings.Join(stray.Names(), ",-") + " --inh-caps=-all --ambient-caps=-all caplaunch …"
+	case grant.Nspawn: // it grants its own choice beside
+		return g.Line(s.place) + " --drop-capability=CAP_" + strings.ToUpper(strings.Join(stray.Names(), ",CAP_"))
 	}
 	return g.Line(s.place)
 }

@@ -163,7 +163,8 @@ func parse(args, environ []string, out io.Writer) (*line, error) {
 	return l, nil
 }
 
-// A flag is one of a command's, as its struct describes it.
+// A flag is one of a command's, as its struct describes it, less what is for the
+// help.
 type flag struct {
 	reflect.StructField
 	name, group string
@@ -172,13 +173,16 @@ type flag struct {
 }
 
 // flagsOf lists the flags and arguments of a command, by its struct.
-func flagsOf(cmd reflect.Type) (all []flag) {
+func flagsOf(cmd reflect.Type) []flag {
+	all := make([]flag, 0, 24)
 	for i := range cmd.NumField() {
 		f := cmd.Field(i)
 		if f.Anonymous {
 			all = append(all, flagsOf(f.Type)...)
 			continue
 		}
+		tag, _, _ := strings.Cut(string(f.Tag), " help:")
+		f.Tag = reflect.StructTag(tag)
 		short := append([]byte(f.Tag.Get("short")), 0)[0]
 		all = append(all, flag{f, f.Tag.Get("name"), f.Tag.Get("group"), short, f.Type.Kind() == reflect.Bool})
 	}
@@ -238,15 +242,12 @@ func scan(words []string, flags []flag) scanned {
 }
 
 // read fills cmd with what words say. kong is only given the flags that are
-// used, without what is for the help: its model costs time for every flag, and for
-// every letter. Where one is unknown it is given all, to suggest the nearest.
+// used: its model costs time for every flag. Where one is unknown it is given
+// all, to suggest the nearest.
 func (s scanned) read(cmd any, flags []flag, words []string) error {
 	var fields []reflect.StructField
 	for _, f := range flags {
 		if _, required := f.Tag.Lookup("required"); s.used[f.name] || required || f.isArg() || !s.known {
-			tag, _, _ := strings.Cut(string(f.Tag), " help:")
-			tag, _, _ = strings.Cut(tag, " group:")
-			f.Tag = reflect.StructTag(tag)
 			fields = append(fields, f.StructField)
 		}
 	}

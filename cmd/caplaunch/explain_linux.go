@@ -63,9 +63,10 @@ func (a *app) explain(l *line, report *reporter) error {
 			refused = doubt
 		}
 	}
+	asRoot := h.Now.UID.Effective != 0 && !h.makesAmbient() && (refused != nil || h.asked() != 0)
 	x := explanation{
 		Place: h.place.String(), Start: shown(h.Now), Steps: []string{}, Given: []string{}, Skipped: []shownSkip{},
-		Notes: append(notes, h.notes(refused == nil)...), Grant: h.needed(refused == nil).Text(h.place),
+		Notes: append(notes, h.notes(refused == nil)...), Grant: h.smallest(asRoot).Text(h.place),
 	}
 	if job.Program != nil {
 		x.Program = oneLine(job.Program.Path)
@@ -129,18 +130,6 @@ func handlers() int {
 	return len(shown) - len([]string{"register", "status"})
 }
 
-// needed is the smallest grant for the launch, of which a start that already is
-// who it is to be takes no switch.
-func (h *hinter) needed(runs bool) grant.Grant {
-	root := h.Now.UID.Effective == 0
-	g := h.smallest(!runs && !root && !h.makesAmbient())
-	if runs && !h.Plan.Switched && len(h.Plan.Skipped) == 0 && (root || h.asked() == 0 || h.makesAmbient()) {
-		g.Root = root
-		g.Caps &^= ambient.SetOf(ambient.CapSetUID, ambient.CapSetGID) &^ h.asked()
-	}
-	return g
-}
-
 // print writes the explanation for a person, in 80 columns but for what is to be
 // copied.
 func (x *explanation) print(out io.Writer, h *hinter) error {
@@ -151,56 +140,45 @@ func (x *explanation) print(out io.Writer, h *hinter) error {
 			title = ""
 		}
 	}
+	copied := func(title, text string) { // a line of its own, whole
+		fmt.Fprintf(&b, "%s\n  %s\n", title, strings.ReplaceAll(strings.TrimSuffix(text, "\n"), "\n", "\n  "))
+	}
 	if x.Verdict.OK {
 		section("verdict", x.Verdict.Msg)
 	} else {
 		section("error", x.Verdict.Msg)
 		section("", fmt.Sprintf("run would end with status %d", x.Verdict.Code))
-		fmt.Fprintf(&b, "hint\n  %s\n", x.Verdict.Hint)
+		copied("hint", x.Verdict.Hint)
 	}
-	if h.place != grant.Unknown {
-		section("place", x.Place)
-	}
-	if x.Program != "" {
-		section("program", x.Program)
-	}
+	section("place", x.Place)
 	section("start", who(h.Now))
-	now := h.Now
+	now, marks := h.Now, ""
 	if x.Verdict.OK {
-		now = h.Plan.AfterExec
+		now, marks = h.Plan.AfterExec, "; +gained -lost"
 		section("after", who(now))
-		title := "steps"
-		for i, s := range append(x.Steps, "execve "+x.Program) {
-			number := fmt.Sprintf("%2d. ", i+1)
-			for _, line := range wrap(s, columns-13) {
-				fmt.Fprintf(&b, "%-9s%-4s%s\n", title, number, line)
-				title, number = "", ""
-			}
-		}
+		section("steps", strings.Join(append(x.Steps, "execve "+x.Program), "; "))
 	}
 	b.WriteByte('\n')
 	printSets(&b, h.Now, now)
-	b.WriteString("  " + legend + "\n")
-	if x.Verdict.OK {
-		b.WriteString("  + gained, - lost since the start\n")
-	}
-	b.WriteByte('\n')
+	fmt.Fprintf(&b, "  %s%s\n\n", legend, marks)
 	for _, s := range x.Skipped {
 		section("skipped", s.Capability+": "+s.Reason)
 	}
 	for _, n := range x.Notes {
 		section("note", n)
 	}
-	if paste := strings.TrimSuffix(x.Grant, "\n"); !strings.Contains(x.Verdict.Hint, paste) && h.place != grant.Host {
-		title := map[bool]string{true: "the smallest that works", false: "the smallest that would do"}[x.Verdict.OK]
-		if slices.ContainsFunc(x.Notes, func(n string) bool { return strings.Contains(n, "is not needed") }) {
-			title = "the smallest for what was asked, more than is needed"
-		}
-		if flags := (h.place.String() + " run"); strings.HasPrefix(paste, "--") {
-			title += ", as flags of " + strings.Replace(flags, "unknown", "docker", 1)
-		}
-		section("grant", title)
-		b.WriteString("  " + strings.ReplaceAll(paste, "\n", "\n  ") + "\n")
+	if strings.Contains(x.Verdict.Hint, strings.TrimSuffix(x.Grant, "\n")) || h.place == grant.Host {
+		x.Grant = "" // it is not said twice, and a host grants nothing
+	}
+	title := "grant    the smallest that would do"
+	if slices.ContainsFunc(x.Notes, func(n string) bool { return strings.Contains(n, "is not needed") }) {
+		title = "grant    the smallest for what was asked, more than is needed"
+	}
+	if strings.HasPrefix(x.Grant, "--") {
+		title += ", as flags of " + strings.Replace(x.Place, "unknown", "docker", 1) + " run"
+	}
+	if x.Grant != "" {
+		copied(title, x.Grant)
 	}
 	_, err := io.WriteString(out, b.String())
 	return err
@@ -235,9 +213,9 @@ func (h *hinter) notes(runs bool) (notes []string) {
 		"what started caplaunch in this container (process %d) is root without KILL, so it cannot signal PROGRAM: put it behind -- (… -- tini -- PROGRAM), or grant KILL", os.Getppid())
 	note(runs && h.Plan.Given.Has(ambient.CapSetUID) && after.UID.Effective != 0, "PROGRAM has setuid without being root: a child that changes its user keeps every capability")
 	note(runs && h.StripFileCaps, "/proc/self/exe of a copy is the copy; a PROGRAM that starts itself again by its path meets its file capabilities again")
-	note(runs && after.NoNewPrivs && !h.Now.NoNewPrivs, "no_new_privs: set-uid helpers of PROGRAM, such as sudo or ping, gain nothing")
+	note(runs && after.NoNewPrivs && !h.Now.NoNewPrivs, "no_new_privs: a set-uid child of PROGRAM, such as sudo or ping, gains nothing")
 	enters := map[grant.Place]string{grant.Docker: "docker exec and HEALTHCHECK enter", grant.Podman: "podman exec and health checks enter", grant.Kubernetes: "kubectl exec, probes and hooks enter"}[h.place]
-	note(runs && enters != "" && h.Now.UID.Effective == 0 && after.UID.Effective != 0, "%s as root: put caplaunch --user=%d:%d -- in front there too", enters, after.UID.Effective, after.GID.Effective)
+	note(runs && enters != "" && h.Now.UID.Effective == 0 && after.UID.Effective != 0, "%s as root: caplaunch --user=%d:%d -- in front there too", enters, after.UID.Effective, after.GID.Effective)
 	note(h.nested && asked != 0, "this is a user namespace: capabilities hold only for what belongs to it, such as its own network namespace")
 	note(h.nested && asked != 0 && appArmorRestricts(), "apparmor_restrict_unprivileged_userns is on: capabilities of a user namespace may look granted and be refused")
 	return notes

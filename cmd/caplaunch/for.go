@@ -29,7 +29,7 @@ func (a *app) explainFor(l *line, report *reporter) error {
 	}
 	r := &asked.req
 	if unnamed := (r.Required.Set | r.Optional.Set) &^ known; unnamed != 0 {
-		return usagef("write the grant of "+unnamed.String()+" by hand, in the runtime's own words", "%v has no name in this caplaunch, and no runtime takes a number", unnamed)
+		return usagef("leave "+unnamed.String()+" out of the list here; run takes it", "%v has no name in this caplaunch, and no runtime takes a number", unnamed)
 	}
 	root := asked.user.User.Numeric && asked.user.User.ID == 0 || asked.user.User.Text == "root"
 	r.User = &ambient.User{UID: 1} // only whether it is root counts: a name is taken for somebody else

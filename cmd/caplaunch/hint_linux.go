@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -78,7 +77,7 @@ func programStatus(e *exec.Error) int {
 }
 
 // smallest is the smallest grant for the launch in its place. A start that is
-// not root has to become one in the places that give such a user nothing.
+// not root has to become one (asRoot) in the places that give such a user nothing.
 func (h *hinter) smallest(asRoot bool) grant.Grant {
 	req, now := h.Request, h.Now
 	root := now.UID.Effective == 0
@@ -86,17 +85,18 @@ func (h *hinter) smallest(asRoot bool) grant.Grant {
 		req.User, req.UserErr = &ambient.User{UID: now.UID.Effective, GID: now.GID.Effective, Groups: now.Groups}, h.Request.UserErr
 	}
 	g := grant.For(req, h.known())
-	toSwitch := ambient.SetOf(ambient.CapSetUID, ambient.CapSetGID) &^ h.asked()
+	gid := now.GID.Effective
 	switch u := req.User; {
 	case h.Request.User == nil && root:
-		g.Caps |= toSwitch
-	case u != nil && root && u.UID == 0 && u.GID == now.GID.Effective && u.Groups.Without(now.Groups.With(0)).Len() == 0:
-		g.Caps &^= toSwitch // root that stays root, with its groups as they are
+		g.Caps |= ambient.SetOf(ambient.CapSetUID, ambient.CapSetGID)
+	case u != nil && !asRoot && u.UID == now.UID.Effective && u.GID == gid && u.Groups.With(gid) == now.Groups.With(gid):
+		g.Root = root // it is who it is to be
+		g.Caps &^= ambient.SetOf(ambient.CapSetUID, ambient.CapSetGID, ambient.CapKill) &^ h.asked()
 	}
-	if g.UID, g.GID = now.UID.Effective, now.GID.Effective; req.User != nil {
+	if g.UID, g.GID = now.UID.Effective, gid; req.User != nil {
 		g.UID, g.GID = req.User.UID, req.User.GID
 	}
-	g.Privileged = now.Bounding != 0 && now.Bounding == h.Host.Known && !h.nested
+	g.Privileged = h.privileged(now)
 	before := h.before
 	if h.User == nil && !root {
 		before = append(slices.Clone(before), fmt.Sprintf("--user=%d:%d", g.UID, g.GID))
@@ -216,25 +216,15 @@ const givenUpHint = "start caplaunch itself first, not behind a program that giv
 // it is now.
 func (h *hinter) startAsRoot() string {
 	g := h.smallest(true)
+	line := h.grantLine(g)
 	if h.User != nil || h.place == grant.Host || h.place == grant.Namespace {
-		return h.grantLine(g)
+		return line
 	}
 	groups := ""
 	if rest := h.Now.Groups.Without(ambient.NewGroups(g.GID)); rest.Len() > 0 && h.Request.Groups == nil && !h.Request.KeepGroups {
 		groups = " --groups=" + rest.List()
 	}
-	return h.withUser(g, fmt.Sprintf("%d:%d", g.UID, g.GID), groups)
-}
-
-// withUser is a grant for a command line that lacks a user. Where one line can be
-// pasted, the variable is what the flag in the image would be.
-func (h *hinter) withUser(g grant.Grant, user, groups string) string {
-	line := h.grantLine(g)
-	flags := "--user=" + user + groups
-	if run := h.place.String() + " run "; groups == "" && strings.HasPrefix(line, run) {
-		return run + "--env=CAPLAUNCH_USER=" + user + " " + line[len(run):] + " (or write " + flags + " before -- in the ENTRYPOINT)"
-	}
-	return "start as root and let caplaunch switch with caplaunch " + flags + ": " + line
+	return fmt.Sprintf("%s; and caplaunch --user=%d:%d%s", line, g.UID, g.GID, groups)
 }
 
 // unexpected is about more than was allowed. The allowlist has to name what the
@@ -242,12 +232,7 @@ func (h *hinter) withUser(g grant.Grant, user, groups string) string {
 func (h *hinter) unexpected(e *ambient.UnexpectedCapabilityError) string {
 	g := h.smallest(false)
 	stray, _ := e.Set()
-	hint := h.grantLine(g)
-	if h.place == grant.Host {
-		hint = "start caplaunch with no more than " + g.Caps.String() + " (setpriv --bounding-set, a unit with CapabilityBoundingSet=)"
-	} else if h.place == grant.Namespace {
-		hint = "setpriv --bounding-set=-" + strings.Join(stray.Names(), ",-") + " --inh-caps=-all caplaunch …"
-	}
+	hint := h.only(g, stray)
 	if lacking := g.Caps &^ e.Allow; lacking != 0 {
 		list := h.sources.of("allow") + "=" + (e.Allow | g.Caps).String()
 		if stray&^g.Caps == 0 {
@@ -256,128 +241,6 @@ func (h *hinter) unexpected(e *ambient.UnexpectedCapabilityError) string {
 		return list + "; and " + hint
 	}
 	return hint
-}
-
-// refused is about who the program is to run as.
-func (h *hinter) refused(e *ambient.RefusedError) string {
-	u := e.User
-	switch e.Why {
-	case ambient.RootWithoutUser:
-		toStay := "caplaunch --user=0:0" + h.keepGroups() + " to stay root"
-		switch g := h.smallest(false); {
-		case !h.uids.has(65532) || !h.gids.has(65532):
-			return toStay + ", or an id that is mapped in this user namespace"
-		case !e.Now.Permitted.Contains(ambient.SetOf(ambient.CapSetUID, ambient.CapSetGID)):
-			return h.withUser(g, "65532:65532", "") + "; or " + toStay
-		}
-		return "caplaunch --user=65532:65532, or whoever PROGRAM is to be; or " + toStay
-	case ambient.StartedSetID, ambient.StartedWithFileCaps:
-		return h.borrowed(e.Why)
-	case ambient.BoundingNeedsSetPCap:
-		if e.Now.UID.Effective != 0 && !h.makesAmbient() {
-			return h.startAsRoot()
-		}
-		return h.withheld(e)
-	case ambient.RootCannotSwitch:
-		if h.place == grant.Kubernetes && h.nested && ambient.SetOf(ambient.CapNetBindService).Contains(e.Now.Bounding) {
-			return "caplaunch --user=0:0" + h.keepGroups() + ": root of this pod's user namespace; a namespace that enforces restricted takes neither SETUID nor SETGID, so no switch can be had there"
-		}
-		return h.withheld(e)
-	case ambient.OtherUser:
-		return fmt.Sprintf("%s (or caplaunch --non-root=keep to run as uid %v)", h.startAsRoot(), e.Now.UID)
-	case ambient.OtherGroups:
-		switch {
-		case u.GID != e.Now.GID.Effective:
-			return h.group(u) + h.keepGroups()
-		case !h.Request.KeepGroups && h.Request.Groups == nil:
-			return "caplaunch --keep-groups"
-		}
-		return h.startAsRoot()
-	case ambient.SetGroupsDenied:
-		if !h.Request.KeepGroups && u.UID == e.Now.UID.Effective && u.GID == e.Now.GID.Effective {
-			return "caplaunch --keep-groups"
-		}
-		return "another user namespace, that allows setgroups and maps the ids (podman unshare, newuidmap and newgidmap); or " + h.stay()
-	case ambient.TooManyGroups:
-		return fmt.Sprintf("caplaunch --groups=%d, or the ids that are needed", u.GID)
-	case ambient.RootRegains:
-		return "caplaunch --bounding=drop, or without --allow-new-privs"
-	}
-	return "caplaunch --help"
-}
-
-// stay is the identity that needs no switch.
-func (h *hinter) stay() string {
-	return fmt.Sprintf("caplaunch --user=%d:%d --keep-groups, which is who it is", h.Now.UID.Effective, h.Now.GID.Effective)
-}
-
-// keepGroups is the flag where the start has groups that the target would lose.
-func (h *hinter) keepGroups() string {
-	if h.Request.KeepGroups || h.Now.Groups.Without(ambient.NewGroups(0, h.Now.GID.Effective)).Len() == 0 {
-		return ""
-	}
-	return " --keep-groups"
-}
-
-// borrowed is about privilege from caplaunch's own file.
-func (h *hinter) borrowed(r ambient.Refusal) string {
-	path, err := os.Executable()
-	if err != nil {
-		path = h.argv0
-	}
-	const tail = " (the runtime has to grant the capabilities, not the file)"
-	if r == ambient.StartedWithFileCaps {
-		return "setcap -r " + shell.Word(path) + tail
-	}
-	if st, err := os.Stat(path); err == nil && st.Mode()&(os.ModeSetuid|os.ModeSetgid) == 0 {
-		return "take the set-uid or set-gid bit from the program that starts caplaunch, or let it change its real, effective and saved ids alike (setresuid, setresgid)"
-	}
-	return "chmod 0755 " + shell.Word(path) + tail
-}
-
-// withheld is about root without a capability that the launch itself needs:
-// not granted, unless it is in the bounding set.
-func (h *hinter) withheld(e *ambient.RefusedError) string {
-	switch {
-	case h.place == grant.Systemd && h.nested:
-		return h.systemdUser()
-	case e.Now.UID.Effective != 0 || !e.Now.Bounding.Contains(e.Missing):
-		return h.grantLine(h.smallest(false))
-	case e.Now.Securebits&ambient.NoRoot != 0:
-		return h.securebits()
-	}
-	return givenUpHint
-}
-
-// group says how to start with the group of u.
-func (h *hinter) group(u ambient.User) string {
-	kubernetes := fmt.Sprintf("securityContext: {runAsUser: %d, runAsGroup: %d}", u.UID, u.GID)
-	switch h.place {
-	case grant.Docker, grant.Podman:
-		return fmt.Sprintf("%v run --user=%d:%d", h.place, u.UID, u.GID)
-	case grant.Kubernetes:
-		return kubernetes
-	case grant.Systemd:
-		return fmt.Sprintf("Group=%d", u.GID)
-	case grant.Host, grant.Namespace:
-		return h.startAsRoot()
-	}
-	return fmt.Sprintf("docker or podman run --user=%d:%d; kubernetes: %s; systemd: Group=%d", u.UID, u.GID, kubernetes, u.GID)
-}
-
-// notFound is about a user or a group that no file explains. It never names
-// another one.
-func (h *hinter) notFound(e *identity.LookupError) string {
-	name := shell.Word(e.Name.Text)
-	switch {
-	case e.Why == identity.NoGroup:
-		return fmt.Sprintf("caplaunch --user=%s:GID with the number of its group: --user=%s:%s, if that is its group", name, name, name)
-	case e.Why == identity.Malformed || e.Why == identity.Unreadable:
-		return fmt.Sprintf("mend %s, or write numbers, which need no file: --user=UID:GID", e.Path)
-	case e.Group:
-		return fmt.Sprintf("write the number of the group, which needs no file: getent group %s | cut -d: -f3, where it is known", name)
-	}
-	return fmt.Sprintf("--user=UID:GID needs no file: id -u %s and id -g %s tell the numbers where the user is known", name, name)
 }
 
 // fileHint is about a program whose file would break the promise.
@@ -405,7 +268,7 @@ func (h *hinter) stepFailed(e *ambient.StepError) (msg, hint string) {
 	}
 	switch {
 	case errors.Is(e, linux.ErrNoQueue):
-		return e.Err.Error(), "caplaunch run in the place of explain, or end what fills the queue of uid " + h.Now.UID.String() + " (RLIMIT_SIGPENDING, ulimit -i)"
+		return e.Err.Error(), "caplaunch run in the place of explain, or end what fills the queue of uid " + fmt.Sprint(syscall.Getuid()) + " (RLIMIT_SIGPENDING, ulimit -i)"
 	case errors.Is(e, syscall.EINVAL) && isID: // the kernel knows no other reason
 		msg, hint = what+" is not mapped in this user namespace", h.unmapped()
 	case errors.Is(e, syscall.EPERM) && h.nested && appArmorRestricts():
@@ -414,8 +277,13 @@ func (h *hinter) stepFailed(e *ambient.StepError) (msg, hint string) {
 	return msg, hint
 }
 
-// unmapped says which ids can be had.
+// unmapped says which ids can be had where those asked for, or their groups,
+// cannot be set.
 func (h *hinter) unmapped() string {
+	keep := ""
+	if !h.Request.KeepGroups {
+		keep = "; and caplaunch --keep-groups"
+	}
 	switch {
 	case h.place == grant.Kubernetes:
 		return "an id below 65536, or the kubelet's userNamespaces.idsPerPod raised"
@@ -423,10 +291,10 @@ func (h *hinter) unmapped() string {
 		return h.systemdUser() + " (with PrivateUsers= only root, nobody and the unit's own user are mapped)"
 	case h.place == grant.Podman, h.place == grant.Docker:
 		return fmt.Sprintf("an id that is mapped: cat /proc/self/uid_map; or more of them (%v run --userns, /etc/subuid and /etc/subgid)", h.place)
-	case h.uids.has(h.Now.UID.Effective) && h.gids.has(h.Now.GID.Effective) && h.uids != nil:
+	case h.uids.has(h.Now.UID.Effective) && h.gids.has(h.Now.GID.Effective):
 		return h.stay() + "; or map the ids: unshare --map-auto, /etc/subuid and /etc/subgid"
 	}
-	return "unshare --user --map-root-user, or another map with the ids in it"
+	return grant.Grant{UID: h.Request.User.UID, GID: h.Request.User.GID}.Line(grant.Namespace) + keep
 }
 
 // appArmorRestricts reports whether Ubuntu's restriction of user namespaces is on.

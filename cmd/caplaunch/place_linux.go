@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/caplaunch/caplaunch/internal/ambient"
 	"github.com/caplaunch/caplaunch/internal/ambient/linux"
 	"github.com/caplaunch/caplaunch/internal/grant"
 )
@@ -31,6 +32,12 @@ func lookAround(environ []string) surroundings {
 		Overlay: unix.Statfs("/", &root) == nil && root.Type == unix.OVERLAYFS_SUPER_MAGIC,
 	})
 	return s
+}
+
+// privileged reports whether the container has what nobody adds one by one:
+// sys_module, sys_rawio and mac_admin.
+func (s surroundings) privileged(now ambient.State) bool {
+	return !s.nested && now.Bounding.Contains(ambient.SetOf(16, 17, 33))
 }
 
 // exists reports whether there is something at path.

@@ -109,16 +109,22 @@ func printSets(w io.Writer, before, now ambient.State) {
 // columns is the width of a terminal, less a little.
 const columns = 78
 
-// wrap breaks text at spaces into lines of at most width. A word that is longer
-// stays whole.
+// wrap breaks text into lines of at most width: at spaces, and a long list at a
+// comma. A word that is longer stays whole.
 func wrap(text string, width int) (lines []string) {
-	line := ""
-	for word := range strings.SplitAfterSeq(text, " ") {
-		if line != "" && utf8.RuneCountInString(line+strings.TrimRight(word, " ")) > width {
-			lines = append(lines, strings.TrimRight(line, " "))
-			line = ""
+	for utf8.RuneCountInString(text) > width {
+		at := strings.LastIndexByte(text[:width+1], ' ')
+		if at <= 0 {
+			at = strings.LastIndexByte(text[:width], ',') + 1
 		}
-		line += word
+		if at <= 0 {
+			at = strings.IndexByte(text, ' ')
+		}
+		if at <= 0 {
+			break
+		}
+		lines = append(lines, strings.TrimRight(text[:at], " "))
+		text = strings.TrimLeft(text[at:], " ")
 	}
-	return append(lines, strings.TrimRight(line, " "))
+	return append(lines, text)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -19,42 +20,31 @@ var signalNames = [...]string{
 	"vtalrm", "prof", "winch", "io", "pwr", "sys",
 }
 
-// A signalError is a word that is no signal, or one that cannot be ignored.
-type signalError struct {
-	Name        string
-	Near        string // the name that was probably meant, or empty
-	Unignorable bool   // KILL or STOP, signal(7)
-}
-
-func (e *signalError) Error() string {
-	switch {
-	case e.Unignorable:
-		return fmt.Sprintf("signal %s cannot be ignored", e.Name)
-	case e.Near != "":
-		return fmt.Sprintf("unknown signal %q (did you mean %s?)", e.Name, e.Near)
-	}
-	return fmt.Sprintf("unknown signal %.64q", e.Name)
-}
-
 // parseSignals reads lists of signals that are to be ignored, split at commas and
 // white space: names in any case, with or without SIG, RTMIN+n and RTMAX-n, or
-// numbers from 1 to 64. The error is a *signalError.
-func parseSignals(lists []string) (set origin.Signals, err error) {
+// numbers from 1 to 64. With an error comes the name that was probably meant, or
+// "".
+func parseSignals(lists []string) (set origin.Signals, meant string, err error) {
 	for _, word := range ambient.Fields(strings.Join(lists, ",")) {
 		switch signal := parseSignal(word); signal {
 		case 0:
-			e := &signalError{Name: word}
 			if len(word) > 2 { // almost every name is near a very short word
-				e.Near = near.Word(strings.TrimPrefix(strings.ToLower(word), "sig"), signalNames[1:]...)
+				meant = near.Word(strings.TrimPrefix(strings.ToLower(word), "sig"), signalNames[1:]...)
 			}
-			return 0, e
+			if meant != "" {
+				return 0, meant, fmt.Errorf("unknown signal %q (did you mean %s?)", word, meant)
+			}
+			return 0, "", fmt.Errorf("unknown signal %.64q", word)
 		case 9, 19:
-			return 0, &signalError{Name: word, Unignorable: true}
+			return 0, "", fmt.Errorf("signal %s cannot be ignored", word)
 		default:
 			set |= origin.SignalsOf(signal)
 		}
 	}
-	return set, nil
+	if lists != nil && set == 0 {
+		err = errors.New("an empty list of signals")
+	}
+	return set, "", err
 }
 
 // parseSignal gives the number of one signal, or 0. The real-time signals count
@@ -62,7 +52,7 @@ func parseSignals(lists []string) (set origin.Signals, err error) {
 func parseSignal(word string) int {
 	name := strings.TrimPrefix(strings.ToLower(word), "sig")
 	base, sign := 0, 1
-	if i := slices.Index(signalNames[:], name); i > 0 && len(name) <= len(word) {
+	if i := slices.Index(signalNames[:], name); i > 0 {
 		return i
 	} else if rest, ok := strings.CutPrefix(name, "rtmin"); ok {
 		base, word = 34, strings.TrimPrefix(rest, "+")

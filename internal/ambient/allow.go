@@ -87,9 +87,8 @@ func (req Request) checkGrant(now State, host Host) error {
 	return CheckAllowed(now, allow, req.Sets)
 }
 
-// CheckAllowed compares the sets of now that m names with allow. The error is
-// an *UnexpectedCapabilityError with every capability that is in one of them
-// and not in allow.
+// CheckAllowed compares the sets of now that m names with allow. The error is an
+// *UnexpectedCapabilityError.
 func CheckAllowed(now State, allow Set, m SetMask) error {
 	e := &UnexpectedCapabilityError{Allow: allow}
 	for c := range (m.Of(now) &^ allow).All() {
@@ -110,19 +109,18 @@ func CheckAllowed(now State, allow Set, m SetMask) error {
 // ErrUnexpectedCapability is what every *UnexpectedCapabilityError is.
 var ErrUnexpectedCapability = errors.New("unexpected capability")
 
-// An UnexpectedCapabilityError names what was granted beyond the allowlist.
+// An UnexpectedCapabilityError has all that was granted beyond the allowlist.
 type UnexpectedCapabilityError struct {
 	Stray []Stray
 	Allow Set
 }
 
-// A Stray is a capability outside the allowlist and the sets it was found in.
+// A Stray is a capability, and the sets it was found in.
 type Stray struct {
 	Cap Cap
 	In  SetMask
 }
 
-// Is makes errors.Is(err, ErrUnexpectedCapability) true.
 func (*UnexpectedCapabilityError) Is(target error) bool { return target == ErrUnexpectedCapability }
 
 // Set is the set of those found, and the sets that they were found in.

@@ -1,7 +1,6 @@
 package ambient
 
 import (
-	"fmt"
 	"iter"
 	"math/bits"
 	"slices"
@@ -13,8 +12,7 @@ import (
 // kernel mask. Valid numbers are 0 to MaxCap.
 type Cap uint8
 
-// MaxCap is the highest number that fits the kernel's 64-bit masks. Which
-// ones a kernel knows, it has to be asked.
+// MaxCap is the highest number that fits the kernel's masks.
 const MaxCap Cap = 63
 
 // The capabilities that caplaunch itself speaks of.
@@ -119,15 +117,6 @@ func (s Set) String() string {
 		return "none"
 	}
 	return strings.Join(s.Names(), ",")
-}
-
-// Some is String for a sentence: at most a dozen names, and how many more.
-func (s Set) Some() string {
-	const most = 12
-	if names := s.Names(); len(names) > most {
-		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ","), len(names)-most)
-	}
-	return s.String()
 }
 
 // A List is what a list of capabilities on the command line asks for.

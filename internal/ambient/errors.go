@@ -12,15 +12,11 @@ import (
 // An UnknownCapError is a word that names no capability.
 type UnknownCapError struct{ Name string }
 
-func (e *UnknownCapError) isNumber() bool {
-	return e.Name != "" && strings.Trim(e.Name, "+-0123456789") == ""
-}
-
 // Near is the name that was probably meant, "" when none is near.
 func (e *UnknownCapError) Near() string {
 	word := strings.TrimPrefix(strings.TrimPrefix(strings.ToLower(e.Name), "cap_"), "cap_")
 	word, _, _ = strings.Cut(strings.ReplaceAll(word, "+", "="), "=") // libcap writes cap_net_admin=eip
-	if e.isNumber() || strings.HasPrefix(word, "-") {                 // -x is to take x away, not a misspelt x
+	if strings.HasPrefix(word, "-") {                                 // -x is to take x away, not a misspelt x
 		return ""
 	}
 	return near.Word(word, table[:]...)
@@ -28,12 +24,10 @@ func (e *UnknownCapError) Near() string {
 
 func (e *UnknownCapError) Error() string {
 	switch near := e.Near(); {
-	case e.isNumber():
+	case strings.Trim(e.Name, "+-0123456789") == "":
 		return fmt.Sprintf("%q is not a capability number from 0 to %d, written in decimal", e.Name, MaxCap)
 	case strings.HasPrefix(strings.ToLower(e.Name), "cap_cap_"):
 		return fmt.Sprintf("%q says cap_ twice", e.Name)
-	case near != "" && strings.ContainsAny(e.Name, "=+"):
-		return fmt.Sprintf("%q: a list has names alone, caplaunch makes the sets", e.Name)
 	case near != "":
 		return fmt.Sprintf("%q is not a capability (did you mean %s?)", e.Name, near)
 	}
@@ -69,7 +63,7 @@ type Miss struct {
 	Reason Reason
 }
 
-// Why is the reason. Of an unknown one it names the Linux version that brought it.
+// Why is the reason, with the Linux version that brought an unknown one.
 func (m Miss) Why() string {
 	if m.Reason == NotKnown && m.Cap.Since() != "" {
 		return string(m.Reason) + ": it came with Linux " + m.Cap.Since()
@@ -96,17 +90,13 @@ func (e *NotGrantedError) Error() string {
 	var all []string
 	caps := map[string]Set{}
 	for _, m := range e.Missing {
-		why := m.Why()
-		if m.Reason == OnlyBounding {
-			why += fmt.Sprintf(" (uid %d)", e.Now.UID.Effective)
+		if caps[m.Why()] == 0 {
+			all = append(all, m.Why())
 		}
-		if caps[why] == 0 {
-			all = append(all, why)
-		}
-		caps[why] |= SetOf(m.Cap)
+		caps[m.Why()] |= SetOf(m.Cap)
 	}
 	for i, why := range all {
-		all[i] = caps[why].Some() + " cannot be given: " + why
+		all[i] = caps[why].String() + " cannot be given: " + why
 	}
 	return strings.Join(all, "; ")
 }
@@ -166,12 +156,8 @@ func (e *FileError) Error() string {
 		return fmt.Sprintf("the kernel would refuse to run it (operation not permitted): its file capabilities demand %v, and %v is not in the bounding set", f.Caps.Permitted, f.Caps.Permitted&^e.Want.Bounding)
 	case f.Caps != nil:
 		return fmt.Sprintf("its file capabilities (%v) clear the ambient set: it would run with permitted %v and its children with nothing", f.Caps.Permitted|f.Caps.Inheritable, e.After.Permitted)
-	case e.After.UID != e.Want.UID:
-		return fmt.Sprintf("its set-uid bit would make it run as uid %d", e.After.UID.Effective)
-	case e.After.GID != e.Want.GID:
-		return fmt.Sprintf("its set-gid bit would make it run as gid %d", e.After.GID.Effective)
 	}
-	return fmt.Sprintf("it would run with permitted %v instead of %v", e.After.Permitted, e.Want.Permitted)
+	return fmt.Sprintf("its set-id bits would make it run as uid %d, gid %d", e.After.UID.Effective, e.After.GID.Effective)
 }
 
 // A StepError is a step that failed, on the Sim or on the kernel.
@@ -183,8 +169,7 @@ type StepError struct {
 func (e *StepError) Error() string { return fmt.Sprintf("%v: %v", e.Step, e.Err) }
 func (e *StepError) Unwrap() error { return e.Err }
 
-// A VerifyError is a state that the kernel reports after all steps succeeded,
-// and that is not the planned one.
+// A VerifyError is a state that the kernel reports and that is not the planned one.
 type VerifyError struct{ Want, Got State }
 
 // Error lists in what they differ, as "effective none instead of net_admin".

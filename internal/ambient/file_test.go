@@ -44,11 +44,10 @@ func TestForSaysWhatExecveMakesOfThePromise(t *testing.T) {
 		want.Securebits &^= KeepCaps
 		got, err := p.For(f)
 		for _, host.OldExecIDs = range []bool{false, true} {
-			sim := &Sim{Now: p.AfterSteps, On: host}
-			denied := sim.Execve(f)
+			after, denied := p.AfterSteps.Execve(f, host)
 			var e *FileError
 			switch {
-			case denied == nil && sim.Now == want:
+			case denied == nil && after == want:
 				kept++
 				if err != nil || got.AfterExec != want {
 					t.Fatalf("%+v keeps the promise of %+v, refused: %v", f, p, err)
@@ -70,7 +69,7 @@ func TestForSaysWhatExecveMakesOfThePromise(t *testing.T) {
 	}
 }
 
-// TestUnequalIDsAtExec: before Linux 6.16 they cleared ambient, and were made
+// TestUnequalIDsAtExec: before Linux 6.17 they cleared ambient, and were made
 // equal under no_new_privs; since then it takes a change.
 func TestUnequalIDsAtExec(t *testing.T) {
 	for _, start := range []State{
@@ -88,9 +87,8 @@ func TestUnequalIDsAtExec(t *testing.T) {
 				}
 				host := linux
 				host.OldExecIDs = old
-				sim := &Sim{Now: start, On: host}
-				if err := sim.Execve(File{}); err != nil || sim.Now != want {
-					t.Errorf("uid %v, gid %v, old rule %v: %v, %v", start.UID, start.GID, old, Diff(want, sim.Now), err)
+				if got, err := start.Execve(File{}, host); err != nil || got != want {
+					t.Errorf("uid %v, gid %v, old rule %v: %v, %v", start.UID, start.GID, old, &VerifyError{want, got}, err)
 				}
 			}
 		}

@@ -25,46 +25,20 @@ func TestListsAreRead(t *testing.T) {
 
 func TestHostileListsAreRefused(t *testing.T) {
 	for _, list := range []string{"", ",", " \t", "none,chown", "chown,none"} {
-		var e *ListError
-		if _, err := ParseList(list); !errors.As(err, &e) {
+		if _, err := ParseList(list); !errors.Is(err, ErrEmptyList) && !errors.Is(err, ErrNone) {
 			t.Errorf("ParseList(%q): %v", list, err)
 		}
 	}
 	for list, near := range map[string]string{
 		"net_amdin": "net_admin", "netadmin": "net_admin", "net-admin": "net_admin", "sys_adm1n": "sys_admin", "set_uid": "setuid", "CAP_CAP_NET_ADMIN": "net_admin",
 		"64": "", "-1": "", "+12": "", "012": "", "0xc": "", "4294967308": "", "99999999999999999999": "",
-		"cap_": "", "zzz": "", "net_admin;id": "", "net_admin=ep": "", "\x00": "", "ЧОWN": "", "ﬀ": "", strings.Repeat("a", 1<<16): "",
+		"cap_": "", "zzz": "", "net_admin;id": "net_admin", "net_admin=ep": "net_admin", "-net_admin": "", "net_bind": "net_bind_service", "\x00": "", "ЧОWN": "", "ﬀ": "", strings.Repeat("a", 1<<16): "",
 	} {
 		var e *UnknownCapError
 		if _, err := ParseList(list); !errors.As(err, &e) {
 			t.Errorf("ParseList(%.20q): %v", list, err)
-		} else if near != "" && e.Near != near {
-			t.Errorf("ParseList(%.20q) suggests %q, want %q", list, e.Near, near)
-		}
-	}
-}
-
-func TestStatusIsRead(t *testing.T) {
-	const text = "Name:\tx\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nGroups:\t9 10 \nCapInh:\t0000000000000001\nCapPrm:\t0000000000000003\nCapEff:\t0000000000000002\nCapBnd:\t000001ffffffffff\nCapAmb:\t0000000000000001\nNoNewPrivs:\t1\n"
-	s, err := ParseStatus(text)
-	want := State{Permitted: 3, Inheritable: 1, Effective: 2, Bounding: UpTo(40), Ambient: 1, UID: IDs{1, 2, 3}, GID: IDs{5, 6, 7}, Groups: NewGroups(9, 10), NoNewPrivs: true}
-	if err != nil || s != want {
-		t.Errorf("%+v, %v", s, err)
-	}
-	for bad, field := range map[string]string{"\t3\t4\n": "Uid", "\t7\t8\n": "Gid"} {
-		for _, last := range []string{"4294967296", "-1", "0x1"} {
-			var e *StatusError
-			if _, err := ParseStatus(strings.Replace(text, bad, bad[:3]+last+"\n", 1)); !errors.As(err, &e) || e.Field != field {
-				t.Errorf("%s: %v", field, err)
-			}
-		}
-	}
-	for _, field := range []string{"Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs"} {
-		for _, bad := range []string{strings.Replace(text, field+":", "X"+field+":", 1), strings.Replace(text, field+":\t", field+":\tz", 1)} {
-			var e *StatusError
-			if _, err := ParseStatus(bad); !errors.As(err, &e) || e.Field != field {
-				t.Errorf("%s: %v", field, err)
-			}
+		} else if e.Near() != near {
+			t.Errorf("ParseList(%.20q) suggests %q, want %q", list, e.Near(), near)
 		}
 	}
 }
@@ -81,18 +55,6 @@ func FuzzParseList(f *testing.F) {
 		}
 		if again, err := ParseList(got.Set.String()); err != nil || again.Set != got.Set {
 			t.Fatalf("%v is read back as %v, %v", got.Set, again.Set, err)
-		}
-	})
-}
-
-func FuzzParseStatus(f *testing.F) {
-	f.Add("Uid:\t0 0 0 0\n")
-	f.Fuzz(func(t *testing.T, text string) {
-		if _, err := ParseStatus(text); err != nil {
-			var e *StatusError
-			if !errors.As(err, &e) {
-				t.Fatalf("%T", err)
-			}
 		}
 	})
 }

@@ -3,8 +3,7 @@
 // it makes no system call and reads no file.
 //
 // plan.go turns a Request and the State that the kernel reported into Steps, or
-// refuses what cannot be had. It relies on the rules of capabilities(7), which
-// are in rules.go, one for each system call.
+// refuses what cannot be had. rules.go has the rules of capabilities(7) for each.
 package ambient
 
 // A Request is what the command line asks for.
@@ -45,9 +44,8 @@ type User struct {
 	Groups   Groups
 }
 
-// A Plan is a decision: which steps lead from the state caplaunch was started
-// in to the one the program is promised, and what the kernel will say on the
-// way.
+// A Plan is the steps from the state that caplaunch was started in to the one that
+// the program is promised, and what the kernel will say on the way.
 type Plan struct {
 	Steps      []Step // to be done in this order
 	AfterSteps State  // what the kernel must report before the exec
@@ -62,12 +60,10 @@ type Plan struct {
 	host Host
 }
 
-// NewPlan decides the launch, or refuses it, without touching anything. The
-// errors, in the order in which they are looked for: *RefusedError for a
-// privileged start (see Borrowed), *UnexpectedCapabilityError (the allowlist),
-// *NotGrantedError (a required capability), and for the identity req.UserErr or
-// *RefusedError. The plan holds for a program without file capabilities and
-// set-id bits; see For.
+// NewPlan decides the launch of a program without file capabilities and set-id bits
+// (see For), or refuses it. The errors, in the order in which they are looked for:
+// *RefusedError for a privileged start, *UnexpectedCapabilityError, *NotGrantedError,
+// and for the identity req.UserErr or *RefusedError.
 func NewPlan(req Request, now State, host Host) (Plan, error) {
 	if err := now.Borrowed(); err != nil {
 		return Plan{}, err
@@ -146,8 +142,8 @@ func settle(req Request, now State, host Host) (want User, switched bool, err er
 		kept := now.Groups.Without(req.StartGroups.With(0)).Without(req.Doubtful)
 		want.Groups = want.Groups.With(kept.IDs()...)
 	}
-	// As initgroups(3) does: a set-gid program must not shed the primary group.
-	// That a start lacks it in its list is no difference.
+	// As initgroups(3) does, lest a set-gid program sheds the primary group. That a
+	// start lacks it in its list is no difference.
 	want.Groups = want.Groups.With(want.GID)
 	certain := stay.Groups.Without(req.Doubtful).With(stay.GID)
 	sameIDs := want.UID == stay.UID && want.GID == stay.GID
@@ -254,8 +250,7 @@ func (p *Plan) build(now State, user User, cut, noNewPrivs bool) (err error) {
 	// The steps below need their capability in effective, not just permitted.
 	add(Capset{Permitted: now.Permitted, Inheritable: now.Inheritable, Effective: now.Permitted})
 
-	// Bounding goes before the ids: it needs CAP_SETPCAP, which the uid change
-	// or the final capset takes away.
+	// Bounding before the ids: after setresuid there is no CAP_SETPCAP left.
 	if cut {
 		for c := range (now.Bounding &^ p.Given).All() {
 			add(DropBounding{c})
@@ -268,9 +263,8 @@ func (p *Plan) build(now State, user User, cut, noNewPrivs bool) (err error) {
 		if p.Given != 0 && leavesRoot(now, user) && now.Securebits&KeepCaps == 0 {
 			add(SetKeepCaps{})
 		}
-		// Groups before the ids: after setresuid there is no CAP_SETGID left to
-		// set them with. A list that was read may be stale, one that was set is
-		// known.
+		// Groups before the ids: after setresuid there is no CAP_SETGID left to set
+		// them with.
 		must(SetGroups{user.Groups})
 	}
 	// The ids are set even when they look right: one that is not mapped in the
@@ -279,15 +273,13 @@ func (p *Plan) build(now State, user User, cut, noNewPrivs bool) (err error) {
 	must(SetResGID{Same(user.GID)})
 	must(SetResUID{Same(user.UID)})
 
-	// Inheritable before ambient, which has to lie within it. This also cuts
-	// ambient bits that were there and not asked for.
+	// Inheritable before ambient, which has to lie within it and is cut to it.
 	add(Capset{Permitted: p.Given, Inheritable: p.Given, Effective: p.Given})
 	for c := range (p.Given &^ sim.Now.Ambient).All() {
 		add(RaiseAmbient{c})
 	}
 
-	// Last: it makes the exec of a root program, a set-id or a
-	// file-capability one unable to gain anything.
+	// No exec of a root program, a set-id or a file-capability one gains anything then.
 	if noNewPrivs {
 		add(SetNoNewPrivs{})
 	}

@@ -231,14 +231,13 @@ func (s State) Execve(f File, h Host) (State, error) {
 			n.GID.Effective = *f.SetGID
 		}
 	}
-	n.Permitted = 0
-	fullEffective := false
+	var caps FileCaps
 	if f.Caps != nil {
-		n.Permitted = f.Caps.Permitted&s.Bounding | f.Caps.Inheritable&s.Inheritable
-		fullEffective = f.Caps.Effective
-		if f.Caps.Effective && !n.Permitted.Contains(f.Caps.Permitted) {
-			return s, RuleFileCapsUncovered
-		}
+		caps = *f.Caps
+	}
+	n.Permitted = caps.Permitted&s.Bounding | caps.Inheritable&s.Inheritable
+	if caps.Effective && !n.Permitted.Contains(caps.Permitted) {
+		return s, RuleFileCapsUncovered
 	}
 	// A set-uid root program that also has file capabilities gets only these.
 	mixed := f.Caps != nil && n.UID.Effective == 0 && n.UID.Real != 0
@@ -246,9 +245,7 @@ func (s State) Execve(f File, h Host) (State, error) {
 		if n.UID.Effective == 0 || n.UID.Real == 0 {
 			n.Permitted = s.Bounding | s.Inheritable
 		}
-		if n.UID.Effective == 0 {
-			fullEffective = true
-		}
+		caps.Effective = caps.Effective || n.UID.Effective == 0
 	}
 	// A gid counts as changed only when the process was not in the group.
 	idChanged := n.UID.Effective != s.UID.Effective ||
@@ -266,7 +263,7 @@ func (s State) Execve(f File, h Host) (State, error) {
 	}
 	n.Permitted |= n.Ambient
 	n.Effective = n.Ambient
-	if fullEffective {
+	if caps.Effective {
 		n.Effective = n.Permitted
 	}
 	n.Securebits &^= KeepCaps

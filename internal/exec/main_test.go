@@ -11,6 +11,7 @@ import (
 	osexec "os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -23,13 +24,20 @@ import (
 )
 
 const (
-	helperEnv = "CAPLAUNCH_EXEC_TEST" // what this binary is to do instead of testing
-	insideEnv = "CAPLAUNCH_EXEC_INSIDE"
+	helperEnv = "EXEC_TEST" // what this binary is to do instead of testing
+	insideEnv = "EXEC_TEST_INSIDE"
 	seedEnv   = "CAPLAUNCH_TEST_SEED"
 	nobody    = 65534
 )
 
-var host = ambient.Host{Known: ambient.UpTo(40)}
+var known = ambient.UpTo(40)
+
+// A launcher stays on its main thread, where strace counts its calls.
+func init() {
+	if os.Getenv(helperEnv) == "launch" {
+		runtime.LockOSThread()
+	}
+}
 
 func TestMain(m *testing.M) {
 	switch os.Getenv(helperEnv) {
@@ -42,23 +50,19 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// launch is a launcher without capabilities: its arguments are options, "--"
-// and the program's.
+// launch is a launcher that changes nothing: its arguments are options, "--" and
+// the program's.
 func launch(args []string) int {
-	strip, uid, mem := false, 0, false
+	strip, mem := false, false
 	for ; args[0] != "--"; args = args[1:] {
 		switch name, value, _ := strings.Cut(args[0], "="); name {
 		case "strip":
 			strip = true
 		case "mem":
 			mem = true
-		case "uid": // copies before the switch, as root
-			uid, _ = strconv.Atoi(value)
 		case "fsize":
 			n, _ := strconv.ParseUint(value, 10, 64)
 			unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: n, Max: n})
-		case "noprocs":
-			unix.Setrlimit(unix.RLIMIT_NPROC, &unix.Rlimit{})
 		case "chroot":
 			if err := errors.Join(unix.Chroot(value), unix.Chdir("/")); err != nil {
 				panic(err)
@@ -67,40 +71,45 @@ func launch(args []string) int {
 	}
 	args = args[1:]
 	os.Unsetenv(helperEnv)
-	report := func(err error) int {
-		fmt.Fprintln(os.Stderr, err)
-		var e *Error
-		if errors.As(err, &e) {
-			json.NewEncoder(os.Stdout).Encode(e)
-			return e.ExitStatus()
-		}
-		return 125
-	}
-	var v *Viewer
-	if uid != 0 {
-		v = &Viewer{UID: uint32(uid), GID: uint32(uid)}
-	}
-	p, err := Find(args[0], SearchPath(os.Environ()), v, host)
-	if err != nil {
-		return report(err)
-	}
-	target := p.Target()
-	if strip && p.Privileged() {
-		if target, err = p.Copy(); err != nil {
-			return report(err)
-		}
+	p, err := Find(args[0], SearchPath(os.Environ()))
+	if err == nil && strip {
+		err = p.Copy()
 	}
 	if mem {
 		var stats runtime.MemStats
 		runtime.ReadMemStats(&stats)
 		fmt.Println(stats.Sys)
 	}
-	if uid != 0 {
-		if err := errors.Join(syscall.Setgroups(nil), syscall.Setresgid(uid, uid, uid), syscall.Setresuid(uid, uid, uid)); err != nil {
-			return report(err)
-		}
+	if err == nil {
+		err = p.Replace(args, os.Environ())
 	}
-	return report(target.Explain(Replace(target, args, os.Environ())))
+	fmt.Fprintln(os.Stderr, err)
+	return status(err)
+}
+
+// status is 127 for what does not exist and 126 for what cannot be executed, as
+// env(1) has it; 125 where the copy fails.
+func status(err error) int {
+	var e *Error
+	switch errors.As(err, &e); {
+	case err == nil:
+		return 0
+	case e.Missing():
+		return 127
+	case e.Copy && e.Err != ErrUnreadable && e.Err != ErrNotExecutable:
+		return 125
+	}
+	return 126
+}
+
+// launcher is a command that launches with the options, as the user.
+func launcher(uid uint32, self string, args ...string) *osexec.Cmd {
+	cmd := osexec.Command("/bin/sh", append([]string{"-c", `ulimit -Sn 321; exec "$0" "$@"`, self}, args...)...)
+	cmd.Env = append(os.Environ(), helperEnv+"=launch", "A=1", "EMPTY=")
+	if uid != 0 {
+		cmd.SysProcAttr = as(uid)
+	}
+	return cmd
 }
 
 // self is this test binary, where every user can execute it.
@@ -213,24 +222,30 @@ func as(uid uint32) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 }
 
-// kernelAs is kernel with the ids and the effective capabilities of v, on a
-// thread that ends with it.
-func kernelAs(t testing.TB, path string, argv []string, v *Viewer) unix.Errno {
+// A viewer is a user with groups and effective capabilities.
+type viewer struct {
+	uid, gid uint32
+	groups   []uint32
+	caps     ambient.Set
+}
+
+// as runs do as the user, on a thread that ends with it.
+func (v viewer) as(t testing.TB, do func()) {
 	t.Helper()
-	groups := append(v.Groups.IDs(), 0)
+	groups := append(slices.Clone(v.groups), 0)
 	setgroups := uintptr(unix.SYS_SETGROUPS)
 	if runtime.GOARCH == "386" || runtime.GOARCH == "arm" {
 		setgroups = 206 // setgroups32
 	}
-	said := make(chan unix.Errno)
+	done := make(chan bool)
 	go func() {
 		runtime.LockOSThread()
-		caps := [2]unix.CapUserData{{Permitted: uint32(v.Caps), Effective: uint32(v.Caps)}, {}}
+		caps := [2]unix.CapUserData{{Permitted: uint32(v.caps), Effective: uint32(v.caps)}, {}}
 		for _, call := range [][4]uintptr{
-			{setgroups, uintptr(v.Groups.Len()), uintptr(unsafe.Pointer(&groups[0]))},
-			{unix.SYS_SETRESGID, uintptr(v.GID), uintptr(v.GID), uintptr(v.GID)},
+			{setgroups, uintptr(len(v.groups)), uintptr(unsafe.Pointer(&groups[0]))},
+			{unix.SYS_SETRESGID, uintptr(v.gid), uintptr(v.gid), uintptr(v.gid)},
 			{unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1},
-			{unix.SYS_SETRESUID, uintptr(v.UID), uintptr(v.UID), uintptr(v.UID)},
+			{unix.SYS_SETRESUID, uintptr(v.uid), uintptr(v.uid), uintptr(v.uid)},
 		} {
 			if _, _, errno := unix.RawSyscall(call[0], call[1], call[2], call[3]); errno != 0 {
 				t.Error(errno)
@@ -239,9 +254,10 @@ func kernelAs(t testing.TB, path string, argv []string, v *Viewer) unix.Errno {
 		if err := unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &caps[0]); err != nil {
 			t.Error(err)
 		}
-		said <- kernel(t, path, argv, nil)
+		do()
+		close(done)
 	}()
-	return <-said
+	<-done
 }
 
 // run executes the command and gives its output and exit status.
@@ -264,18 +280,37 @@ func asError(t testing.TB, err error) *Error {
 	if !ok {
 		t.Fatalf("%v is no *Error", err)
 	}
-	if s := e.Error() + e.Hint(); strings.ContainsAny(s, "\n\r") {
-		t.Errorf("%q is not one line", s)
-	}
 	return e
 }
 
-func reasonOf(t testing.TB, err error) Reason {
+// reason is what the *Error is about, or nil.
+func reason(t testing.TB, err error) error {
 	t.Helper()
 	if e := asError(t, err); e != nil {
-		return e.Reason
+		return e.Err
 	}
-	return 0
+	return nil
+}
+
+// errno is what execve(2) says where Find says err.
+func errno(t testing.TB, err error) unix.Errno {
+	t.Helper()
+	switch e := reason(t, err); e {
+	case nil:
+		return 0
+	case ErrNotExecutable, ErrNotRegular, ErrNoInterpreter:
+		return unix.EACCES
+	case ErrNotInPath, ErrNoName:
+		return unix.ENOENT
+	case ErrTooDeep:
+		return unix.ELOOP
+	default:
+		errno, ok := e.(unix.Errno)
+		if !ok {
+			t.Errorf("no errno: %v", e)
+		}
+		return errno
+	}
 }
 
 func random(t *testing.T) *rand.Rand {

@@ -3,7 +3,6 @@
 package exec
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	osexec "os/exec"
@@ -15,16 +14,6 @@ import (
 
 	"golang.org/x/sys/unix"
 )
-
-// launcher is a command that launches with the options, without capabilities
-// in the bounding set but those for the switch, so that a file with "+ep" is
-// EPERM for it.
-func launcher(t testing.TB, self string, args ...string) *osexec.Cmd {
-	t.Helper()
-	cmd := osexec.Command("/bin/sh", append([]string{"-c", `ulimit -Sn 321; exec "$0" "$@"`, self}, args...)...)
-	cmd.Env = append(os.Environ(), helperEnv+"=launch", "A=1", "EMPTY=")
-	return cmd
-}
 
 // show prints what must be unchanged: the limit, the descriptors, the
 // arguments, the name.
@@ -39,19 +28,18 @@ func capable(t testing.TB, path string) {
 	t.Helper()
 	copyFile(t, "/bin/sh", path, 0o755)
 	setcap(t, path, 1<<40|1<<24, true)
-	bounding := strings.Contains(status(t), "CapBnd:\t000001ffffffffff")
-	if bounding {
+	if boundingIsFull(t) {
 		t.Log("the bounding set is full: the plain exec would succeed")
 	}
 }
 
-func status(t testing.TB) string {
+func boundingIsFull(t testing.TB) bool {
 	b, err := os.ReadFile("/proc/self/status")
 	check(t, err)
-	return string(b)
+	return strings.Contains(string(b), "CapBnd:\t000001ffffffffff")
 }
 
-func TestStripRunsTheBytesWithoutTheirPrivilege(t *testing.T) {
+func TestACopyRunsTheBytesWithoutTheirPrivilege(t *testing.T) {
 	needRoot(t)
 	dir, self := folder(t), self(t)
 	sh := filepath.Join(dir, "shell")
@@ -59,16 +47,17 @@ func TestStripRunsTheBytesWithoutTheirPrivilege(t *testing.T) {
 	script := write(t, filepath.Join(dir, "script"), "#! "+sh+" -u\t\n"+show, 0o755)
 	nested := write(t, filepath.Join(dir, "nested"), "#!"+script+" arg of nested\n", 0o755)
 	for _, tt := range []struct {
-		name, uid string
-		argv      []string
-		want      string
+		name string
+		uid  uint32
+		argv []string
+		want string
 	}{
-		{"a program", "0", []string{sh, "-c", show, "zero", "a", ""}, "nofile=321 zero=zero args=a \ncomm=memfd:shell\n"},
-		{"before the switch", "65534", []string{sh, "-c", show, "zero"}, "nofile=321 zero=zero args=\ncomm=memfd:shell\n"},
-		{"a script", "65534", []string{script, "a", "b c"}, "nofile=321 zero=" + script + " args=a b c\ncomm=memfd:script\n"},
-		{"a nested script", "0", []string{nested, "a"}, "nofile=321 zero=" + script + " args=arg of nested " + nested + " a\ncomm=memfd:nested\n"},
+		{"a program", 0, []string{sh, "-c", show, "zero", "a", ""}, "nofile=321 zero=zero args=a \ncomm=memfd:shell\n"},
+		{"of another user", nobody, []string{sh, "-c", show, "zero"}, "nofile=321 zero=zero args=\ncomm=memfd:shell\n"},
+		{"a script", nobody, []string{script, "a", "b c"}, "nofile=321 zero=" + script + " args=a b c\ncomm=memfd:script\n"},
+		{"a nested script", 0, []string{nested, "a"}, "nofile=321 zero=" + script + " args=arg of nested " + nested + " a\ncomm=memfd:nested\n"},
 	} {
-		out, status := run(t, launcher(t, self, append([]string{"strip", "uid=" + tt.uid, "--"}, tt.argv...)...))
+		out, status := run(t, launcher(tt.uid, self, append([]string{"strip", "--"}, tt.argv...)...))
 		if i := strings.Index(out, "comm="); i >= 0 && !strings.Contains(out, "comm=memfd:") { // before Linux 6.14
 			out, tt.want = out[:i], tt.want[:strings.Index(tt.want, "comm=")]
 		}
@@ -77,7 +66,7 @@ func TestStripRunsTheBytesWithoutTheirPrivilege(t *testing.T) {
 		}
 		// What the kernel makes of a script without the attribute is the same.
 		check(t, unix.Removexattr(sh, "security.capability"))
-		plain, _ := run(t, launcher(t, self, append([]string{"strip", "uid=" + tt.uid, "--"}, tt.argv...)...))
+		plain, _ := run(t, launcher(tt.uid, self, append([]string{"--"}, tt.argv...)...))
 		setcap(t, sh, 1<<40|1<<24, true)
 		if first, _, _ := strings.Cut(plain, "comm="); !strings.HasPrefix(out, first) {
 			t.Errorf("%s: plain %q, stripped %q", tt.name, plain, out)
@@ -86,23 +75,23 @@ func TestStripRunsTheBytesWithoutTheirPrivilege(t *testing.T) {
 	// Set-id bits are gone as well.
 	check(t, unix.Removexattr(sh, "security.capability"))
 	check(t, unix.Chmod(sh, 0o6755))
-	out, _ := run(t, launcher(t, self, "strip", "uid=65534", "--", sh, "-pc", "id -u; id -g"))
+	out, _ := run(t, launcher(nobody, self, "strip", "--", sh, "-pc", "id -u; id -g"))
 	if out != "65534\n65534\n" {
 		t.Errorf("set-id: %q", out)
 	}
-	out, _ = run(t, launcher(t, self, "uid=65534", "--", sh, "-pc", "id -u; id -g"))
+	out, _ = run(t, launcher(nobody, self, "--", sh, "-pc", "id -u; id -g"))
 	if out != "0\n0\n" {
-		t.Errorf("set-id without strip: %q: the case proves nothing", out)
+		t.Errorf("set-id without a copy: %q: the case proves nothing", out)
 	}
 }
 
-func TestStripNeedsNoProc(t *testing.T) {
+func TestACopyNeedsNoProc(t *testing.T) {
 	busybox, err := osexec.LookPath("busybox")
 	need(t, err == nil, "busybox")
-	if b, _ := os.Open(busybox); b != nil {
-		e, err := ParseELF(b)
-		b.Close()
-		need(t, err == nil && e.Interp == "", "a static busybox")
+	if p, err := Find(busybox, ""); err == nil {
+		h, err := p.Last().ELF()
+		p.Close()
+		need(t, err == nil && h.Interp == "", "a static busybox")
 	}
 	if !inside(t, 0) {
 		return
@@ -114,67 +103,102 @@ func TestStripNeedsNoProc(t *testing.T) {
 	sh := filepath.Join(dir, "bin/sh")
 	copyFile(t, busybox, sh, 0o755)
 	setcap(t, sh, 1<<40|1<<24, true)
-	out, status := run(t, launcher(t, self(t), "strip", "chroot="+dir, "--", "/bin/sh", "-c", `echo "$(ulimit -n) $0 $*"`, "zero", "a"))
+	out, status := run(t, launcher(0, self(t), "strip", "chroot="+dir, "--", "/bin/sh", "-c", `echo "$(ulimit -n) $0 $*"`, "zero", "a"))
 	if status != 0 || out != "321 zero a\n" {
 		t.Errorf("%d %q", status, out)
 	}
 }
 
-func TestStripWantsWhatExecWants(t *testing.T) {
+// Without execveat(2), as with an old seccomp profile, /proc serves.
+func TestACopyRunsWithoutExecveat(t *testing.T) {
+	strace, err := osexec.LookPath("strace")
+	need(t, err == nil, "strace")
+	self := self(t)
+	for _, fault := range []string{"ENOSYS", "EPERM"} {
+		cmd := launcher(0, strace, "-qq", "-o", os.DevNull, "-e", "trace=execveat", "-e", "inject=execveat:error="+fault, self, "strip", "--", "/bin/sh", "-c", show, "zero")
+		out, status := run(t, cmd)
+		if status != 0 || !strings.HasPrefix(out, "nofile=321 zero=zero args=\ncomm=") {
+			t.Errorf("%s: %d %q", fault, status, out)
+		}
+	}
+}
+
+func TestACopyWantsWhatExecWants(t *testing.T) {
 	needRoot(t)
 	dir, self := folder(t), self(t)
 	sh := filepath.Join(dir, "shell")
 	capable(t, sh)
-	check(t, unix.Chmod(sh, 0o750))
-	out, status := run(t, launcher(t, self, "strip", "uid=65534", "--", sh, "-c", "echo it ran"))
-	if status != 126 || !strings.Contains(out, "may not execute it") {
+	check(t, unix.Chmod(sh, 0o754))
+	out, status := run(t, launcher(nobody, self, "strip", "--", sh, "-c", "echo it ran"))
+	if status != 126 || !strings.Contains(out, ErrNotExecutable.Error()) {
 		t.Errorf("not executable: %d %q", status, out)
 	}
-	// Executable and not readable: the copy runs, and cannot be read either.
 	check(t, unix.Chmod(sh, 0o711))
-	out, status = run(t, launcher(t, self, "strip", "uid=65534", "--", sh, "-c", "cat /proc/$$/exe >/dev/null 2>&1 && echo leaked; echo it ran"))
-	if status != 0 || out != "it ran\n" {
+	out, status = run(t, launcher(nobody, self, "strip", "--", sh, "-c", "echo it ran"))
+	if status != 126 || !strings.Contains(out, ErrUnreadable.Error()) {
 		t.Errorf("not readable: %d %q", status, out)
 	}
 	check(t, unix.Chmod(sh, 0o755))
-	out, status = run(t, launcher(t, self, "strip", "fsize=4096", "--", sh, "-c", "echo it ran"))
-	if status != 125 || !strings.Contains(out, "RLIMIT_FSIZE") {
+	out, status = run(t, launcher(0, self, "strip", "fsize=4096", "--", sh, "-c", "echo it ran"))
+	if status != 125 || !strings.Contains(out, unix.EFBIG.Error()) {
 		t.Errorf("RLIMIT_FSIZE: %d %q", status, out)
 	}
 }
 
-func TestACopyIsOfWhatWasInspected(t *testing.T) {
+// A program that finds its libraries beside itself would not find them.
+func TestNoCopyOfWhatLooksBesideItself(t *testing.T) {
+	gcc, err := osexec.LookPath("gcc")
+	need(t, err == nil, "gcc")
+	dir := folder(t)
+	source, path := write(t, filepath.Join(dir, "p.c"), "int main(void) { return 0; }\n", 0o644), filepath.Join(dir, "p")
+	if out, status := run(t, osexec.Command(gcc, "-Wl,-rpath,$ORIGIN", "-o", path, source)); status != 0 {
+		t.Fatal(out)
+	}
+	p, err := Find(path, "")
+	check(t, err)
+	if err := p.Copy(); reason(t, err) != ErrOrigin || status(err) != 125 {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestACopyIsOfWhatWasLookedAt(t *testing.T) {
 	dir := folder(t)
 	path := write(t, filepath.Join(dir, "p"), "one", 0o755)
-	for name, change := range map[string]func(){
-		"written":  func() { write(t, path, "two", 0o755) },
-		"replaced": func() { check(t, os.Rename(write(t, path+"2", "one", 0o755), path)) },
-		"longer":   func() { write(t, path, "one and more", 0o755) },
-		"emptied":  func() { check(t, os.Truncate(path, 0)) },
-		"chmod":    func() { check(t, os.Chmod(path, 0o700)) },
-		"removed":  func() { check(t, os.Remove(path)) },
+	for name, change := range map[string]struct {
+		do   func()
+		want string // "" where the change is found
+	}{
+		"written":  {func() { write(t, path, "two", 0o755) }, ""},
+		"longer":   {func() { write(t, path, "one and more", 0o755) }, ""},
+		"emptied":  {func() { check(t, os.Truncate(path, 0)) }, ""},
+		"chmod":    {func() { check(t, os.Chmod(path, 0o700)) }, ""},
+		"replaced": {func() { check(t, os.Rename(write(t, path+"2", "two", 0o755), path)) }, ""}, // its ctime tells
+		"moved":    {func() { check(t, os.Rename(dir, dir+"2")); check(t, os.Mkdir(dir, 0o755)) }, "one"},
 	} {
 		write(t, path, "one", 0o755)
-		p, err := Inspect(path, nil, host)
+		p, err := Find(path, "")
 		check(t, err)
 		time.Sleep(12 * time.Millisecond) // the times of files are no finer on old kernels
-		change()
-		for how, make := range map[string]func() (Target, error){"copied": p.Copy, "held": p.Strip} {
-			_, err = make()
-			if e := asError(t, err); e == nil || e.Reason != Changed || e.ExitStatus() != 125 {
-				t.Errorf("%s and %s: %v", name, how, err)
-			}
+		change.do()
+		err = p.Copy()
+		if change.want == "" && (reason(t, err) != ErrChanged || status(err) != 125) || change.want != "" && err != nil {
+			t.Errorf("%s: %v", name, err)
 		}
+		if err == nil {
+			b, err := os.ReadFile("/proc/self/fd/" + strconv.Itoa(p.copy))
+			if err != nil || string(b) != change.want {
+				t.Errorf("%s: %q, %v", name, b, err)
+			}
+			unix.Close(p.copy)
+		}
+		p.Close()
 	}
-	p, err := Inspect(write(t, path, "one", 0o755), nil, host)
+	check(t, os.RemoveAll(dir+"2"))
+	p, err := Find(write(t, path, "one", 0o755), "")
 	check(t, err)
-	target, err := p.Copy()
-	check(t, err)
-	defer unix.Close(target.fd)
-	proc := "/proc/self/fd/" + strconv.Itoa(target.fd)
-	if b, err := os.ReadFile(proc); err != nil || string(b) != "one" {
-		t.Errorf("%q, %v", b, err)
-	}
+	check(t, p.Copy())
+	defer unix.Close(p.copy)
+	proc := "/proc/self/fd/" + strconv.Itoa(p.copy)
 	if f, err := os.OpenFile(proc, os.O_WRONLY, 0); err == nil {
 		_, err := f.Write([]byte("x"))
 		f.Close()
@@ -182,10 +206,10 @@ func TestACopyIsOfWhatWasInspected(t *testing.T) {
 			t.Error("it can be written to")
 		}
 	}
-	if flags, err := unix.FcntlInt(uintptr(target.fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+	if flags, err := unix.FcntlInt(uintptr(p.copy), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
 		t.Error("it is not closed at an exec")
 	}
-	if seals, err := unix.FcntlInt(uintptr(target.fd), unix.F_GET_SEALS, 0); err != nil || seals&15 != 15 {
+	if seals, err := unix.FcntlInt(uintptr(p.copy), unix.F_GET_SEALS, 0); err != nil || seals&15 != 15 {
 		t.Errorf("seals %#x, %v", seals, err)
 	}
 }
@@ -197,7 +221,7 @@ func TestALargeProgramIsCopiedInTheKernel(t *testing.T) {
 	capable(t, sh)
 	check(t, os.Truncate(sh, 200<<20))
 	start := time.Now()
-	out, status := run(t, launcher(t, self, "strip", "mem", "--", sh, "-c", "echo it ran"))
+	out, status := run(t, launcher(0, self, "strip", "mem", "--", sh, "-c", "echo it ran"))
 	took := time.Since(start)
 	heap, rest, _ := strings.Cut(out, "\n")
 	if n, err := strconv.Atoi(heap); status != 0 || rest != "it ran\n" || err != nil || n > 32<<20 {
@@ -220,77 +244,89 @@ func TestMemfdNoexecIsTold(t *testing.T) {
 	if _, err := os.Stat(sysctl); err != nil {
 		need(t, false, "vm.memfd_noexec (Linux 6.3)")
 	}
-	path := write(t, filepath.Join(folder(t), "p"), "#!", 0o755)
+	path := filepath.Join(folder(t), "p")
 	copyFile(t, "/bin/true", path, 0o755)
-	p, err := Inspect(path, nil, host)
+	p, err := Find(path, "")
 	check(t, err)
 	check(t, os.WriteFile(sysctl, []byte("1"), 0))
-	target, err := p.Copy()
-	check(t, err)
-	if errno := kernel(t, fmt.Sprint("/proc/self/fd/", target.fd), []string{"true"}, nil); errno != 0 {
+	check(t, p.Copy())
+	if errno := kernel(t, fmt.Sprint("/proc/self/fd/", p.copy), []string{"true"}, nil); errno != 0 {
 		t.Errorf("memfd_noexec=1: exec of the copy: %v", errno)
 	}
 	check(t, os.WriteFile(sysctl, []byte("2"), 0)) // it never goes down again
-	_, err = p.Copy()
-	if e := asError(t, err); e == nil || e.Reason != CopyForbidden || e.ExitStatus() != 125 || e.Hint() == "" {
+	if err := p.Copy(); reason(t, err) != unix.EACCES || !asError(t, err).Copy || status(err) != 125 {
 		t.Errorf("%v", err)
 	}
 }
 
-// TestAFailedExecIsExplained: what only the exec brings to light.
-func TestAFailedExecIsExplained(t *testing.T) {
+// What only the exec brings to light: the errno, and that an execve which returns
+// is an error whatever it returns.
+func TestAFailedExecIsAnError(t *testing.T) {
 	dir, self := folder(t), self(t)
 	prog := filepath.Join(dir, "p")
 	copyFile(t, "/bin/true", prog, 0o755)
-	explain := func(argv ...string) *Error {
-		p, err := Inspect(prog, nil, host)
+	replace := func(argv ...string) error {
+		p, err := Find(prog, "")
 		check(t, err)
-		target := p.Target()
-		return asError(t, target.Explain(Replace(target, argv, nil)))
+		defer p.Close()
+		return reason(t, p.Replace(argv, nil))
 	}
 	f, err := os.OpenFile(prog, os.O_WRONLY, 0)
 	check(t, err)
-	if e := explain("p"); e.Reason != TextBusy || e.ExitStatus() != 126 {
-		t.Errorf("%v", e)
+	if err := replace("p"); err != unix.ETXTBSY {
+		t.Errorf("busy: %v", err)
 	}
 	f.Close()
-	if e := explain("p", strings.Repeat("x", 200<<10)); e.Reason != TooLong {
-		t.Errorf("%v", e)
+	if err := replace("p", strings.Repeat("x", 200<<10)); err != unix.E2BIG {
+		t.Errorf("too long: %v", err)
 	}
-	if os.Geteuid() == 0 && os.Getenv(insideEnv) == "" {
+	if err := replace("p", "a\x00b"); err != unix.EINVAL {
+		t.Errorf("a NUL: %v", err)
+	}
+	if os.Geteuid() == 0 && os.Getenv(insideEnv) == "" && !boundingIsFull(t) {
 		setcap(t, prog, 1<<40|1<<24, true)
-		if !strings.Contains(status(t), "CapBnd:\t000001ffffffffff") {
-			if e := explain("p"); e.Reason != CapsUncovered {
-				t.Errorf("%v", e)
-			}
+		if err := replace("p"); err != unix.EPERM {
+			t.Errorf("file capabilities: %v", err)
 		}
 		check(t, unix.Removexattr(prog, "security.capability"))
-		// The user has a process, the limit is 0, and it does not hold for root.
-		other := osexec.Command("sleep", "60")
-		other.SysProcAttr = as(54321)
-		check(t, other.Start())
-		defer other.Wait()
-		defer other.Process.Kill()
-		out, status := run(t, launcher(t, self, "noprocs", "uid=54321", "--", prog))
-		var e Error
-		if i := strings.Index(out, "{"); i < 0 || json.NewDecoder(strings.NewReader(out[i:])).Decode(&e) != nil || e.Reason != TooManyProcs || status != 126 {
-			t.Errorf("%d %s", status, out)
+	}
+	strace, err := osexec.LookPath("strace")
+	need(t, err == nil, "strace")
+	for _, options := range [][]string{{"--"}, {"strip", "--"}} {
+		cmd := launcher(0, strace, append(append([]string{"-qq", "-o", os.DevNull, "-e", "trace=execve,execveat", "-e", "inject=execve,execveat:retval=0", self}, options...), prog)...)
+		if out, status := run(t, cmd); status != 126 || !strings.Contains(out, ErrReturned.Error()) {
+			t.Errorf("%s: %d %q", options, status, out)
 		}
 	}
-	p, err := Inspect(prog, nil, host)
-	check(t, err)
-	check(t, os.Chmod(prog, 0o644))
-	if e := asError(t, p.Target().Explain(unix.EACCES)); e.Reason != NotExecutable {
-		t.Errorf("changed: %v", e)
-	}
-	check(t, os.Remove(prog))
-	if e := asError(t, p.Target().Explain(unix.ENOENT)); e.Reason != NotFound || e.ExitStatus() != 127 {
-		t.Errorf("removed: %v", e)
-	}
+}
+
+// Ask runs nothing, and says what the exec would say, where the kernel knows the
+// question.
+func TestAskAsksTheKernel(t *testing.T) {
+	dir := folder(t)
+	prog := filepath.Join(dir, "p")
 	copyFile(t, "/bin/true", prog, 0o755)
-	for errno, want := range map[unix.Errno]Reason{0: Returned, unix.EPERM: Refused, unix.EACCES: Refused, unix.ENOMEM: NoMemory, unix.EMFILE: Refused} {
-		if e := asError(t, p.Target().Explain(errno)); e.Reason != want {
-			t.Errorf("%v: %v", errno, e)
-		}
+	p, err := Find(prog, "")
+	check(t, err)
+	if err := p.Ask([]string{"p"}, nil); err != nil {
+		t.Error(err)
+	}
+	check(t, os.Chmod(prog, 0o644))
+	err = p.Ask([]string{"p"}, nil)
+	if err == nil {
+		t.Skip("needs AT_EXECVE_CHECK (Linux 6.14)")
+	}
+	if reason(t, err) != unix.EACCES {
+		t.Error(err)
+	}
+	check(t, os.Chmod(prog, 0o755))
+	p, err = Find(prog, "")
+	check(t, err)
+	check(t, p.Copy())
+	if err := p.Ask([]string{"p"}, nil); err != nil {
+		t.Error(err)
+	}
+	if err := p.Ask([]string{strings.Repeat("x", 200<<10)}, nil); reason(t, err) != unix.E2BIG {
+		t.Error(err)
 	}
 }

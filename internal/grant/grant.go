@@ -35,8 +35,7 @@ func (g Grant) Flags() string {
 	if g.Privileged {
 		w = append(w, "--privileged=false")
 	}
-	w = append(w, "--cap-drop=ALL")
-	w = append(w, upper(g.Caps, "--cap-add=")...)
+	w = append(append(w, "--cap-drop=ALL"), upper(g.Caps, "--cap-add=")...)
 	if !g.NewPrivs {
 		w = append(w, "--security-opt=no-new-privileges")
 	}
@@ -51,15 +50,15 @@ func (g Grant) lines(p Place) (w []string) {
 		}
 	}
 	some := g.Caps != 0
-	switch names := strings.Join(upper(g.Caps, ""), ", "); p {
+	names := strings.Join(upper(g.Caps, ""), ", ")
+	switch p {
 	case Kubernetes:
 		add(g.Root, "runAsUser: 0")
 		add(g.Root, "runAsGroup: 0")
 		add(g.Root, "runAsNonRoot: false")
 		add(g.Privileged, "privileged: false")
 		add(true, fmt.Sprintf("allowPrivilegeEscalation: %t", g.NewPrivs))
-		add(some, "capabilities: {drop: [ALL], add: ["+names+"]}")
-		add(!some, "capabilities: {drop: [ALL]}")
+		add(true, strings.Replace("capabilities: {drop: [ALL], add: ["+names+"]}", ", add: []", "", 1))
 	case Compose:
 		add(g.Root, `user: "0:0"`)
 		add(true, "cap_drop: [ALL]")
@@ -70,12 +69,11 @@ func (g Grant) lines(p Place) (w []string) {
 		add(g.Root, "User=root")
 		add(true, "CapabilityBoundingSet="+caps)
 		add(!g.Root && some, Ambient(g.Caps)) // without effect for root
-		add(!g.NewPrivs, "NoNewPrivileges=yes")
-		add(g.NewPrivs, "NoNewPrivileges=no")
+		add(true, "NoNewPrivileges="+map[bool]string{true: "no", false: "yes"}[g.NewPrivs])
 	case LXC:
 		add(g.Root, "lxc.init.uid = 0")
 		add(g.Root, "lxc.init.gid = 0")
-		add(true, "lxc.cap.keep = "+strings.Join(g.Caps.Names(), " "))
+		add(true, "lxc.cap.keep = "+strings.ReplaceAll(g.Caps.String(), ",", " ")) // none is its word for nothing
 	}
 	return w
 }
@@ -93,12 +91,10 @@ func (g Grant) Line(p Place) string {
 		return p.String() + " run " + g.Flags()
 	case Kubernetes:
 		return "securityContext: {" + strings.Join(g.lines(p), ", ") + "}"
-	case Compose:
-		return strings.Join(g.lines(p), "; ")
-	case Systemd, LXC:
+	case Compose, Systemd, LXC:
 		return strings.Join(g.lines(p), " and ")
 	case Nspawn:
-		return "systemd-nspawn --user=root --capability=" + strings.Join(upper(g.Caps, "CAP_"), ",")
+		return strings.TrimSuffix("systemd-nspawn --user=root --capability="+strings.Join(upper(g.Caps, "CAP_"), ","), " --capability=")
 	case Namespace:
 		return fmt.Sprintf("unshare --user --map-user=%d --map-group=%d --keep-caps", g.UID, g.GID)
 	case Host:
@@ -112,14 +108,12 @@ func (g Grant) Line(p Place) string {
 // container's securityContext, a section of a unit. It ends in a newline.
 func (g Grant) Text(p Place) string {
 	switch p {
-	case Compose:
+	case Compose, LXC:
 		return strings.Join(g.lines(p), "\n") + "\n"
 	case Kubernetes:
 		return "securityContext:\n  " + strings.Join(g.lines(p), "\n  ") + "\n"
 	case Systemd:
 		return "[Service]\n" + strings.Join(g.lines(p), "\n") + "\n"
-	case LXC:
-		return strings.Join(g.lines(p), "\n") + "\n"
 	case Unknown, Docker, Podman:
 		return g.Flags() + "\n"
 	}

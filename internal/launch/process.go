@@ -92,15 +92,16 @@ func (l *Launch) openPipe(fd int, name string, st *unix.Stat_t) {
 }
 
 // giveTerminal makes the new user the owner of the controlling terminal of the
-// session that caplaunch leads, as login(1) does. Another session's terminal, and
-// the device /dev/tty, are not its to give.
+// session that caplaunch leads, as login(1) does. Another session's terminal is not
+// its to give, nor are the devices /dev/tty and /dev/ptmx, which all use.
 func (l *Launch) giveTerminal(fd int, name string, st *unix.Stat_t) {
 	if _, err := unix.IoctlGetTermios(fd, unix.TCGETS); err != nil {
 		return // some other device
 	}
 	pid := os.Getpid()
 	session, err := unix.IoctlGetInt(fd, unix.TIOCGSID)
-	if err != nil || session != pid || st.Rdev == unix.Mkdev(5, 0) {
+	shared := uint64(st.Rdev) == unix.Mkdev(5, 0) || uint64(st.Rdev) == unix.Mkdev(5, 2)
+	if err != nil || session != pid || shared {
 		l.Say("%s is not handed over: not the terminal of a session that caplaunch leads", name)
 		return
 	}

@@ -39,17 +39,18 @@ signal:
 	SYSCALL
 	MOVQ	AX, answers_maskResult(BX)
 
-	// fcntl(fd, F_GETFD)
+	// fcntl(fd, F_GETFD), twice for each fd
 	XORL	R12, R12
 descriptor:
 	MOVQ	R12, DI
+	SHRQ	$1, DI
 	MOVL	$const_getFD, SI
 	XORL	DX, DX
 	MOVL	$SYS_fcntl, AX
 	SYSCALL
 	MOVQ	AX, answers_flags(BX)(R12*8)
 	INCQ	R12
-	CMPQ	R12, $3
+	CMPQ	R12, $6
 	JNE	descriptor
 
 	// argc, argv and NULL move down, the lowest word first.

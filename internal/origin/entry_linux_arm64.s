@@ -39,18 +39,18 @@ signal:
 	SVC
 	MOVD	R0, answers_maskResult(R19)
 
-	// fcntl(fd, F_GETFD)
+	// fcntl(fd, F_GETFD), twice for each fd
 	ADD	$answers_flags, R19, R23
 	MOVD	$0, R24
 descriptor:
-	MOVD	R24, R0
+	LSR	$1, R24, R0
 	MOVD	$const_getFD, R1
 	MOVD	$0, R2
 	MOVD	$SYS_fcntl, R8
 	SVC
 	MOVD.P	R0, 8(R23)
 	ADD	$1, R24
-	CMP	$3, R24
+	CMP	$6, R24
 	BNE	descriptor
 
 	// argc, argv and NULL move down, the lowest word first.

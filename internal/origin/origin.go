@@ -15,7 +15,10 @@
 // false: the program then finds what the Go runtime leaves.
 package origin
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // A process is what a process inherits at execve(2) and the Go runtime changes.
 type process struct {
@@ -24,33 +27,38 @@ type process struct {
 	closed  [3]bool // standard descriptors that are not open, or will be closed by execve
 }
 
-func (p process) String() string {
-	return fmt.Sprintf("ignored %#x, blocked %#x, descriptors 0 to 2 closed %v", uint64(p.ignored), uint64(p.blocked), p.closed)
-}
-
 // A CallError is a system call that failed, or did not answer, while the process was read or restored.
 type CallError struct {
 	Call string // rt_sigaction, rt_sigprocmask, fcntl
 	Arg  int    // the signal, or the descriptor; 0 for rt_sigprocmask
-	Err  error  // an errno; nil: it reported success but gave no answer
+	Err  error  // an errno, or ErrFaked
 }
 
-func (e *CallError) Error() string {
-	what, why := e.Call, "it reported success but gave no answer"
-	if e.Arg != 0 || e.Call == "fcntl" {
-		what = fmt.Sprintf("%s of %d", e.Call, e.Arg)
-	}
-	if e.Err != nil {
-		why = e.Err.Error()
-	}
-	return what + ": " + why
-}
+// ErrFaked says that a call reported success and cannot have been made.
+var ErrFaked = errors.New("it reported success but gave no answer")
 
+func (e *CallError) Error() string { return fmt.Sprintf("%s of %d: %v", e.Call, e.Arg, e.Err) }
 func (e *CallError) Unwrap() error { return e.Err }
 
 // A MismatchError is a Restore after which the kernel reports another state than the one asked for.
 type MismatchError struct{ want, got process }
 
 func (e *MismatchError) Error() string {
-	return fmt.Sprintf("signals and descriptors are not as received: want %v; got %v", e.want, e.got)
+	return fmt.Sprintf("ignored signals, blocked ones and closed descriptors are not as received: want %+v, got %+v", e.want, e.got)
+}
+
+// Signals is a set of signals as the kernel lays it out: bit s-1 is signal s. The zero value is empty.
+type Signals uint64
+
+// SignalsOf is the set of the given signals, each from 1 to 64.
+func SignalsOf(signals ...int) (s Signals) {
+	for _, signal := range signals {
+		s |= 1 << (signal - 1)
+	}
+	return s
+}
+
+// Has reports whether the signal is in the set. It takes any int and is false outside 1 to 64.
+func (s Signals) Has(signal int) bool {
+	return 1 <= signal && signal <= 64 && s>>(signal-1)&1 == 1
 }

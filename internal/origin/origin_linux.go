@@ -21,7 +21,7 @@ type answers struct {
 	actionResult [64]int
 	mask         uint64
 	maskResult   int
-	flags        [3]int // of descriptor i
+	flags        [6]int // of descriptor i/2, asked twice: 0 is a true answer and that of a call which was not made
 }
 
 // sigaction is the kernel's struct of rt_sigaction(2), which is 32 bytes or less. On the architectures that this
@@ -32,7 +32,6 @@ const (
 	sigactionSize = 32
 	settingsCount = 6
 
-	sigDFL = 0
 	sigIGN = 1
 
 	// What stands in a buffer before the kernel is asked is no answer that it ever gives: a handler at the
@@ -46,24 +45,17 @@ var ours Signals
 
 // init goes on ignoring what was ignored, so that a signal that comes now meets no handler of the runtime. As
 // process 1 of a PID namespace it also ignores the signals that the kernel drops there for a program without
-// handlers, pid_namespaces(7).
+// handlers, pid_namespaces(7). Whatever fails here Restore tells.
 func init() {
-	ignored := Signals(0)
+	var start process
 	if initialStack != nil {
-		p, _ := received.process() // Restore tells the error
-		ignored = p.ignored
+		start, _ = received.process()
 	}
 	if os.Getpid() == 1 {
-		for _, signal := range []int{1, 2, 3, 15} {
-			var now sigaction
-			now[0] = noHandler
-			signalCall(syscall.SYS_RT_SIGACTION, signal, nil, unsafe.Pointer(&now))
-			if now[0] != sigIGN && !ignored.Has(signal) {
-				ours |= SignalsOf(signal)
-			}
-		}
+		now, _ := current()
+		ours = SignalsOf(1, 2, 3, 15) &^ now.ignored &^ start.ignored
 	}
-	Ignore(ignored | ours)
+	Ignore(start.ignored | ours)
 }
 
 // Ignore makes the process ignore signals from now on. Those of a fault stay the runtime's, and so does 33, by which
@@ -81,7 +73,7 @@ func Ignore(signals Signals) {
 func Recorded() bool { return initialStack != nil }
 
 // StdoutClosed reports whether descriptor 1 was closed at the start. The runtime has put /dev/null there.
-func StdoutClosed() bool { return initialStack != nil && received.flags[1] == -int(syscall.EBADF) }
+func StdoutClosed() bool { return initialStack != nil && received.flags[2] == -int(syscall.EBADF) }
 
 // process judges what the entry stored. The error is a *CallError.
 func (a *answers) process() (p process, err error) {
@@ -93,19 +85,20 @@ func (a *answers) process() (p process, err error) {
 			p.ignored |= SignalsOf(i + 1)
 		}
 	}
-	if err := check("rt_sigprocmask", 0, a.maskResult, a.mask != noMask); err != nil {
-		return p, err
-	}
 	p.blocked = Signals(a.mask)
-	for fd, flags := range a.flags {
-		p.closed[fd] = flags == -int(syscall.EBADF) || flags >= 0 && flags&syscall.FD_CLOEXEC != 0
-		if !p.closed[fd] {
-			if err := check("fcntl", fd, flags, true); err != nil {
-				return p, err
-			}
+	for i, flags := range a.flags {
+		fd, again := i/2, i%2 == 1
+		// A descriptor that execve will close is as good as closed.
+		closed := flags == -int(syscall.EBADF) || flags >= 0 && flags&syscall.FD_CLOEXEC != 0
+		switch {
+		case again && closed != p.closed[fd]:
+			return p, &CallError{"fcntl", fd, ErrFaked}
+		case flags < 0 && !closed:
+			return p, &CallError{"fcntl", fd, syscall.Errno(-flags)}
 		}
+		p.closed[fd] = closed
 	}
-	return p, nil
+	return p, check("rt_sigprocmask", 0, a.maskResult, a.mask != noMask)
 }
 
 func check(call string, arg, result int, answered bool) error {
@@ -113,7 +106,7 @@ func check(call string, arg, result int, answered bool) error {
 	case result < 0:
 		return &CallError{call, arg, syscall.Errno(-result)}
 	case !answered:
-		return &CallError{call, arg, nil}
+		return &CallError{call, arg, ErrFaked}
 	}
 	return nil
 }
@@ -155,17 +148,15 @@ func Check() error {
 //
 // The error is a *CallError or a *MismatchError.
 func Restore(ignore Signals) error {
-	var want process
-	var err error
-	if initialStack != nil {
-		want, err = received.process()
-	} else if want, err = current(); err == nil {
-		want.ignored &^= ours
+	start := received.process
+	if initialStack == nil {
+		start = current
 	}
+	want, err := start()
 	if err != nil {
 		return err
 	}
-	want.ignored |= ignore
+	want.ignored = want.ignored&^ours | ignore
 	// execve turns the runtime's handlers into the default by itself; only SIG_IGN passes through it.
 	for signal := 1; signal <= 64; signal++ {
 		if want.ignored.Has(signal) || ours.Has(signal) {
@@ -177,16 +168,12 @@ func Restore(ignore Signals) error {
 	// It is left to execve to close a descriptor, so that one which fails can still be reported.
 	for fd, closed := range want.closed {
 		if closed {
-			if err := check("fcntl", fd, fcntl(fd, syscall.F_SETFD, syscall.FD_CLOEXEC), true); err != nil {
-				return err
-			}
+			call(syscall.SYS_FCNTL, uintptr(fd), syscall.F_SETFD, syscall.FD_CLOEXEC)
 		}
 	}
 	// The mask after the dispositions: a signal that is to be ignored must not become pending.
 	const sigSetmask = 2
-	if err := check("rt_sigprocmask", 0, signalCall(syscall.SYS_RT_SIGPROCMASK, sigSetmask, unsafe.Pointer(&want.blocked), nil), true); err != nil {
-		return err
-	}
+	call(syscall.SYS_RT_SIGPROCMASK, sigSetmask, uintptr(unsafe.Pointer(&want.blocked)), 0)
 	got, err := current()
 	if err == nil && got != want {
 		err = &MismatchError{want, got}
@@ -196,40 +183,32 @@ func Restore(ignore Signals) error {
 
 // current is what a program would be handed if this thread called execve now.
 func current() (process, error) {
-	var a answers
+	a := answers{mask: noMask}
 	for i := range a.action {
 		a.action[i][0] = noHandler
-		a.actionResult[i] = signalCall(syscall.SYS_RT_SIGACTION, i+1, nil, unsafe.Pointer(&a.action[i]))
+		a.actionResult[i] = call(syscall.SYS_RT_SIGACTION, uintptr(i+1), 0, uintptr(unsafe.Pointer(&a.action[i])))
 	}
-	a.mask = noMask
-	a.maskResult = signalCall(syscall.SYS_RT_SIGPROCMASK, 0, nil, unsafe.Pointer(&a.mask))
-	for fd := range a.flags {
-		a.flags[fd] = fcntl(fd, syscall.F_GETFD, 0)
+	a.maskResult = call(syscall.SYS_RT_SIGPROCMASK, 0, 0, uintptr(unsafe.Pointer(&a.mask)))
+	for i := range a.flags {
+		a.flags[i] = call(syscall.SYS_FCNTL, uintptr(i/2), syscall.F_GETFD, 0)
 	}
 	return a.process()
 }
 
 func setIgnored(signal int, ignored bool) error {
-	action := sigaction{sigDFL}
+	var action sigaction // SIG_DFL
 	if ignored {
 		action[0] = sigIGN
 	}
-	return check("rt_sigaction", signal, signalCall(syscall.SYS_RT_SIGACTION, signal, unsafe.Pointer(&action), nil), true)
+	return check("rt_sigaction", signal, call(syscall.SYS_RT_SIGACTION, uintptr(signal), uintptr(unsafe.Pointer(&action)), 0), true)
 }
 
-// signalCall is rt_sigaction(2) or rt_sigprocmask(2): a new value, room for the old one, the size of a set.
-func signalCall(number uintptr, first int, set, old unsafe.Pointer) int {
-	r, _, errno := syscall.RawSyscall6(number, uintptr(first), uintptr(set), uintptr(old), 8, 0, 0)
-	return result(r, errno)
-}
-
-func fcntl(fd, command, arg int) int {
-	r, _, errno := syscall.RawSyscall(syscall.SYS_FCNTL, uintptr(fd), uintptr(command), uintptr(arg))
-	return result(r, errno)
-}
-
-// result is a negative errno on failure, as the kernel returns it and the entry stores it.
-func result(r uintptr, errno syscall.Errno) int {
+// call is a raw system call, whose fourth argument is the size of a set of signals, where it has one. The result is a
+// negative errno on failure, as the entry stores it.
+//
+//go:uintptrescapes
+func call(number, a, b, c uintptr) int {
+	r, _, errno := syscall.RawSyscall6(number, a, b, c, 8, 0, 0)
 	if errno != 0 {
 		return -int(errno)
 	}

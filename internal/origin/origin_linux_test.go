@@ -4,22 +4,22 @@ package origin
 
 import (
 	"errors"
+	"os"
+	"os/exec"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 )
 
-// fresh is what a process with nothing ignored, blocked or closed answers.
-func fresh() *answers { return &answers{} }
-
 func TestAnswersAreJudged(t *testing.T) {
-	a := fresh()
+	var a answers
 	a.action[12][0] = sigIGN
 	a.action[63][0] = sigIGN
 	a.action[14][0] = 0x401000 // the runtime's handler
 	a.mask = 1 << 9
-	a.fileResult[1] = -int(syscall.EBADF)
-	want := Process{Ignored: set(13, 64), Blocked: set(10), Closed: [3]bool{false, true, false}}
+	a.flags = [6]int{0, 0, -int(syscall.EBADF), -int(syscall.EBADF), syscall.FD_CLOEXEC, syscall.FD_CLOEXEC}
+	want := process{ignored: SignalsOf(13, 64), blocked: SignalsOf(10), closed: [3]bool{false, true, true}}
 	if got, err := a.process(); err != nil || got != want {
 		t.Errorf("got %v, %v; want %v", got, err, want)
 	}
@@ -31,68 +31,81 @@ func TestAnAnswerThatWasRefusedOrNotGivenIsAnError(t *testing.T) {
 		want  CallError
 	}{
 		"sigaction refused":   {func(a *answers) { a.actionResult[63] = -int(syscall.EPERM) }, CallError{"rt_sigaction", 64, syscall.EPERM}},
-		"sigaction faked":     {func(a *answers) { a.action[0][0] = noHandler }, CallError{"rt_sigaction", 1, ErrNoAnswer}},
+		"sigaction faked":     {func(a *answers) { a.action[0][0] = noHandler }, CallError{"rt_sigaction", 1, ErrFaked}},
 		"sigprocmask refused": {func(a *answers) { a.maskResult = -int(syscall.ENOSYS) }, CallError{"rt_sigprocmask", 0, syscall.ENOSYS}},
-		"sigprocmask faked":   {func(a *answers) { a.mask = noMask }, CallError{"rt_sigprocmask", 0, ErrNoAnswer}},
-		"fstat refused":       {func(a *answers) { a.fileResult[1] = -int(syscall.EPERM) }, CallError{"fstat", 1, syscall.EPERM}},
-		"fstat faked":         {func(a *answers) { a.file[2][0] = noDevice }, CallError{"fstat", 2, ErrNoAnswer}},
+		"sigprocmask faked":   {func(a *answers) { a.mask = noMask }, CallError{"rt_sigprocmask", 0, ErrFaked}},
+		"fcntl refused":       {func(a *answers) { a.flags[2] = -int(syscall.EPERM) }, CallError{"fcntl", 1, syscall.EPERM}},
+		"fcntl faked":         {func(a *answers) { a.flags[5] = -int(syscall.EBADF) }, CallError{"fcntl", 2, ErrFaked}},
 	} {
-		a := fresh()
-		c.spoil(a)
-		p, err := a.process()
+		var a answers
+		c.spoil(&a)
+		_, err := a.process()
 		var failed *CallError
-		if !errors.As(err, &failed) || *failed != c.want || p != (Process{}) {
-			t.Errorf("%s: got %v, %v", name, p, err)
+		if !errors.As(err, &failed) || *failed != c.want {
+			t.Errorf("%s: got %v", name, err)
 		}
 	}
 }
 
-func TestWithoutTheEntryNothingIsRecordedAndNothingChanges(t *testing.T) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	if Recorded() {
-		t.Fatal("a test binary does not start at the entry")
+// alone runs the test in a process of its own: what Restore changes cannot be undone in this one.
+func alone(t *testing.T, do func()) {
+	const name = "ORIGIN_TEST_ALONE"
+	if os.Getenv(name) == t.Name() {
+		runtime.LockOSThread()
+		do()
+		return
 	}
-	p, err := Received()
-	if !errors.Is(err, ErrNoEntry) {
-		t.Fatal(err)
-	}
-	if err := Restore(p); err != nil {
-		t.Error(err)
-	}
-	if now, err := current(); err != nil || now != p {
-		t.Errorf("got %v, %v; want %v", now, err, p)
+	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.Env = append(os.Environ(), name+"="+t.Name())
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS") {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 
-func TestRestoreRefusesToCloseAForeignFile(t *testing.T) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	p, _ := Received()
-	if p.Closed[1] {
-		t.Skip("stdout is closed")
-	}
-	p.Closed[1] = true // stdout of a test is a pipe
-	var foreign *ForeignFileError
-	if err := Restore(p); !errors.As(err, &foreign) || foreign.FD != 1 {
-		t.Errorf("got %v", err)
-	}
+func TestWithoutTheEntryNothingIsRecordedAndNothingChanges(t *testing.T) {
+	alone(t, func() {
+		if Recorded() || StdoutClosed() || Check() != nil {
+			t.Error("a test binary does not start at the entry")
+		}
+		before, err := current()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := Restore(0); err != nil {
+			t.Error(err)
+		}
+		if now, err := current(); err != nil || now != before {
+			t.Errorf("got %v, %v; want %v", now, err, before)
+		}
+		if err := Restore(SignalsOf(13)); err != nil {
+			t.Error(err)
+		}
+		before.ignored |= SignalsOf(13)
+		if now, err := current(); err != nil || now != before {
+			t.Errorf("got %v, %v; want %v", now, err, before)
+		}
+	})
 }
 
 func TestRestoreRefusesTheImpossible(t *testing.T) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	p, _ := Received()
-	p.Ignored |= set(sigkill)
-	var failed *CallError
-	if err := Restore(p); !errors.As(err, &failed) || failed.Arg != sigkill || !errors.Is(err, syscall.EINVAL) {
-		t.Errorf("got %v", err)
-	}
-	// The kernel drops KILL from a mask in silence; reading back finds it.
-	p, _ = Received()
-	p.Blocked |= set(sigkill)
-	var differs *MismatchError
-	if err := Restore(p); !errors.As(err, &differs) || differs.Got.Blocked.Has(sigkill) {
-		t.Errorf("got %v", err)
-	}
+	alone(t, func() {
+		var failed *CallError
+		if err := Restore(SignalsOf(9)); !errors.As(err, &failed) || failed.Arg != 9 || !errors.Is(err, syscall.EINVAL) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// The signals of a fault are the runtime's, and so is the one that reaches all threads.
+func TestNotEverySignalIsIgnored(t *testing.T) {
+	alone(t, func() {
+		Ignore(^Signals(0))
+		now, err := current()
+		if want := ^SignalsOf(4, 5, 6, 7, 8, 9, 11, 19, 31, 33); err != nil || now.ignored != want {
+			t.Errorf("%x, not %x, %v", now.ignored, want, err)
+		}
+		if _, _, errno := syscall.AllThreadsSyscall(syscall.SYS_GETPID, 0, 0, 0); errno != 0 {
+			t.Error(errno)
+		}
+	})
 }

@@ -7,17 +7,13 @@ import (
 	"os"
 )
 
-// Recorded is false on this platform.
-func Recorded() bool { return false }
+// There is no entry here, and nothing is known of what was handed over.
 
-// StdoutClosed is not known on this platform.
+func Recorded() bool     { return false }
 func StdoutClosed() bool { return false }
-
-// Environ is os.Environ on this platform.
-func Environ() []string { return os.Environ() }
-
-// Check has nothing to report on this platform.
-func Check() error { return nil }
+func Environ() []string  { return os.Environ() }
+func Check() error       { return nil }
+func Ignore(Signals)     {}
 
 // Restore has nothing to restore on this platform, and no signal can be ignored.
 func Restore(ignore Signals) error {

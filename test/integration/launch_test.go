@@ -234,7 +234,10 @@ var hostile = [][]string{
 	{"-u", "1:1", "--non-root=maybe"}, {"-u", "1:1", "--bounding=some"}, {"-u", "1:1", "--nosuchflag"}, {"-u"}, {},
 }
 
-var tracedCall = regexp.MustCompile(`(?m)^\d+ +\w+\(`)
+// changing is a call of those that are traced, but for a question that the kernel refuses: setgroups of too many.
+var changing = regexp.MustCompile(`(?m)^\d+ +\w+\([^\n]*`)
+
+const question = "setgroups(65537, NULL)"
 
 func TestHostileWordsAreRefusedBeforeAnythingChanged(t *testing.T) {
 	engine.RequireRoot(t)
@@ -246,7 +249,8 @@ func TestHostileWordsAreRefusedBeforeAnythingChanged(t *testing.T) {
 		engine.Refused(t, r, engine.Failure)
 		data := engine.Read(t, trace)
 		// The one is the execve of caplaunch itself.
-		if calls := tracedCall.FindAllString(data, -1); len(calls) != 1 || !strings.HasSuffix(calls[0], "execve(") {
+		calls := slices.DeleteFunc(changing.FindAllString(data, -1), func(c string) bool { return strings.Contains(c, question) })
+		if len(calls) != 1 || !strings.Contains(calls[0], " execve(") {
 			t.Errorf("%q made calls:\n%s", words, data)
 		}
 	}

@@ -224,16 +224,17 @@ func ended(t *testing.T, ns, name string) (int, string) {
 	return s.ExitCode, s.Message
 }
 
-// logs waits for the line: a container is ready before its program has said anything.
+// logs waits for a container to say so. Before it has started, kubectl has an error.
 func logs(t *testing.T, ns, want string, args ...string) {
 	t.Helper()
 	var out string
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
-		if out = kubectl(t, append([]string{"logs", "-n", ns}, args...)...); strings.Contains(out, want) {
+	var err error
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
+		if out, err = try("", append([]string{"logs", "-n", ns}, args...)...); strings.Contains(out, want) {
 			return
 		}
 	}
-	t.Fatalf("the log is %q, want %q", out, want)
+	t.Fatalf("the log is %q, %v, want %q", out, err, want)
 }
 
 // state is what caplaunch show --json prints.

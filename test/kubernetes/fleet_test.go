@@ -9,6 +9,8 @@ import (
 	"time"
 )
 
+const injected = "/.caplaunch/caplaunch"
+
 // policies puts the two policies into the cluster and waits until they act.
 func policies(t *testing.T) {
 	t.Helper()
@@ -21,7 +23,7 @@ func policies(t *testing.T) {
 	for what, done := range map[string]func() bool{
 		"inject": func() bool {
 			p, err := admit("default", pod)
-			return err == nil && p.Spec.Containers[0].Command[0] == "/.caplaunch/caplaunch"
+			return err == nil && p.Spec.Containers[0].Command[0] == injected
 		},
 		"validate": func() bool {
 			_, err := admit("default", strings.Replace(pod, "caps.caplaunch/relay", "caps.caplaunch/other", 1))
@@ -57,15 +59,13 @@ func TestFleet(t *testing.T) {
 	ns := namespace(t)
 	policies(t)
 	pod := example(t, "fleet/pod.yaml")
-	wrapped := []string{"/.caplaunch/caplaunch", "--caps=net_admin", "--user=65532:65532", "--keep-groups", "--strict", "--",
+	wrapped := []string{injected, "--caps=net_admin", "--user=65532:65532", "--keep-groups", "--strict", "--",
 		"/relay", "127.0.0.1:51820", "127.0.0.1:51821"}
 
 	t.Run("a pod runs with what it asked for", func(t *testing.T) {
 		t.Parallel()
 		apply(t, ns, pod)
-		ready(t, ns, "relay")
-		logs(t, ns, relays, "relay")
-		promised(t, kubectl(t, "exec", "-n", ns, "relay", "--", "/.caplaunch/caplaunch", "show", "--json", "1"), "net_admin")
+		relays(t, ns, "relay", injected, "net_admin")
 
 		// Taken from the cluster and created again, it is not changed a second time.
 		var copied map[string]any
@@ -100,7 +100,7 @@ func TestFleet(t *testing.T) {
     - name: side
       restartPolicy: Always
       image: busybox:1
-      command: [sleep, infinity]
+      command: [sh, -c, "echo up; exec sleep infinity"]
       securityContext: {readOnlyRootFilesystem: true, seccompProfile: {type: RuntimeDefault}}
       volumeMounts: [{name: data, mountPath: /data}]
 `))
@@ -111,15 +111,16 @@ func TestFleet(t *testing.T) {
 		if side := string(p.Spec.InitContainers[1].SecurityContext); !strings.Contains(side, "readOnlyRootFilesystem") || !strings.Contains(side, "RuntimeDefault") {
 			t.Error(side)
 		}
-		show := func(c string, args ...string) string {
-			return kubectl(t, append([]string{"exec", "-n", ns, "rich", "-c", c, "--"}, args...)...)
+		show := func(args ...string) string {
+			return kubectl(t, append([]string{"exec", "-n", ns, "rich", "-c", "side", "--"}, args...)...)
 		}
-		promised(t, show("relay", "/.caplaunch/caplaunch", "show", "--json", "1"), "net_admin")
-		s := promised(t, show("side", "/.caplaunch/caplaunch", "show", "--json", "1"), "net_bind_service")
+		relays(t, ns, "rich", injected, "net_admin")
+		logs(t, ns, "up\n", "rich", "-c", "side")
+		s := promised(t, show(injected, "show", "--json", "1"), "net_bind_service")
 		if !slices.Equal(s.Groups, []int{2000, 65532}) {
 			t.Errorf("groups %v", s.Groups)
 		}
-		if out := show("side", "cat", "/data/first"); !strings.HasPrefix(out, "uid=65532 gid=65532") {
+		if out := show("cat", "/data/first"); !strings.HasPrefix(out, "uid=65532 gid=65532") {
 			t.Error(out)
 		}
 	})
@@ -131,8 +132,7 @@ func TestFleet(t *testing.T) {
     spec:
       securityContext: {runAsUser: 65532, runAsGroup: 65532}
 `, "  name: relay\nspec", "  name: deployed\nspec"))
-		ready(t, ns, "deployed")
-		promised(t, kubectl(t, "exec", "-n", ns, "deployed", "--", "/.caplaunch/caplaunch", "show", "--json", "1"), "net_admin")
+		relays(t, ns, "deployed", injected, "net_admin")
 	})
 
 	t.Run("Pod Security judges what became of it", func(t *testing.T) {
@@ -218,8 +218,7 @@ func TestNamespace(t *testing.T) {
 		t.Fatal(err)
 	}
 	apply(t, ns, pod)
-	ready(t, ns, "relay")
-	promised(t, kubectl(t, "exec", "-n", ns, "relay", "--", launcher, "show", "--json", "1"), "net_admin")
+	relays(t, ns, "relay", launcher, "net_admin")
 	for text, words := range map[string]string{
 		example(t, "relay.yaml"):                                                                      "",
 		example(t, "sidecar.yaml"):                                                                    "",

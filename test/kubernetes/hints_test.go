@@ -82,6 +82,9 @@ func TestNoHintAsksForWhatRestrictedRefuses(t *testing.T) {
 	if code, said := ended(t, ns, "bind"); code != 77 || !strings.Contains(said, "caplaunch: hint: leave net_bind_service out") {
 		t.Errorf("exit status %d: %s", code, said)
 	}
+	apply(t, ns, with(t, text, "name: switch", "name: left-out", "runAsUser: 0, runAsGroup: 0", "runAsUser: 65532, runAsGroup: 65532",
+		"--caps=net_bind_service, ", "", `"true"`, "cat, /proc/sys/net/ipv4/ip_unprivileged_port_start"))
+	logs(t, ns, "0\n", "left-out")
 	code, said := ended(t, ns, "switch")
 	if _, hint, ok := strings.Cut(said, "caplaunch: hint: "); code != 125 || !ok || regexp.MustCompile(`add: \[[^]]*SET[UG]ID`).MatchString(hint) {
 		t.Errorf("exit status %d: %s", code, said)

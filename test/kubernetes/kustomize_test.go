@@ -15,9 +15,7 @@ func TestKustomize(t *testing.T) {
 		example(t, "kustomize/"+file)
 	}
 	apply(t, ns, kubectl(t, "kustomize", folder))
-	ready(t, ns, "relay")
-	logs(t, ns, relays, "relay")
-	promised(t, kubectl(t, "exec", "-n", ns, "relay", "--", launcher, "show", "--json", "1"), "net_admin")
+	relays(t, ns, "relay", launcher, "net_admin")
 
 	for name, tt := range map[string]struct{ file, old, new, words string }{
 		"no command":     {base, "command: [", "args: [", "doc is missing path"},

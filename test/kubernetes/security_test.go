@@ -81,7 +81,6 @@ spec:
     - name: c
       image: busybox:1
       command: [/opt/caplaunch/caplaunch, %s, --strict, --, "true"]
-      terminationMessagePolicy: FallbackToLogsOnError
       securityContext:
         runAsUser: %d
         runAsGroup: %[4]d

@@ -1,9 +1,8 @@
 //go:build linux
 
 // Package linux is the real kernel behind ambient.Kernel, and the only door to
-// it. Writes go through one of two calls: raw, on the calling thread, for a
-// process that is about to exec; or by psx on every thread, for one that lives
-// on, as nptl(7) wants it. Reads are raw and look at the calling thread.
+// it. It writes on the calling thread, in a process that is about to exec; or by
+// psx on every thread, in one that lives on. It reads the calling thread.
 package linux
 
 import (
@@ -17,10 +16,9 @@ import (
 	"github.com/caplaunch/caplaunch/internal/ambient"
 )
 
-// A Kernel changes and reads the credentials of this process. The caller has to
-// be locked to its thread (runtime.LockOSThread) from the first call to the
-// last. A process must use one kind of Kernel only: the Go runtime ends it when
-// a call for all threads finds that they differ.
+// A Kernel changes and reads the credentials of this process. The caller has to be
+// locked to its thread, runtime.LockOSThread. A process must use one kind only: the
+// Go runtime ends it when a call for all threads finds that they differ.
 type Kernel struct{ allThreads bool }
 
 // OneThread writes on the calling thread: execve keeps its credentials and ends
@@ -83,9 +81,8 @@ func (k Kernel) call(nr, a, b, c uintptr) error {
 	return nil
 }
 
-// ErrNoQueue says that psx could not reach the other threads: it would wait for
-// ever. The queue is counted per user, across containers, getrlimit(2)
-// RLIMIT_SIGPENDING.
+// ErrNoQueue says that psx would wait for ever. The queue is counted per user,
+// across containers, getrlimit(2) RLIMIT_SIGPENDING.
 var ErrNoQueue = errors.New("no signal can be queued for this user, and explain needs that to reach every thread of its process (run needs none)")
 
 // canQueue queues a blocked real-time signal for this thread and takes it back.

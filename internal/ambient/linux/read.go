@@ -42,7 +42,7 @@ func (Kernel) Start() (ambient.State, ambient.Host, error) {
 	h.SetGroups = true
 	if r.err == nil && s.Effective.Has(ambient.CapSetGID) {
 		// More groups than there can be: EINVAL where groups can be set at all.
-		switch _, errno := raw(sysSetgroups, ambient.MaxGroups+1, 0, 0); errno {
+		switch _, _, errno := unix.RawSyscall(sysSetgroups, ambient.MaxGroups+1, 0, 0); errno {
 		case unix.EINVAL:
 		case unix.EPERM:
 			h.SetGroups = false
@@ -87,7 +87,7 @@ func (r *reader) state() (s ambient.State, h ambient.Host) {
 	} else if h.Ambient && known != h.Known {
 		r.fail("prctl PR_CAP_AMBIENT_IS_SET", 0)
 	}
-	if bits, errno := raw(unix.SYS_PRCTL, unix.PR_GET_SECUREBITS, 0, 0); errno == 0 {
+	if bits, _, errno := unix.RawSyscall6(unix.SYS_PRCTL, unix.PR_GET_SECUREBITS, 0, 0, 0, 0, 0); errno == 0 {
 		s.Securebits = ambient.Securebits(bits)
 	} else if h.Ambient || errno != unix.EINVAL { // an old gVisor has neither
 		r.fail("prctl PR_GET_SECUREBITS", errno)
@@ -111,7 +111,7 @@ func (r *reader) state() (s ambient.State, h ambient.Host) {
 func (r *reader) set(op string, at int, args ...uintptr) (set, known ambient.Set) {
 	for c := range ambient.MaxCap + 2 { // the last one is more than there can be
 		args[at] = uintptr(c)
-		has, errno := raw(unix.SYS_PRCTL, args[0], args[1], args[2])
+		has, _, errno := unix.RawSyscall6(unix.SYS_PRCTL, args[0], args[1], args[2], 0, 0, 0)
 		switch {
 		case errno == unix.EINVAL:
 			return set, known
@@ -154,7 +154,7 @@ func (r *reader) ids(op string, nr uintptr) ambient.IDs {
 // question that must fail.
 func (r *reader) groups() ambient.Groups {
 	const op = "getgroups"
-	if _, errno := raw(sysGetgroups, ^uintptr(0), 0, 0); errno != unix.EINVAL {
+	if _, _, errno := unix.RawSyscall(sysGetgroups, ^uintptr(0), 0, 0); errno != unix.EINVAL {
 		r.fail(op, errno)
 	}
 	n := r.ask(op, sysGetgroups, 0, 0, 0)
@@ -176,24 +176,16 @@ func (r *reader) groups() ambient.Groups {
 	return ambient.NewGroups(ids[:n]...)
 }
 
-// ask is a call that answers with its return value, -1 when it fails.
+// ask is a call that answers with its return value, -1 when it fails. What the
+// arguments point to stays where it is until then.
 //
 //go:uintptrescapes
 func (r *reader) ask(op string, nr, a, b, c uintptr) int {
-	n, errno := raw(nr, a, b, c)
+	n, _, errno := unix.RawSyscall6(nr, a, b, c, 0, 0, 0)
 	if errno != 0 {
 		r.fail(op, errno)
 	}
-	return n
-}
-
-// raw makes a call on this thread. What the arguments point to stays where it is
-// until then.
-//
-//go:uintptrescapes
-func raw(nr, a, b, c uintptr) (int, unix.Errno) {
-	n, _, errno := unix.RawSyscall6(nr, a, b, c, 0, 0, 0)
-	return int(n), errno
+	return int(n)
 }
 
 // Doubtful are the entries of a list from getgroups(2) that may stand for a gid

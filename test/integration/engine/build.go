@@ -77,6 +77,23 @@ func BuildGo(t testing.TB, dir, arch string, flags ...string) string {
 	return path
 }
 
+// Install builds the program of a Go module at a version, once, or skips the test when the module cannot be had.
+func Install(t testing.TB, pkg, version string) string {
+	t.Helper()
+	Require(t, "go")
+	name := filepath.Base(pkg)
+	dir, err := cached(name+"-"+version, func(tmp string) error {
+		cmd := exec.Command("go", "install", pkg+"@"+version)
+		cmd.Dir, cmd.Env = os.TempDir(), append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-mod=mod", "GOBIN="+tmp)
+		_, err := must(cmd)
+		return err
+	})
+	if err != nil {
+		Unusable(t, "%s cannot be built here: %v", name, err)
+	}
+	return filepath.Join(dir, name)
+}
+
 var builds sync.Mutex
 
 // Overlay is go's flag -overlay, by which the files named have other contents, or are not there if that is "".

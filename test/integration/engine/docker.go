@@ -67,6 +67,11 @@ func (d *Docker) Command(args ...string) *exec.Cmd {
 	return cmd
 }
 
+// Network is nsenter's option for the network in which the daemon publishes ports.
+func (d *Docker) Network() string {
+	return fmt.Sprintf("--net=/proc/%d/ns/net", d.box.init.Process.Pid)
+}
+
 // Cmd runs a docker command.
 func (d *Docker) Cmd(t testing.TB, args ...string) Result {
 	t.Helper()

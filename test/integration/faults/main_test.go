@@ -26,7 +26,7 @@ import (
 
 var (
 	all   = flag.Bool("all", false, "inject every fault, not a random share")
-	share = flag.Int("share", 900, "how many faults of a kind are injected without -all")
+	share = flag.Int("share", 1500, "how many faults of a kind are injected without -all")
 	jobs  = flag.Int("jobs", runtime.NumCPU(), "launches at the same time")
 )
 
@@ -144,7 +144,7 @@ func judge(p engine.Promise, e end) (o outcome, problem string) {
 		return broken, "it does not come to an end"
 	case e.Code >= 128 || e.Code == 2:
 		return aborted, ""
-	case !slices.Contains([]int{77, 125, 126, 127}, e.Code):
+	case !slices.Contains([]int{77, 78, 125, 126, 127}, e.Code):
 		return broken, "nothing ran, and the exit status is that of no refusal"
 	case len(told) != 1 || len(told[0]) == len(engine.ErrorPrefix):
 		return broken, fmt.Sprintf("%d errors on stderr instead of one", len(told))

@@ -170,12 +170,12 @@ func TestALaunchNeedsNoFileButTheProgram(t *testing.T) {
 		{name: "a passwd of 10 MB", start: accounts(t, large("%d:x:1:1::/:/bin/sh\n")+"faults:x:64321:64321::/:/bin/sh\n", "faults:x:64321:\n"), argv: named, keep: thePoor()},
 		{name: "a group of 10 MB", start: accounts(t, "faults:x:64321:64321::/:/bin/sh\n", large("%d:x:1:a,b,c,d\n")+"faults:x:64321:\n"), argv: named, keep: thePoor()},
 		{name: "a passwd of one line of 10 MB", start: accounts(t, strings.Repeat("x", 10<<20), ""), argv: named, says: "/etc/passwd"},
-		{name: "a passwd that is a FIFO, and a name", start: over("/etc/passwd", fifo), argv: named, says: "/etc/passwd is not a regular file"},
+		{name: "a passwd that is a FIFO, and a name", start: over("/etc/passwd", fifo), argv: named, says: "/etc/passwd: it is not a regular file"},
 		{name: "a passwd that is a FIFO, and a number", start: over("/etc/passwd", fifo), argv: launch(t), keep: thePoor(), may: []outcome{refused}},
-		{name: "a passwd that is /dev/zero, and a name", start: over("/etc/passwd", "/dev/zero"), argv: named, says: "/etc/passwd is not a regular file"},
+		{name: "a passwd that is /dev/zero, and a name", start: over("/etc/passwd", "/dev/zero"), argv: named, says: "/etc/passwd: it is not a regular file"},
 		{name: "a passwd that is /dev/zero, and a number", start: over("/etc/passwd", "/dev/zero"), argv: launch(t), keep: thePoor(), may: []outcome{refused}},
 		{name: "a group that is a FIFO, and a name", start: append(accounts(t, "faults:x:64321:64321::/:/bin/sh\n", ""), over("/etc/group", fifo)...), argv: named,
-			says: "/etc/group is not a regular file"},
+			says: "/etc/group: it is not a regular file"},
 	})
 }
 
@@ -216,7 +216,7 @@ func TestQuantitiesAreKeptOrRefused(t *testing.T) {
 		{name: "65,536 groups asked for", argv: own(append(flags, "-u", "65536:65536")...), keep: credentials(65536, most, netAdmin)},
 		{name: "65,537 groups asked for", argv: own(append(flags, "--groups=65537", "-u", "65536:65536")...), says: "more groups than the kernel takes"},
 		{name: "65,536 groups of a name", start: accounts(t, entry, members.String()), argv: own("-u", "faults"), keep: credentials(65536, most, netAdmin)},
-		{name: "65,537 groups of a name", start: accounts(t, entry, members.String()+"one:x:65537:faults\n"), argv: own("-u", "faults"), says: "more groups"},
+		{name: "65,537 groups of a name", start: accounts(t, entry, members.String()+"one:x:65537:faults\n"), argv: own("-u", "faults"), says: "the kernel takes 65536"},
 		{name: "a working directory that is deleted", argv: launch(t), keep: thePoor().With("cwd", ""),
 			start: []string{"sh", "-ec", `cd "$1"; rmdir "$1"; shift; exec "$@"`, "sh", engine.TempDir(t)}},
 		{name: "a working directory that is deleted, and a program in it", argv: []string{engine.Caplaunch(t), "-u", "65532:65532", "--", "./probe"}, says: "./probe",

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,15 +13,17 @@ import (
 	"github.com/caplaunch/caplaunch/test/integration/engine"
 )
 
-// A scenario is a launch that works when nothing goes wrong.
+// A scenario is a launch that works when nothing goes wrong, or one that must be refused whatever goes wrong.
 type scenario struct {
 	name   string
-	start  []string // words that make the starting state, in front of caplaunch
+	start  []string // words that make the starting state, in front of caplaunch, and of strace
+	inner  []string // the same, behind strace
 	flags  []string
 	path   string // of the program, or the probe
 	uid    int
 	groups string
 	caps   uint64 // permitted = inheritable = effective = ambient
+	code   int    // exit status of the refusal, 0 for a launch that works
 
 	promise engine.Promise // learned without a fault
 }
@@ -50,14 +53,26 @@ func scenarios(t testing.TB) []*scenario {
 			uid: 65532, groups: "65532", caps: netAdmin},
 		{name: "a name brings its groups", start: underAccounts(t), flags: words("-c net_admin -u faults"),
 			uid: 40001, groups: "40001 40002 40003", caps: netAdmin},
+		{name: "a parent-death signal is kept", inner: []string{engine.BuildC(t, "transparency/testdata/stage.c", linkedOutOfTheWay...), "pdeathsig=12", "--"},
+			flags: words("-c net_admin -u 65532:65532"), uid: 65532, groups: "65532", caps: netAdmin},
 		{name: "the groups received are kept", start: from("-G 0,5,6"), flags: words("-c net_admin -u 65532:65532 --keep-groups"),
 			uid: 65532, groups: "5 6 65532", caps: netAdmin},
+		{name: "a group too many", start: from("-u 65532 -g 65532 -G 5,65532"), flags: words("-u 65532:65532"), code: engine.Failure},
+		{name: "started set-uid", start: from("-u 65532,0,0 -g 65532"), flags: words("-c net_admin -u 65532:65532"), code: engine.Failure},
+		{name: "started set-gid", start: from("-u 65532 -g 65532,5,5 -G none"), flags: words("-u 65532:65532 --keep-groups"), code: engine.Failure},
+		{name: "beyond the allowlist", start: from("-b 30c0 -p 30c0"), flags: words("-c net_admin -u 65532:65532 --strict"), code: engine.Unexpected},
+		{name: "ambient beyond the allowlist", start: from("-u 65532 -g 65532 -G 65532 -p 3000 -i 3000 -a 3000"), flags: words("-c net_admin --strict"), code: engine.Unexpected},
+		{name: "a capability is missing", start: from("-b 20c0 -p 20c0"), flags: words("-c net_admin -u 65532:65532"), code: engine.NotGranted},
+		{name: "a capability is only in the bounding set", start: from("-p 20c0 -i 0 -n"), flags: words("-c net_admin -u 65532:65532"), code: engine.NotGranted},
+		{name: "an id that is not mapped", inner: []string{engine.BuildC(t, "security/testdata/userns.c", linkedOutOfTheWay...), "-G", "none", "-k", "-m", "0 0 5", "-n", "0 0 5,65534 100000 1", "-u", "7,7,7", "-g", "0,0,0", "--"},
+			flags: words("-u 65534:0"), code: engine.Failure},
+		{name: "root regains the bounding set", flags: words("-c net_admin -u 0:0 --allow-new-privs"), code: engine.Failure},
 	}
 	for _, s := range list {
 		if s.path == "" {
 			s.path = probe(t)
 		}
-		s.promise = s.learn(t)
+		s.learn(t)
 	}
 	return list
 }
@@ -69,9 +84,15 @@ func (s *scenario) argv(caplaunch string) []string {
 
 // learn launches without a fault. What was promised is checked word by word, and what else the probe sees becomes
 // part of the promise: it must not change either.
-func (s *scenario) learn(t testing.TB) engine.Promise {
+func (s *scenario) learn(t testing.TB) {
 	t.Helper()
-	e := run(t, engine.Timeout, append(s.start[:len(s.start):len(s.start)], s.argv(engine.Caplaunch(t))...)...)
+	e := run(t, engine.Timeout, slices.Concat(s.start, s.inner, s.argv(engine.Caplaunch(t)))...)
+	if s.code != 0 {
+		if o, problem := s.judge(e); o != refused || e.Code != s.code {
+			t.Fatalf("%s: without a fault it ends with %d: %s %v", s.name, s.code, problem, e.Result)
+		}
+		return
+	}
 	got := engine.Promise(engine.ParseProbe(e.Stdout))
 	if e.Code != 0 || e.Stdout == "" {
 		t.Fatalf("%s: it does not even work without a fault: %v", s.name, e.Result)
@@ -79,7 +100,24 @@ func (s *scenario) learn(t testing.TB) engine.Promise {
 	if diff := credentials(s.uid, s.groups, s.caps).Broken(e.Stdout); diff != "" {
 		t.Fatalf("%s: without a fault %s", s.name, diff)
 	}
-	return steady(got)
+	s.promise = steady(got)
+}
+
+// judge is judge, with the promise of the scenario and more of it. A launch that must be refused promises nothing.
+func (s *scenario) judge(e end, more ...string) (outcome, string) {
+	if s.code == 0 {
+		return judge(s.promise.With(more...), e)
+	}
+	if e.Stdout != "" {
+		return broken, "the program runs where it must not"
+	}
+	return judge(nil, e)
+}
+
+// outOfReach reports whether a lie about a call cannot be told from the truth: an id that is not mapped reads the same
+// before it is set and after.
+func (s *scenario) outOfReach(op string) bool {
+	return s.name == "an id that is not mapped" && op == "setresuid"
 }
 
 // privileged is a copy of the probe with net_raw=ep.

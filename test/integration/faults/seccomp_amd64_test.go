@@ -10,5 +10,5 @@ import (
 var moreDenials = []denial{
 	{name: "newfstatat", filter: strconv.Itoa(unix.SYS_NEWFSTATAT)},
 	{name: "readlink", filter: strconv.Itoa(unix.SYS_READLINK)},
-	{name: "arch_prctl", filter: strconv.Itoa(unix.SYS_ARCH_PRCTL), start: true},
+	{name: "arch_prctl", filter: strconv.Itoa(unix.SYS_ARCH_PRCTL), startOfRuntime: true},
 }

@@ -15,10 +15,10 @@ import (
 
 // A denial is a system call that a seccomp filter answers for the kernel, always and on every thread.
 type denial struct {
-	name   string // as the error says it
-	filter string // number, and the arguments by which one operation is told from another
-	step   bool
-	start  bool // the Go runtime needs it at its own start
+	name           string // as the error says it
+	filter         string // number, and the arguments by which one operation is told from another
+	step           bool
+	startOfRuntime bool // the Go runtime needs it at its own start
 }
 
 // denials are the calls that a launch makes by itself, each of which a container's seccomp profile may forbid.
@@ -68,7 +68,7 @@ func denials() []denial {
 		"eventfd2": unix.SYS_EVENTFD2, "sched_getaffinity": unix.SYS_SCHED_GETAFFINITY, "sched_yield": unix.SYS_SCHED_YIELD,
 		"nanosleep": unix.SYS_NANOSLEEP, "getpid": unix.SYS_GETPID, "gettid": unix.SYS_GETTID, "getrandom": unix.SYS_GETRANDOM,
 	} {
-		list = append(list, denial{name: name, filter: strconv.Itoa(nr), start: true})
+		list = append(list, denial{name: name, filter: strconv.Itoa(nr), startOfRuntime: true})
 	}
 	list = append(list, moreDenials...)
 	slices.SortFunc(list, func(a, b denial) int { return strings.Compare(a.name+a.filter, b.name+b.filter) })
@@ -91,12 +91,15 @@ func TestNoCallThatASeccompFilterAnswersBreaksThePromise(t *testing.T) {
 	var list []filtered
 	for number, s := range scenarios(t) {
 		for _, d := range denials() {
-			if d.start && number > 0 {
+			if d.startOfRuntime && number > 0 {
 				continue
 			}
 			for _, answer := range answers {
 				if answer == 0 && (d.name == "clone" || d.name == "futex") {
 					continue // the runtime waits for ever for what was only said to be there
+				}
+				if answer == 0 && s.outOfReach(d.name) {
+					continue
 				}
 				list = append(list, filtered{s, d, answer})
 			}
@@ -105,16 +108,20 @@ func TestNoCallThatASeccompFilterAnswersBreaksThePromise(t *testing.T) {
 	engine.Rand(t).Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 	count := newTally()
 	inParallel(list, func(f filtered) {
-		behind := append([]string{deny, strconv.Itoa(int(f.answer)), f.filter, "--"}, f.scenario.start...)
+		behind := slices.Concat([]string{deny, strconv.Itoa(int(f.answer)), f.filter, "--"}, f.start, f.inner)
 		what := fmt.Sprintf("%s answers %d (%v)", f.denial.name, int(f.answer), f.answer)
 		e := run(t, patience, append(behind, f.argv(caplaunch)...)...)
-		o, problem := judge(f.promise.With("Seccomp", "2"), e) // the program inherits the filter
+		promise := []string{"Seccomp", "2"} // the program inherits the filter
+		if f.denial.name == "close" {       // the Go runtime opens a file without close-on-exec, and cannot get rid of it
+			promise = append(promise, "descriptors", "*")
+		}
+		o, problem := f.judge(e, promise...)
 		switch said := e.said(); {
-		case o == aborted && !f.denial.start:
+		case o == aborted && !f.startOfRuntime:
 			o, problem = broken, "the runtime has the last word"
-		case f.denial.start && e.Stdout == "" && e.Code != 0 && !e.late:
+		case f.startOfRuntime && e.Stdout == "" && e.Code != 0 && !e.late:
 			o, problem = aborted, "" // the runtime said why, in its own words, or caplaunch did
-		case o == refused && f.step && f.answer != 0 && !strings.HasPrefix(said, f.denial.name+" "):
+		case o == refused && f.code == 0 && f.step && f.answer != 0 && !names(said, f.denial.name):
 			o, problem = broken, "the error does not name the step"
 		}
 		count.add(o, what)

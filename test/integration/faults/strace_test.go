@@ -31,15 +31,52 @@ type call struct {
 	step bool   // it changes credentials
 }
 
-// An injection is one fault in one launch.
+// An injection is one fault in one launch, or in one explain.
 type injection struct {
 	*scenario
+	door
 	call
 	fault string // as strace takes it
 }
 
 func (i injection) String() string {
-	return fmt.Sprintf("%s: %s, call %d: %s", i.scenario.name, i.op, i.n, i.fault)
+	return fmt.Sprintf("%s %s: %s, call %d: %s", i.door, i.scenario.name, i.op, i.n, i.fault)
+}
+
+// A door is the command by which the launch is made.
+type door string
+
+const (
+	toRun     door = "run"
+	toExplain door = "explain"
+)
+
+// words is the command line of caplaunch behind strace with options, in the scenario's starting state.
+func (d door) words(s *scenario, caplaunch string, options ...string) []string {
+	argv := s.argv(caplaunch)
+	argv = slices.Insert(argv, 1, string(d))
+	return slices.Concat(s.start, []string{"strace"}, options, s.inner, argv)
+}
+
+// judge holds the end against the rule. explain prints what would be, or refuses, and never runs the program.
+func (d door) judge(s *scenario, e end, more ...string) (outcome, string) {
+	if d == toRun {
+		return s.judge(e, more...)
+	}
+	ok := e.Code == 0 && strings.HasPrefix(e.Stdout, "verdict")
+	switch {
+	case strings.Contains(e.Stdout, "\nNoNewPrivs="):
+		return broken, "explain has run the program"
+	case e.late:
+		return broken, "it does not come to an end"
+	case ok && s.code != 0:
+		return broken, "explain promises a launch that must be refused"
+	case ok:
+		return kept, ""
+	case strings.HasPrefix(e.Stdout, "error ") && strings.Contains(e.Stdout, "\nhint\n") && e.Stderr == "":
+		return refused, ""
+	}
+	return judge(nil, e)
 }
 
 // fails reports whether the call reports an error, rather than a success that it has not had.
@@ -69,11 +106,25 @@ var liesOf = map[string]string{
 // waits are calls of the Go runtime after whose success it waits, for ever if that was a lie.
 var waits = []string{"clone", "clone3", "futex", "epoll_pwait"}
 
+// probeSignal is by which explain asks whether a signal can be queued.
+const probeSignal = "SIGRT_32"
+
+// mayLeave is what else the promise allows: a file that the Go runtime opened without close-on-exec and could not close.
+func (i injection) mayLeave() []string {
+	if i.call.name == "close" && !i.own {
+		return []string{"descriptors", "*"}
+	}
+	return nil
+}
+
 // faults are the ways in which the call is made to fail.
 func (c call) faults() []string {
 	var list []string
-	if c.name == "tgkill" {
+	switch {
+	case c.name == "tgkill" && !c.own:
 		return nil // how the runtime reaches its own threads: nothing that is promised needs it
+	case c.name == "exit_group", c.name == "write":
+		return nil // how a refusal ends, and is told
 	}
 	for _, e := range strings.Fields("EPERM EINVAL ENOSYS EIO " + errorsOf[c.name]) {
 		list = append(list, "error="+e)
@@ -82,6 +133,9 @@ func (c call) faults() []string {
 		return list
 	}
 	for _, v := range strings.Fields("0 " + liesOf[c.name]) {
+		if v == "1" && strings.Contains(c.line, "F_GETFD") {
+			continue // a plausible answer: the descriptor closes at the exec
+		}
 		list = append(list, "retval="+v)
 	}
 	return list
@@ -112,28 +166,32 @@ func byRuntime(symbols []elf.Symbol, address uint64, name string) bool {
 // steps are the operations that change credentials.
 const steps = " capset setgroups setresgid setresuid prctl PR_CAP_AMBIENT_RAISE prctl PR_CAPBSET_DROP prctl PR_SET_KEEPCAPS prctl PR_SET_NO_NEW_PRIVS "
 
-// record is the calls between the execve of caplaunch and that of the program, which is the last of them.
-func (s *scenario) record(t *testing.T, caplaunch string) []call {
+// record is the calls between the execve of caplaunch and that of the program, which is the last of them, or the end.
+func (s *scenario) record(t *testing.T, d door, caplaunch string) []call {
 	t.Helper()
 	trace := traceFile(t)
-	argv := append(s.start[:len(s.start):len(s.start)], "strace", "-i", "-o", trace, "-e", "signal=none")
-	if e := run(t, engine.Timeout, append(argv, s.argv(caplaunch)...)...); e.Code != 0 {
+	if e := run(t, engine.Timeout, d.words(s, caplaunch, "-i", "-o", trace, "-e", "signal=none")...); e.Code != s.code {
 		t.Fatalf("%s under strace: %v", s.name, e.Result)
 	}
 	text := engine.Read(t, trace)
 	lines := strings.Split(text, "\n")[1:] // strace counts from behind its own execve
-	end := slices.IndexFunc(lines, becomesTheProgram)
-	if end < 0 {
+	skipped := 0                           // until caplaunch starts
+	if s.inner != nil {
+		skipped = slices.IndexFunc(lines, becomesTheProgram) + 1
+	}
+	if end := slices.IndexFunc(lines[skipped:], becomesTheProgram); end >= 0 {
+		lines = lines[:skipped+end+1]
+	} else if d == toRun && s.code == 0 {
 		t.Fatalf("%s: no execve of the program in\n%s", s.name, text)
 	}
-	lines = lines[:end+1]
 
 	var calls []call
 	seen := map[string]int{}
 	functions := symbols(t, caplaunch)
-	for _, line := range lines {
+	for at, line := range lines {
+		behind := at >= skipped
 		address, line, _ := strings.Cut(strings.TrimPrefix(line, "["), "] ")
-		at, err := strconv.ParseUint(address, 16, 64)
+		pc, err := strconv.ParseUint(address, 16, 64)
 		name, args, ok := strings.Cut(line, "(")
 		if !ok || err != nil {
 			continue
@@ -146,9 +204,11 @@ func (s *scenario) record(t *testing.T, caplaunch string) []call {
 				c.op = "prctl " + words[1]
 			}
 		}
-		c.own = !byRuntime(functions, at, name)
+		c.own = !byRuntime(functions, pc, name)
 		c.step = strings.Contains(steps, " "+c.op+" ")
-		calls = append(calls, c)
+		if behind {
+			calls = append(calls, c)
+		}
 	}
 	return calls
 }
@@ -171,24 +231,32 @@ func traceFile(t testing.TB) string {
 func (i injection) try(t testing.TB, caplaunch string) (outcome, string, end) {
 	trace := traceFile(t)
 	defer os.Remove(trace)
-	argv := append(i.start[:len(i.start):len(i.start)], "strace", "-o", trace, "-e", "signal=none",
-		"-e", "trace="+i.call.name+",execve,execveat", "-e", fmt.Sprintf("inject=%s:%s:when=%d", i.call.name, i.fault, i.n))
-	argv = append(argv, i.argv(caplaunch)...)
-	e := run(t, patience, argv...)
+	e := run(t, patience, i.door.words(i.scenario, caplaunch, "-o", trace, "-e", "signal=none",
+		"-e", "trace="+i.call.name+",execve,execveat", "-e", fmt.Sprintf("inject=%s:%s:when=%d", i.call.name, i.fault, i.n))...)
 	text, err := os.ReadFile(trace)
 	if err != nil {
 		t.Error(err)
 	}
 	lines := strings.Split(string(text), "\n")
 	at := slices.IndexFunc(lines, func(l string) bool { return strings.HasSuffix(l, "(INJECTED)") })
-	started := slices.IndexFunc(lines[1:], becomesTheProgram) + 1
-	if !e.late && (at < 0 || started > 0 && at > started) {
+	first := 1
+	if i.inner != nil {
+		first += slices.IndexFunc(lines[1:], becomesTheProgram) + 1
+	}
+	started := slices.IndexFunc(lines[first:], becomesTheProgram) + first
+	if !e.late && (at < 0 || started >= first && at > started) {
 		return unreached, "", e
 	}
-	o, problem := judge(i.promise, e)
+	if i.call.name == "tgkill" && at >= 0 && !strings.Contains(lines[at], probeSignal) {
+		return unreached, "", e // it was the runtime's: how many threads that reaches changes
+	}
+	o, problem := i.door.judge(i.scenario, e, i.mayLeave()...)
 	switch {
-	case o == refused && i.step && !i.named(e.said()):
+	case o == refused && i.code == 0 && i.step && i.door == toRun && !i.named(e.said()):
 		return broken, "the error does not name the step", e
+	// explain makes a step on all threads, and the runtime gives up when they disagree, as after a lie to one.
+	case o == aborted && i.door == toExplain && !i.fails():
+		return aborted, "", e
 	// The runtime makes these two as well: for each thread, and to look at the standard descriptors.
 	case o == aborted && i.own && i.call.name != "rt_sigprocmask" && i.call.name != "fcntl":
 		return broken, "the runtime has the last word", e
@@ -201,18 +269,27 @@ func (i injection) try(t testing.TB, caplaunch string) (outcome, string, end) {
 // named reports whether the error says which step failed. After a lie that is another one, or the verification.
 func (i injection) named(said string) bool {
 	if i.fails() {
-		return strings.HasPrefix(said, i.op+" ")
+		return names(said, i.op)
 	}
 	if strings.HasPrefix(said, "the kernel reports another state than planned: ") {
 		return true
 	}
-	for _, op := range []string{"capset ", "setgroups ", "setresgid ", "setresuid ", "prctl "} {
+	for _, op := range []string{"capset ", "setgroups ", "setgroups: ", "setresgid ", "setresuid ", "prctl "} {
 		if strings.HasPrefix(said, op) {
 			return true
 		}
 	}
 	return false
 }
+
+// names reports whether an error names a call, or the reason for which the kernel refuses it with EINVAL alone.
+func names(said, op string) bool {
+	isID := op == "setresuid" || op == "setresgid" || op == "setgroups"
+	return strings.HasPrefix(said, op+" ") || strings.HasPrefix(said, op+":") || isID && strings.HasSuffix(said, "not mapped in this user namespace")
+}
+
+// credentialCalls are those by which caplaunch reads and changes who it is. explain makes no others that matter.
+var credentialCalls = []string{"capget", "capset", "getresuid", "getresgid", "getgroups", "setgroups", "setresuid", "setresgid", "prctl", "tgkill", "rt_sigtimedwait"}
 
 // injections are all faults of all scenarios. What happens before main, and the restoring of signals, is the same
 // in each of them and made to fail in the first one only. Of the runtime's calls in main, the first ones of a kind stand
@@ -222,21 +299,30 @@ func injections(t *testing.T, caplaunch string) []injection {
 	const like = 3
 	var list []injection
 	for number, s := range scenarios(t) {
-		started, inMain := false, false // the runtime, and what follows it
-		seen := map[string]int{}
-		for _, c := range s.record(t, caplaunch) {
-			started = started || !c.own
-			inMain = inMain || started && c.own
-			if number > 0 && (!inMain || c.name == "rt_sigaction") {
-				continue
-			}
-			if !c.own {
-				if seen[c.op]++; inMain && seen[c.op] > like {
+		for _, d := range []door{toRun, toExplain} {
+			started, inMain := false, false // the runtime, and what follows it
+			seen := map[string]int{}
+			for _, c := range s.record(t, d, caplaunch) {
+				started = started || !c.own
+				inMain = inMain || started && c.own
+				if (number > 0 || d == toExplain) && (!inMain || c.name == "rt_sigaction") {
 					continue
 				}
-			}
-			for _, f := range c.faults() {
-				list = append(list, injection{s, c, f})
+				if d == toExplain && (!c.own || !slices.Contains(credentialCalls, c.name)) {
+					continue
+				}
+				if !c.own {
+					if seen[c.op]++; inMain && seen[c.op] > like {
+						continue
+					}
+				}
+				for _, f := range c.faults() {
+					i := injection{s, d, c, f}
+					if !i.fails() && s.outOfReach(c.op) {
+						continue
+					}
+					list = append(list, i)
+				}
 			}
 		}
 	}
@@ -257,7 +343,7 @@ func TestNoSystemCallThatFailsOrLiesBreaksThePromise(t *testing.T) {
 	var done atomic.Int64
 	inParallel(list, func(i injection) {
 		o, problem, e := i.try(t, caplaunch)
-		count.add(o, i.op+": "+i.fault)
+		count.add(o, string(i.door)+" "+i.op+": "+i.fault)
 		if o == broken {
 			count.fail(problem, i.String()+"\n"+i.line, e)
 		}
@@ -279,7 +365,7 @@ func fairly(list []injection) []injection {
 	seen := map[string]int{}
 	all := make([]ranked, len(list))
 	for at, i := range list {
-		kind := i.op + i.fault
+		kind := string(i.door) + i.op + i.fault
 		if i.step {
 			kind += i.scenario.name
 		}

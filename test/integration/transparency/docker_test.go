@@ -93,7 +93,7 @@ func TestStandardStreamsCannotBeOpenedWithStdioKeep(t *testing.T) {
 			t.Errorf("%v: %v", args, r)
 		}
 	}
-	// With an init as PID 1 the terminal may be somebody else's too: documented.
+	// The init leads the session, and the terminal is its own: documented.
 	if r := d.Run(t, img, []string{"-t", "--init"}, inShell(opens)...); r.Code == 0 || !strings.Contains(r.Stdout, "ermission denied") {
 		t.Errorf("-t --init: %v", r)
 	}

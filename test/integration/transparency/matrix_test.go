@@ -77,13 +77,35 @@ func TestEnvironmentPassesByteForByte(t *testing.T) {
 			has(t, found, fmt.Sprintf("envs %d\n", strings.Count(found, "\nenv ")))
 		})
 	}
-	// CAPLAUNCH_ variables are caplaunch's own, each entry of them.
+	// The variables of flags are caplaunch's own, each entry of them. Others that are empty are nobody's.
 	engine.RequireRoot(t)
 	c := condition{environ: []string{"CAPLAUNCH_QUIET=", "A=1", "CAPLAUNCH_QUIET=", "CAPLAUNCH_", "CAPLAUNCH_OTHER"}, already: true}
-	has(t, c.same(t, inC(t), caplaunch(t)), "env \"A=1\"\nenvs 1\n")
+	has(t, c.same(t, inC(t), caplaunch(t)), "env \"A=1\"\nenv \"CAPLAUNCH_\"\nenv \"CAPLAUNCH_OTHER\"\nenvs 3\n")
 	c.already = false
-	found := c.same(t, inC(t), caplaunch(t))
-	has(t, found, "env \"A=1\"\nenv \"HOME=/\"\nenvs 2\n")
+	has(t, c.same(t, inC(t), caplaunch(t)), "env \"CAPLAUNCH_OTHER\"\nenv \"HOME=/\"\nenvs 4\n")
+}
+
+// What somebody has set stays. What is missing, empty or the starting user's becomes the new user's.
+func TestOnlyTheStartingUsersVariablesAreReplaced(t *testing.T) {
+	t.Parallel()
+	engine.RequireRoot(t)
+	for _, c := range []struct{ start, found string }{
+		{"HOME=/root USER=root LOGNAME=root", "HOME=/"},
+		{"HOME=/data USER=app LOGNAME=app", "HOME=/data USER=app LOGNAME=app"},
+		{"HOME= USER= LOGNAME=", "HOME=/"},
+		{"HOME=/root HOME=/data USER=root USER=app", "HOME=/"},
+		{"HOME=/data HOME=/root USER=app USER=root", "HOME=/data HOME=/root USER=app USER=root"},
+		{"HOME=/ USER=rooty", "HOME=/ USER=rooty"},
+		{"HOME=/rootfs", "HOME=/rootfs"},
+		{"A=1", "A=1 HOME=/"},
+	} {
+		found := condition{environ: strings.Fields(c.start)}.same(t, inC(t), caplaunch(t))
+		var lines strings.Builder
+		for _, kv := range strings.Fields(c.found) {
+			fmt.Fprintf(&lines, "env %q\n", kv)
+		}
+		has(t, found, lines.String()+"envs ")
+	}
 }
 
 func TestArgumentsPassByteForByte(t *testing.T) {

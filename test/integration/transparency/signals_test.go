@@ -37,7 +37,8 @@ func TestIgnoreSignalsIsWhatTheProgramStartsWith(t *testing.T) {
 func TestWhatCannotBeIgnoredIsRefused(t *testing.T) {
 	t.Parallel()
 	engine.RequireRoot(t)
-	for word, says := range map[string]string{"KILL": "kill", "9": "kill", "SIGSTOP": "stop", "19": "stop", "pipe,kill": "kill", "PIEP": "did you mean pipe", "0": `"0"`,
+	for word, says := range map[string]string{"KILL": "signal KILL cannot be ignored", "9": "signal 9 cannot", "SIGSTOP": "signal SIGSTOP cannot",
+		"19": "signal 19 cannot", "pipe,kill": "signal kill cannot", "PIEP": "did you mean pipe", "0": `"0"`,
 		"65": `"65"`, "-1": `"-1"`, "rtmin+31": "rtmin+31", "nosuch": "nosuch"} {
 		l := caplaunch(t, "--ignore-signals="+word)
 		if l := engine.Refused(t, engine.Exec(t, append(l, "/bin/echo", "started")...), engine.Failure); !strings.Contains(l.Msg+l.Hint, says) {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -43,46 +44,52 @@ func from(t testing.TB, options, argv []string) []string {
 // withoutChown is capstart's options for a root that may do all but CHOWN, DAC_OVERRIDE and FOWNER.
 var withoutChown = []string{"-b", "10c0", "-p", "10c0", "-i", "0"}
 
-func TestAnonymousPipesAreHandedOver(t *testing.T) {
+// A pipe gets the permission to be opened in its direction, and keeps its owner.
+func TestPipesCanBeOpenedInTheirDirectionAlone(t *testing.T) {
 	t.Parallel()
 	engine.RequireRoot(t)
-	reopen := []string{engine.Probe(t), "reopen"}
 	for _, c := range []struct {
-		name    string
-		chown   bool
-		flags   []string
-		want    string
-		reopens bool
+		name, flags string
+		reader      string // mode of the pipe on stdin, which is read
+		writer      string // and of those on stdout and stderr
+		opens       bool
 	}{
-		{"by fchown", true, nil, "65532:0 600", true},
-		{"by fchmod without CHOWN", false, nil, "0:0 666", true},
-		{"not at all with --stdio=keep", true, []string{"--stdio=keep"}, "0:0 600", false},
-		{"not at all with --stdio=keep and without CHOWN", false, []string{"--stdio=keep"}, "0:0 600", false},
+		{"for others", "--user=65532:65532", "0:0 604", "0:0 602", true},
+		{"for the group", "--user=65532:0", "0:0 640", "0:0 620", true},
+		{"for a supplementary group", "--user=65532:65532 --groups=0", "0:0 640", "0:0 620", true},
+		{"not with --stdio=keep", "--user=65532:65532 --stdio=keep", "0:0 600", "0:0 600", false},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			var files []*os.File
-			for range 3 {
-				r, w, err := os.Pipe()
-				engine.Must(t, err)
-				defer r.Close()
-				defer w.Close()
-				files = append(files, r, w)
-			}
-			argv := slices.Concat(caplaunch(t, c.flags...), reopen)
-			if !c.chown {
-				argv = from(t, withoutChown, argv)
-			}
-			cmd := exec.Command(argv[0], argv[1:]...)
-			cmd.Stdin, cmd.Stdout, cmd.Stderr = files[0], files[3], files[5]
-			if r := engine.Command(t, cmd); (r.Code == 0) != c.reopens {
-				t.Errorf("reopening ended with %d", r.Code)
-			}
-			for fd, f := range []*os.File{files[0], files[3], files[5]} {
-				if got := owner(t, f); got != c.want {
-					t.Errorf("descriptor %d: %s, want %s", fd, got, c.want)
+		for _, options := range [][]string{nil, withoutChown} {
+			t.Run(c.name, func(t *testing.T) {
+				try := func(script string) (code int, modes [3]string) {
+					var files []*os.File
+					for range 3 {
+						r, w, err := os.Pipe()
+						engine.Must(t, err)
+						defer r.Close()
+						defer w.Close()
+						files = append(files, r, w)
+					}
+					argv := slices.Concat([]string{engine.Caplaunch(t)}, strings.Fields(c.flags), []string{"--", "sh", "-c", script})
+					if options != nil {
+						argv = from(t, options, argv)
+					}
+					cmd := exec.Command(argv[0], argv[1:]...)
+					cmd.Stdin, cmd.Stdout, cmd.Stderr = files[0], files[3], files[5]
+					r := engine.Command(t, cmd)
+					return r.Code, [3]string{owner(t, files[0]), owner(t, files[3]), owner(t, files[5])}
 				}
-			}
-		})
+				code, modes := try(": </dev/stdin && : >/dev/stdout && : >/dev/stderr")
+				if (code == 0) != c.opens || modes != [3]string{c.reader, c.writer, c.writer} {
+					t.Errorf("opening them ended with %d: %v", code, modes)
+				}
+				for _, other := range []string{"</dev/stdout", "</dev/stderr", ">/dev/stdin", "<>/dev/stdout"} {
+					if code, _ := try(": " + other); code == 0 {
+						t.Errorf("%s: PROGRAM got the other direction", other)
+					}
+				}
+			})
+		}
 	}
 }
 
@@ -122,7 +129,7 @@ func TestNothingButAnonymousPipesIsTouched(t *testing.T) {
 		"/dev/null":                open("/dev/null", os.O_RDWR),
 		"/dev/zero":                open("/dev/zero", os.O_RDWR),
 		"folder":                   open(dir, os.O_RDONLY),
-		"terminal, not as PID 1":   tty,
+		"terminal of nobody":       tty,
 		"terminal's other end":     open("/dev/ptmx", os.O_RDWR),
 		"what is open for O_PATH":  open(filepath.Join(dir, "file"), os.O_RDWR|os.O_CREATE|unix.O_PATH),
 		"pipe of the user already": foreignPipe(t, 65532),
@@ -160,34 +167,74 @@ func foreignPipe(t testing.TB, uid int) *os.File {
 	return w
 }
 
-// PID 1's terminal is the container's own.
-func TestTerminalIsHandedOverByPID1(t *testing.T) {
+// onTerminal runs argv as the leader of a session whose terminal is tty.
+func onTerminal(t testing.TB, tty *os.File, argv ...string) engine.Result {
+	t.Helper()
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	return engine.Command(t, cmd)
+}
+
+// The leader of a session hands its terminal over, as login(1) does.
+func TestTheSessionLeaderHandsItsTerminalOver(t *testing.T) {
+	t.Parallel()
+	engine.RequireRoot(t)
+	reopen := []string{engine.Probe(t), "reopen"}
+	for _, c := range []struct {
+		name    string
+		options []string // of capstart
+		flags   []string
+		want    string
+		reopens bool
+	}{
+		{"by fchown", nil, nil, "65532:0 600", true},
+		{"by fchmod without CHOWN", withoutChown, nil, "0:0 606", true},
+		{"not with --stdio=keep", nil, []string{"--stdio=keep"}, "0:0 600", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, tty := engine.Terminal(t)
+			engine.Must(t, tty.Chown(0, 0))
+			engine.Must(t, tty.Chmod(0o600))
+			argv := slices.Concat(caplaunch(t, c.flags...), reopen)
+			if c.options != nil {
+				argv = from(t, c.options, argv)
+			}
+			if r := onTerminal(t, tty, argv...); (r.Code == 0) != c.reopens || owner(t, tty) != c.want {
+				t.Errorf("%v: exit status %d, %s", argv, r.Code, owner(t, tty))
+			}
+		})
+	}
+}
+
+// A terminal of somebody else is not caplaunch's to give: not under unshare, which is how the host's own terminal gets
+// into a container, not behind an init or a shell, and not the device /dev/tty, which is everybody's.
+func TestNobodyElsesTerminalIsHandedOver(t *testing.T) {
 	t.Parallel()
 	engine.RequireRoot(t)
 	engine.Require(t, "unshare")
-	for _, options := range [][]string{nil, withoutChown} {
+	launch := append(caplaunch(t), engine.Probe(t), "exit", "7")
+	quoted := strings.Join(launch, " ")
+	for name, argv := range map[string][]string{
+		"PID 1 of a namespace, in the session of another": slices.Concat([]string{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc"}, launch),
+		"behind a shell":                      {"sh", "-c", quoted + "; exit $?"},
+		"in a session of its own, without it": {"setsid", "--wait", "sh", "-c", quoted},
+		"the device /dev/tty":                 {"sh", "-c", "exec " + quoted + " </dev/tty >/dev/tty 2>/dev/tty"},
+	} {
 		_, tty := engine.Terminal(t)
-		argv := caplaunch(t)
-		want := "65532:"
-		if options != nil {
-			argv = from(t, options, argv)
-			want = "0:"
-		}
-		argv = slices.Concat([]string{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc"}, argv, []string{engine.Probe(t), "reopen"})
-		cmd := exec.Command(argv[0], argv[1:]...)
-		cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
-		if r := engine.Command(t, cmd); r.Code != 0 || !strings.HasPrefix(owner(t, tty), want) {
-			t.Errorf("%v: exit status %d, %s", options, r.Code, owner(t, tty))
+		before, device := owner(t, tty), statOf(t, "/dev/tty")
+		if r := onTerminal(t, tty, argv...); r.Code != 7 || owner(t, tty) != before || statOf(t, "/dev/tty") != device {
+			t.Errorf("%s: exit status %d, %s was %s, /dev/tty %s", name, r.Code, owner(t, tty), before, statOf(t, "/dev/tty"))
 		}
 	}
-	_, tty := engine.Terminal(t)
-	argv := slices.Concat([]string{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc"}, caplaunch(t, "--stdio=keep"), []string{engine.Probe(t), "exit", "7"})
-	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
-	before := owner(t, tty)
-	if r := engine.Command(t, cmd); r.Code != 7 || owner(t, tty) != before {
-		t.Errorf("--stdio=keep: %v, %s", r, owner(t, tty))
-	}
+}
+
+// statOf is uid, gid and mode of what a path names.
+func statOf(t testing.TB, path string) string {
+	t.Helper()
+	var st unix.Stat_t
+	engine.Must(t, unix.Stat(path, &st))
+	return fmt.Sprintf("%d:%d %o", st.Uid, st.Gid, st.Mode&0o7777)
 }
 
 // Without a change of the user there is nobody to hand anything to.

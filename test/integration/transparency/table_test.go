@@ -11,8 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/caplaunch/caplaunch/test/integration/engine"
 )
 
@@ -141,7 +139,7 @@ func rows() []row {
 			reason: "Those of the new user, as login(1) sets them; `--keep-env` leaves them alone."},
 		{what: "RLIMIT_NOFILE 500, hard 600", from: condition{stage: []string{"limit=7:500:600"}}, differs: lines(value("rlimit nofile "), "rlimit nofile")},
 		{what: "RLIMIT_AS 50 MB", from: condition{stage: []string{"limit=9:50000000:50000000"}}, differs: lines(says("another"), "rlimit as"),
-			reason: "The Go runtime reserves more than that: status 125, and a hint."},
+			reason: "The Go runtime reserves more than that, and ends with its own message and status 2."},
 		{what: "parent-death signal", from: condition{stage: []string{"pdeathsig=12"}}, differs: lines(says("lost"), "pdeathsig ")},
 		{what: "all the rest, at its default", from: condition{environ: plain}, differs: others},
 		{what: "all the rest, changed", from: condition{environ: plain, stage: []string{"nice=19", "schedule=3:19:0:0", "affinity=1", "ioprio=16389", "oom=300", "coredump=0x3f",
@@ -173,20 +171,19 @@ func others(direct, behind string) string {
 	return strings.Join(names, ", ")
 }
 
-// stdio is a row of its own: who owns a pipe on stdout after the launch.
+// stdio is a row of its own: owner and mode of a pipe on stdout after the launch.
 func stdio(t testing.TB, l launcher) string {
 	t.Helper()
 	p := newPlace(t)
 	defer p.close()
+	before := owner(t, p.other)
 	if r := engine.Command(t, onStdout(l, p.other, program(t, "mirror"), p.out)); r.Code != 0 {
 		t.Fatal(r)
 	}
-	var st unix.Stat_t
-	engine.Must(t, unix.Fstat(int(p.other.Fd()), &st))
-	if st.Uid == 0 {
-		return ""
+	if after := owner(t, p.other); after != before {
+		return after
 	}
-	return fmt.Sprintf("uid %d", st.Uid)
+	return ""
 }
 
 const begin, end = "<!-- measured: go test ./transparency -run Table -update -->\n", "<!-- end -->\n"
@@ -231,7 +228,7 @@ func table(t testing.TB) string {
 			return r.differs(want, got)
 		})
 	}
-	line("owner of a pipe on stdout", "So that `/dev/stdout` can be opened, see below; `--stdio=keep` leaves it alone.", func(l launcher) string { return stdio(t, l) })
+	line("owner and mode of a pipe on stdout", "So that `/dev/stdout` can be opened for writing, see below; `--stdio=keep` leaves it alone.", func(l launcher) string { return stdio(t, l) })
 	b.WriteString("\n")
 	for i, r := range reasons {
 		fmt.Fprintf(&b, "(%d) %s\n", i+1, r)

@@ -12,10 +12,10 @@ func TestHintsOfOtherCommandsWork(t *testing.T) {
 	engine.RequireRoot(t)
 	for _, c := range []struct{ words, part, again string }{
 		{"check --allow=net_amdin", "--allow=net_admin", "check --allow=net_admin --sets=ambient"},
-		{"check --allow=all --sets=any", "--sets=permitted,effective,inheritable,ambient,bounding", "check --allow=all --sets=permitted,effective,inheritable,ambient,bounding"},
+		{"check --allow=all --sets=any", "--sets=permitted,bounding", "check --allow=all --sets=permitted,bounding"},
 		{"check --allow=all -- true", "caplaunch check --allow=all", "check --allow=all"}, {"version -- true", "caplaunch version", "version"}, {"show -- true", "caplaunch show", "show"},
-		{"explain --for=docker -u 1:1 -c 45,net_admin", "--caps=net_admin", "explain --for=docker -u 1:1 --caps=net_admin"},
-		{"explain --for=docker -u 1:1 -o 45", "--optional-caps=none", "explain --for=docker -u 1:1 --optional-caps=none"},
+		{"explain --for=docker -u 1:1 -c 45,net_admin", "leave 45 out of the list here; run takes it", "explain --for=docker -u 1:1 -c net_admin"},
+		{"explain --for=docker -u 1:1 -o 45", "leave 45 out of the list here; run takes it", "explain --for=docker -u 1:1"},
 	} {
 		r := caplaunch(t, strings.Fields(c.words)...)
 		if hint := engine.Refused(t, r, engine.Failure).Hint; hint != c.part && !strings.HasPrefix(hint, c.part+" (") {
@@ -38,10 +38,7 @@ func TestHintsOfOtherCommandsWork(t *testing.T) {
 	check := []string{"/caplaunch", "check", "--allow=chown"}
 	r = d.Run(t, img, []string{"--cap-drop=ALL", "--cap-add=CHOWN", "--cap-add=KILL", "--cap-add=SYS_ADMIN"}, check...)
 	_, hint, _ := strings.Cut(engine.Refused(t, r, engine.Unexpected).Hint, "docker run ")
-	if hint, _, _ = strings.Cut(hint, " (beside "); hint != "--cap-drop=KILL --cap-drop=SYS_ADMIN" {
-		t.Error(r)
-	}
-	if r := d.Run(t, img, append([]string{"--cap-drop=ALL", "--cap-add=CHOWN"}, strings.Fields(hint)...), check...); r.Code != 0 {
+	if r := d.Run(t, img, strings.Fields(hint), check...); r.Code != 0 {
 		t.Error(r)
 	}
 }

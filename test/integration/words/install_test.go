@@ -147,7 +147,7 @@ func TestInstallRefuses(t *testing.T) {
 		{in("folderlink"), "is a symlink"}, {in("folderlink") + "/", "is a symlink"}, {in("linked"), "is a symlink"},
 		{in("fifo"), "is not a regular file"}, {"/dev/null", "is not a regular file"}, {in("taken"), "is not a regular file"}, {in("file") + "/", "is no folder"},
 		{in("missing") + "/", "is no folder"}, {in("missing/caplaunch"), "no such file or directory"}, {in("file/caplaunch"), "not a directory"},
-		{"", "no such file or directory"}, {in(strings.Repeat("n", 300)), "file name too long"}, {"/proc/caplaunch", "/proc"}, {in("a\nb/c"), "no such file"},
+		{"", "it is empty"}, {in(strings.Repeat("n", 300)), "file name too long"}, {"/proc/caplaunch", "/proc"}, {in("a\nb/c"), "no such file"},
 	} {
 		r := caplaunch(t, "install", c.dest)
 		if l := engine.Refused(t, r, engine.Failure); !strings.Contains(l.Msg, c.says) {

@@ -24,7 +24,7 @@ func TestLinesAreJSONWhenAskedFor(t *testing.T) {
 	}{
 		{"-u 65532:65532 -c net_admin -o 45,sys_resource -- " + probe, "info info", 0},
 		{"-u 65532:65532 -c net_admin -q -o 45,sys_resource -- " + probe, "", 0},
-		{"-u 65532:65532 -c net_admin -v --stdio=keep -- " + probe, "debug debug debug debug debug debug debug debug debug", 0},
+		{"-u 65532:65532 -c net_admin -v --stdio=keep -- " + probe, "debug debug debug debug debug debug debug debug", 0},
 		{"-u 65532:65532 -c 45 -- " + probe, "error", 77},
 		{"-u 65532:65532 --strict -- " + probe, "error", 78},
 		{"-u 65532:65532 -- /nonexistent", "error", 127}, {"-u 65532:65532 -- /etc/passwd", "error", 126},

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -73,15 +74,18 @@ func TestEveryOtherHintWorks(t *testing.T) {
 	unknown := file("passwd", "root:x:0:0:root:/root:/bin/sh\nbroken:x:many:1::/:/bin/sh\n")
 	caps, unread := program("caps", "setcap cap_net_raw=+ep caps"), program("unread", "chown 1000:1000 unread; chmod 711 unread; setcap cap_net_raw=+ep unread")
 	groups := file("groups", "g:x:many:joiner\n")
-	mapped := `unshare --user sleep 60 & p=$!
+	mapped := `export container=docker
+		unshare --user sleep 60 & p=$!
 		while test "$(readlink /proc/$p/ns/user)" = "$(readlink /proc/self/ns/user)"; do :; done
 		echo 0 0 65536 >/proc/$p/uid_map; echo 0 0 65536 >/proc/$p/gid_map; `
-	crowd := file("group", strings.Repeat("x:x:1:joiner\n", 1<<16+1))
+	var lines strings.Builder
+	for gid := range 1<<16 + 1 {
+		fmt.Fprintf(&lines, "x:x:%d:joiner\n", gid)
+	}
+	crowd := file("group", lines.String())
 	joiner := file("joiners", "root:x:0:0:root:/root:/bin/sh\njoiner:x:65532:65532::/:/bin/sh\n")
 	large, forbidden := program("large", "setcap cap_net_raw=+ep large"), program("forbidden", "setcap cap_net_raw=+ep forbidden")
 	behindSymlink, symlink := program("behind", "setcap cap_net_admin=+ep behind; ln -s behind symlink"), in("symlink")
-	both := program("both", "chmod 4755 both; setcap cap_net_raw=+ep both")
-	suid := program("suid", "chmod 4755 suid")
 	elsewhere := program("elsewhere", "setcap -n 12345 cap_net_raw=+ep elsewhere")
 
 	w := func(words string) []string { return append([]string{"--log-format=json"}, strings.Fields(words)...) }
@@ -103,32 +107,21 @@ func TestEveryOtherHintWorks(t *testing.T) {
 		{name: "no loader", words: launch("--", loaderless), code: 127, says: "the image has no glibc: build the program static", do: func() { program("loaderless", "true") }},
 		{name: "another architecture", words: launch("--", foreign), code: 126, says: "use the build for linux/" + runtime.GOARCH, do: func() { program("foreign", "true") }},
 		{name: "a program for another system", words: launch("--", file("macho", "\xcf\xfa\xed\xfe\f\x00\x00\x01\n\n")), code: 126, says: "use the build for linux/" + runtime.GOARCH, do: func() { program("macho", "true") }},
-		{name: "file capabilities behind a symlink", words: launch("--", symlink), code: 125, says: "caplaunch --strip-file-caps, or setcap -r " + behindSymlink + " in the image", do: func() { shell("setcap -r %s", behindSymlink) }},
-		{name: "file capabilities and a set-uid bit", words: launch("--allow-new-privs", "--", both), code: 125, says: "caplaunch --strip-file-caps, or setcap -r " + both + " && chmod ug-s " + both + " in the image", do: func() { shell("setcap -r %[1]s && chmod ug-s %[1]s", both) }, again: launch("--", both)},
-		{name: "a set-uid bit where no copy can be made", within: "echo 2 >/proc/sys/vm/memfd_noexec", words: launch("--allow-new-privs", "--", suid), code: 125, says: "chmod ug-s " + suid + " in the image", do: func() { shell("chmod ug-s %s", suid) }, again: launch("--", suid)},
+		{name: "file capabilities behind a symlink", words: launch("--", symlink), code: 125, says: "setcap -r " + behindSymlink + " in the image, or caplaunch --strip-file-caps", do: func() { shell("setcap -r %s", behindSymlink) }},
 		{name: "text busy", words: launch("--", busy), code: 126, says: "wait until whoever writes it closes it", do: func() { writer.Close() }},
 		{name: "noexec", within: noexec, words: launch("--", "/mnt/probe"), code: 126, says: `mount -o remount,exec "$(findmnt -n -o TARGET --target /mnt/probe)"`},
 		{name: "few descriptors", within: "ulimit -n 3", words: strip(large), code: 125, says: "ulimit -n 1024"},
 		{name: "a copy that is too large", within: "ulimit -f 8", words: strip(large), code: 125, says: "ulimit -f unlimited"},
-		{name: "a copy that is forbidden", within: "echo 2 >/proc/sys/vm/memfd_noexec", words: strip(forbidden), code: 125, says: "setcap -r " + forbidden + ", and run without --strip-file-caps",
-			do: func() { shell("setcap -r %s", forbidden) }, again: launch("--", forbidden)},
+		{name: "a copy that is forbidden", within: "echo 2 >/proc/sys/vm/memfd_noexec", words: strip(forbidden), code: 125, says: "setcap -r " + forbidden + " in the image, and run without --strip-file-caps", do: func() { shell("setcap -r %s", forbidden) }, again: launch("--", forbidden)},
 		{name: "a copy of what cannot be read", options: "-b 31c0", words: strip(unread), code: 126, says: "chmod a+r " + unread},
-		{name: "file capabilities of another namespace", within: "exec unshare --user --map-root-user \"$@\"", words: []string{"--log-format=json", "-c", "net_admin", "-u", "0:0", "--keep-groups", "--", elsewhere}, code: 125,
-			says: "setcap -r " + elsewhere, do: func() { shell("setcap -r %s", elsewhere) }, id: "0"},
-		{name: "a malformed line", within: "mount --bind " + unknown + " /etc/passwd", words: []string{"--log-format=json", "-c", "net_admin", "-u", "broken", "--", probe}, code: 125, says: "caplaunch --user=65532:65532: numbers need no file",
-			do: func() {}, again: launch("--", probe)},
-		{name: "a user of too many groups", within: "mount --bind " + crowd + " /etc/group; mount --bind " + joiner + " /etc/passwd", words: []string{"--log-format=json", "-c", "net_admin", "-u", "joiner", "--", probe}, code: 125, says: "caplaunch --groups=65532, or the ids that it needs",
-			do: func() {}, again: []string{"-c", "net_admin", "-u", "joiner", "--groups=65532", "--", probe}},
-		{name: "groups that are not mapped", within: mapped + `exec setpriv --groups=70000 nsenter --user --target=$p --preserve-credentials "$@"`, words: launch("--keep-groups", "--", probe), code: 125, says: "caplaunch --groups=65532 in place of --keep-groups",
-			do: func() {}, again: launch("--groups=65532", "--", probe)},
-		{name: "an id that is not mapped, and others are", within: strings.ReplaceAll(mapped, "65536", "1001") + `exec nsenter --user --target=$p --preserve-credentials "$@"`, words: launch("--", probe), code: 125, says: "caplaunch --user=1000:1000, which is mapped here",
-			do: func() {}, again: []string{"-c", "net_admin", "--user=1000:1000", "--", probe}, id: "1000"},
-		{name: "a group that is not mapped", within: strings.ReplaceAll(mapped, "65536", "1001") + `exec nsenter --user --target=$p --preserve-credentials "$@"`, words: []string{"--log-format=json", "-c", "net_admin", "-u", "500:500", "--groups=70000", "--", probe}, code: 125, says: "caplaunch --groups=500, which are mapped here",
-			do: func() {}, again: []string{"-c", "net_admin", "-u", "500:500", "--groups=500", "--", probe}, id: "500"},
+		{name: "file capabilities of another namespace", within: "exec unshare --user --map-root-user \"$@\"", words: []string{"--log-format=json", "-c", "net_admin", "-u", "0:0", "--keep-groups", "--", elsewhere}, code: 125, says: "setcap -r " + elsewhere, do: func() { shell("setcap -r %s", elsewhere) }, id: "0"},
+		{name: "a malformed line", within: "mount --bind " + unknown + " /etc/passwd", words: []string{"--log-format=json", "-c", "net_admin", "-u", "broken", "--", probe}, code: 125, says: "mend /etc/passwd, or write numbers, which need no file: --user=UID:GID", do: func() {}, again: launch("--", probe)},
+		{name: "a user of too many groups", within: "mount --bind " + crowd + " /etc/group; mount --bind " + joiner + " /etc/passwd", words: []string{"--log-format=json", "-c", "net_admin", "-u", "joiner", "--", probe}, code: 125, says: "caplaunch --groups=65532, with the ids that are needed", do: func() {}, again: []string{"-c", "net_admin", "-u", "joiner", "--groups=65532", "--", probe}},
+		{name: "an id that is not mapped, and others are", within: strings.ReplaceAll(mapped, "65536", "1001") + `exec nsenter --user --target=$p --preserve-credentials "$@"`, words: launch("--", probe), code: 125, says: "an id that is mapped: cat /proc/self/uid_map", do: func() {}, again: []string{"-c", "net_admin", "--user=1000:1000", "--", probe}, id: "1000"},
+		{name: "a group that is not mapped", within: strings.ReplaceAll(mapped, "65536", "1001") + `exec nsenter --user --target=$p --preserve-credentials "$@"`, words: []string{"--log-format=json", "-c", "net_admin", "-u", "500:500", "--groups=70000", "--", probe}, code: 125, says: "an id that is mapped: cat /proc/self/uid_map", do: func() {}, again: []string{"-c", "net_admin", "-u", "500:500", "--groups=500", "--", probe}, id: "500"},
 		{name: "a namespace without a gid", within: `exec unshare --user --map-user=0 --keep-caps "$@"`, words: []string{"--log-format=json", "-c", "net_admin", "-u", "0:0", "--keep-groups", "--", probe}, code: 125, says: "unshare --user --map-user=0 --map-group=0 --keep-caps", id: "0"},
-		{name: "a group nobody knows, among others", words: launch("--groups=65532,nosuchgroup", "--", probe), code: 125, says: "caplaunch --groups=65532, or with the number of nosuchgroup", do: func() {}, again: launch("--groups=65532", "--", probe)},
+		{name: "a group nobody knows, among others", words: launch("--groups=65532,nosuchgroup", "--", probe), code: 125, says: "write the number of the group, which needs no file: getent group nosuchgroup", do: func() {}, again: launch("--groups=65532", "--", probe)},
 		{name: "given up the effective uid alone", within: `exec setpriv --ruid=1000 "$@"`, words: launch("--", probe), code: 125, says: "take the set-uid or set-gid bit from the program that starts caplaunch, or let it change"},
-		{name: "a misspelt capability and no --", words: []string{"--log-format=json", "-c", "net_amdin", "-u", "65532:65532", probe}, code: 125, says: "--caps=net_admin", do: func() {}, again: launch("--", probe)},
 		{name: "no program", words: launch("--"), code: 125, says: "caplaunch " + strings.Join(user, " ") + " -- PROGRAM", do: func() {}, again: launch("--", probe)},
 		{name: "neither -- nor program", words: user, code: 125, says: "caplaunch " + strings.Join(user, " ") + " -- PROGRAM", do: func() {}, again: launch("--", probe)},
 		{name: "too many words", words: append(strings.Fields(strings.Repeat("-c net_admin ", 600)), launch("--", probe)...), code: 125, says: "one flag can take a whole list: --caps=net_admin,net_raw", do: func() {}, again: launch("--", probe)},
@@ -139,29 +132,25 @@ func TestEveryOtherHintWorks(t *testing.T) {
 		{name: "an allowlist without what is asked for", options: "-b 10c0", words: launch("--allow=setuid,setgid", "--", probe), code: 78, says: "--allow=setgid,setuid,net_admin", do: func() {}, again: launch("--allow=setgid,setuid,net_admin", "--", probe)},
 		{name: "an allowlist without what the launch needs", options: "-b 10c0", words: launch("--allow=net_admin", "--", probe), code: 78, says: "--allow=setgid,setuid,net_admin", do: func() {}, again: launch("--allow=setgid,setuid,net_admin", "--", probe)},
 		{name: "unknown capabilities among others", words: []string{"--log-format=json", "-c", "net_admin,62,63", "-u", "65532:65532", "--", probe}, code: 77, says: "caplaunch --caps=net_admin --optional-caps=62,63", do: func() {}, again: []string{"--caps=net_admin", "--optional-caps=62,63", "-u", "65532:65532", "--", probe}},
-		{name: "a namespace that maps another gid", within: `exec setpriv --reuid=1000 --regid=100 --clear-groups unshare --user --map-current-user --keep-caps "$@"`, words: launch("--", probe), code: 125, says: "caplaunch --user=1000:100 --keep-groups, which is mapped here", do: func() {}, again: []string{"-c", "net_admin", "--user=1000:100", "--keep-groups", "--", probe}, id: "1000:100"},
-		{name: "a group nobody knows, and no user", options: "-u 65532 -g 65532 -G none -i 1000 -a 1000", words: []string{"--log-format=json", "-c", "net_admin", "--groups=nosuchgroup", "--", probe}, code: 125, says: "caplaunch --groups=65532: numbers need no file", do: func() {}, again: []string{"-c", "net_admin", "--groups=65532", "--", probe}},
-		{name: "a malformed group of the user", within: "mount --bind " + groups + " /etc/group; mount --bind " + joiner + " /etc/passwd", words: []string{"--log-format=json", "-c", "net_admin", "-u", "joiner", "--", probe}, code: 125, says: "caplaunch --user=joiner:65532, without the other groups", do: func() {}, again: []string{"-c", "net_admin", "--user=joiner:65532", "--", probe}},
-		{name: "a namespace without ids", within: `exec unshare --user --keep-caps "$@"`, words: []string{"--log-format=json", "-c", "net_admin", "-u", "65534:65534", "--", probe}, code: 125, says: "caplaunch without --user, to run as it is", do: func() {}, again: []string{"-c", "net_admin", "--", probe}, id: "65534"},
-		{name: "root alone in a namespace", within: `exec unshare --user --map-root-user "$@"`, words: []string{"--log-format=json", "-c", "net_admin", "--", probe}, code: 125, says: "caplaunch --user=0:0 to stay root: this user namespace has nobody else", do: func() {}, again: []string{"-c", "net_admin", "--user=0:0", "--", probe}, id: "0"},
-		{name: "no signals", words: launch("--ignore-signals=,", "--", probe), code: 125, says: "--ignore-signals=PIPE, or leave it out", do: func() {}, again: launch("--ignore-signals=PIPE", "--", probe)},
+		{name: "a namespace that maps another gid", within: `exec setpriv --reuid=1000 --regid=100 --clear-groups unshare --user --map-current-user --keep-caps "$@"`, words: launch("--", probe), code: 125, says: "caplaunch --user=1000:100 --keep-groups, which is who it is", do: func() {}, again: []string{"-c", "net_admin", "--user=1000:100", "--keep-groups", "--", probe}, id: "1000:100"},
+		{name: "a group nobody knows, and no user", options: "-u 65532 -g 65532 -G none -i 1000 -a 1000", words: []string{"--log-format=json", "-c", "net_admin", "--groups=nosuchgroup", "--", probe}, code: 125, says: "write the number of the group, which needs no file: getent group nosuchgroup", do: func() {}, again: []string{"-c", "net_admin", "--groups=65532", "--", probe}},
+		{name: "a malformed group of the user", within: "mount --bind " + groups + " /etc/group; mount --bind " + joiner + " /etc/passwd", words: []string{"--log-format=json", "-c", "net_admin", "-u", "joiner", "--", probe}, code: 125, says: "mend /etc/group, or write numbers, which need no file: --user=UID:GID", do: func() {}, again: launch("--", probe)},
+		{name: "a namespace without ids", within: `exec unshare --user --keep-caps "$@"`, words: []string{"--log-format=json", "-c", "net_admin", "-u", "65534:65534", "--", probe}, code: 125, says: "unshare --user --map-user=65534 --map-group=65534 --keep-caps", do: func() {}, again: []string{"-c", "net_admin", "-u", "65534:65534", "--keep-groups", "--", probe}, id: "65534"},
+		{name: "root alone in a namespace", within: `exec unshare --user --map-root-user "$@"`, words: []string{"--log-format=json", "-c", "net_admin", "--", probe}, code: 125, says: "caplaunch --user=0:0 to stay root", do: func() {}, again: []string{"-c", "net_admin", "--user=0:0", "--", probe}, id: "0"},
+		{name: "no signals", words: launch("--ignore-signals=,", "--", probe), code: 125, says: "--ignore-signals=PIPE", do: func() {}, again: launch("--ignore-signals=PIPE", "--", probe)},
 		{name: "an empty name", words: launch("--", ""), code: 127, says: "write the program behind --", do: func() {}, again: launch("--", probe)},
 		{name: "securebits", options: "-s 20", words: launch("--", probe), code: 77, says: "start caplaunch without the securebits keep_caps_locked", do: func() {}},
-		{name: "more than allowed in a namespace", within: "exec unshare --user --map-root-user \"$@\"", words: []string{"--log-format=json", "--allow=net_admin,setuid,setgid", "-c", "net_admin", "-u", "0:0", "--keep-groups", "--", probe}, code: 78,
-			says: "setpriv --bounding-set=-chown,", do: func() {}, id: "0"},
+		{name: "more than allowed in a namespace", within: "exec unshare --user --map-root-user \"$@\"", words: []string{"--log-format=json", "--allow=net_admin,setuid,setgid", "-c", "net_admin", "-u", "0:0", "--keep-groups", "--", probe}, code: 78, says: "setpriv --bounding-set=-chown,", do: func() {}, id: "0"},
 		// What stands behind an "or" works as well.
 		{name: "root", words: w("-c net_admin -- " + probe), code: 125, says: "or caplaunch --user=0:0 to stay root", do: func() {}, again: w("-c net_admin --user=0:0 -- " + probe), id: "0"},
 		{name: "as it is", options: "-u 1000 -g 1000 -G none -p 1000 -i 1000 -a 1000", words: w("-c net_admin -u 65532:65532 -- " + probe), code: 125, says: "(or caplaunch --non-root=keep to run as uid 1000)", do: func() {}, again: w("--non-root=keep -c net_admin -u 65532:65532 -- " + probe), id: "1000"},
 		{name: "no_new_privs", words: w("-c net_admin -u 0:0 --allow-new-privs -- " + probe), code: 125, says: "or without --allow-new-privs", do: func() {}, again: w("-c net_admin -u 0:0 -- " + probe), id: "0"},
-		{name: "file capabilities", words: w("-c net_admin -u 65532:65532 -- " + alone), code: 125, says: "or setcap -r " + alone + " in the image", do: func() { shell("setcap -r %s", alone) }},
-		{name: "set-uid", words: w("-c net_admin -u 65532:65532 --allow-new-privs -- " + setuid), code: 125, says: "or chmod ug-s " + setuid + " in the image", do: func() { shell("chmod ug-s %s", setuid) }, again: w("-c net_admin -u 65532:65532 -- " + setuid)},
-		{name: "demanding file capabilities", options: "-b 10c0", words: w("-c net_admin -u 65532:65532 -- " + shielded), code: 125, says: "or setcap -r " + shielded + " in the image", do: func() { shell("setcap -r %s", shielded) }},
+		{name: "file capabilities", words: w("-c net_admin -u 65532:65532 -- " + alone), code: 125, says: "setcap -r " + alone + " in the image", do: func() { shell("setcap -r %s", alone) }},
+		{name: "set-uid", words: w("-c net_admin -u 65532:65532 --allow-new-privs -- " + setuid), code: 125, says: "put the program that it would start behind -- itself", do: func() {}, again: w("-c net_admin -u 65532:65532 --allow-new-privs -- " + probe)},
+		{name: "demanding file capabilities", options: "-b 10c0", words: w("-c net_admin -u 65532:65532 -- " + shielded), code: 125, says: "setcap -r " + shielded + " in the image", do: func() { shell("setcap -r %s", shielded) }},
 		{name: "a folder that is closed", options: "-b 10c0", words: w("-c net_admin -u 65532:65532 -- " + closedProgram), code: 126, says: "chmod a+x " + closed, do: func() { shell("chmod a+x %s", closed) }},
 		{name: "no #! line", words: w("-c net_admin -u 65532:65532 -- " + script), code: 126, says: "caplaunch … -- /bin/sh " + script, do: func() {}, again: w("-c net_admin -u 65532:65532 -- /bin/sh " + script)},
-		{name: "an empty list", words: w("--caps= -u 65532:65532 -- " + probe), code: 125, says: "or leave it out", do: func() {}, again: w("-c net_admin -u 65532:65532 -- " + probe)},
-		{name: "both kinds of groups", words: w("-c net_admin -u 65532:65532 --groups=65532 --keep-groups -- " + probe), code: 125, says: "caplaunch --keep-groups in place of --groups", do: func() {}, again: w("-c net_admin -u 65532:65532 --groups=65532 -- " + probe)},
 		{name: "no groups", words: w("-c net_admin -u 65532:65532 --groups= -- " + probe), code: 125, says: "or leave it out for the groups of --user", do: func() {}, again: w("-c net_admin -u 65532:65532 -- " + probe)},
-		{name: "an empty user", words: w("-c net_admin --user= -- " + probe), code: 125, says: "or a name", do: func() {}, again: w("-c net_admin --user=nobody -- " + probe), id: "65534"},
 	} {
 		t.Run(m.name, func(t *testing.T) {
 			if m.again == nil {
@@ -191,7 +180,11 @@ func TestEveryOtherHintWorks(t *testing.T) {
 			default:
 				m.within += "\n" + m.says
 			}
-			engine.Promised(m.id, engine.NetAdmin).With("Groups", "*").Want(t, m.run(t, m.again))
+			promise := engine.Promised(m.id, engine.NetAdmin).With("Groups", "*")
+			if slices.Contains(m.again, "--allow-new-privs") {
+				promise["NoNewPrivs"] = "0"
+			}
+			promise.Want(t, m.run(t, m.again))
 		})
 	}
 }

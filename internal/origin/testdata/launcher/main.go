@@ -1,13 +1,13 @@
-// The smallest launcher: usage: launcher SIGNALS PROGRAM [ARG...]. It ignores SIGNALS in addition, makes a
-// change on all threads as a real one would, restores, and executes PROGRAM. Without PROGRAM it prints
-// what it received.
+// The smallest launcher: usage: launcher SIGNALS PROGRAM [ARG...]. It says that it is ready, waits for the end of
+// stdin, ignores SIGNALS (a mask in hex) in addition, restores, and executes PROGRAM. Without PROGRAM it prints what
+// it received.
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"runtime"
+	"strconv"
 	"syscall"
 
 	"github.com/caplaunch/caplaunch/internal/origin"
@@ -20,31 +20,28 @@ func main() {
 }
 
 func run() int {
-	received, err := origin.Received()
 	if len(os.Args) < 3 {
-		fmt.Println("recorded:", origin.Recorded(), err, received)
+		fmt.Println("recorded:", origin.Recorded(), origin.Check())
 		for _, entry := range origin.Environ() {
 			fmt.Printf("%q\n", entry)
 		}
 		fmt.Println("GOMAXPROCS:", runtime.GOMAXPROCS(0))
 		return 0
 	}
-	if err != nil && !errors.Is(err, origin.ErrNoEntry) {
-		fmt.Fprintln(os.Stderr, "launcher:", err)
-		return 125
+	mask, err := strconv.ParseUint(os.Args[1], 16, 64)
+	if err == nil {
+		err = origin.Check()
 	}
-	extra, err := origin.ParseSignals(os.Args[1:2])
+	if err == nil && !origin.StdoutClosed() {
+		_, _ = syscall.Write(1, []byte("ready\n"))
+	}
+	for n := 1; n > 0; {
+		n, _ = syscall.Read(0, make([]byte, 1))
+	}
+	if err == nil {
+		err = origin.Restore(origin.Signals(mask))
+	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "launcher:", err)
-		return 125
-	}
-	const prSetKeepcaps = 8
-	if _, _, errno := syscall.AllThreadsSyscall(syscall.SYS_PRCTL, prSetKeepcaps, 0, 0); errno != 0 {
-		fmt.Fprintln(os.Stderr, "launcher: all threads:", errno)
-		return 125
-	}
-	received.Ignored |= extra
-	if err := origin.Restore(received); err != nil {
 		fmt.Fprintln(os.Stderr, "launcher:", err)
 		return 125
 	}

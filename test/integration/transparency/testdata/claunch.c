@@ -24,27 +24,50 @@ static void check(long r, const char *what) {
 	}
 }
 
-// environment drops CAPLAUNCH_ variables, and gives a new user without an entry in passwd HOME=/ in the place of
-// the first HOME, no USER and no LOGNAME.
-static void environment(int switched) {
-	static char home[] = "HOME=/";
-	int n = 0, done = 0;
-	char **from = environ;
-	while (from[n])
-		n++;
-	char **to = environ = calloc(n + 2, sizeof *to);
-	for (; *from; from++) {
-		if (!strncmp(*from, "CAPLAUNCH_", 10))
-			continue;
-		if (switched && (!strncmp(*from, "USER=", 5) || !strncmp(*from, "LOGNAME=", 8)))
-			continue;
-		if (!switched || strncmp(*from, "HOME=", 5))
+// is reports whether an entry sets key.
+static int is(const char *entry, const char *key) {
+	size_t n = strlen(key);
+	return !strncmp(entry, key, n) && entry[n] == '=';
+}
+
+// replace puts value in the place of the first entry of key and drops the others, but only where the first one is
+// missing, empty or root's own. Without a value it drops them all.
+static void replace(const char *key, char *value, const char *roots) {
+	char **to = environ;
+	int first = 1;
+	for (char **from = environ; *from; from++) {
+		if (!is(*from, key)) {
 			*to++ = *from;
-		else if (!done++)
-			*to++ = home;
+			continue;
+		}
+		const char *was = *from + strlen(key) + 1;
+		if (first && *was && strcmp(was, roots))
+			return;
+		if (first && value)
+			*to++ = value;
+		first = 0;
 	}
-	if (switched && !done)
-		*to++ = home;
+	if (first && value)
+		*to++ = value;
+	*to = NULL;
+}
+
+// environment drops what is caplaunch's, as far as the tests set it, and gives HOME=/ and no name to a new user
+// without an entry in passwd.
+static void environment(int switched) {
+	int n = 0;
+	while (environ[n])
+		n++;
+	char **own = calloc(n + 2, sizeof *own), **to = own;
+	for (char **from = environ; *from; from++)
+		if (!is(*from, "CAPLAUNCH_QUIET"))
+			*to++ = *from;
+	environ = own;
+	if (switched) {
+		replace("HOME", "HOME=/", "/root");
+		replace("USER", NULL, "root");
+		replace("LOGNAME", NULL, "root");
+	}
 }
 
 int main(int argc, char **argv) {

@@ -1,0 +1,336 @@
+//go:build linux
+
+package exec
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	osexec "os/exec"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/caplaunch/caplaunch/internal/ambient"
+)
+
+// shebangs are first lines, and what passes for them, for the interpreter p.
+func shebangs(p string) []string {
+	long := strings.Repeat("x", 300)
+	fit := func(s string, n int) string { return s + strings.Repeat("y", n-len(s)) } // n bytes
+	return []string{
+		"#!" + p + "\n", "#! " + p + "\n", "#!\t \t" + p + " \t\n", "#!" + p, "#!" + p + " ", "#!" + p + " a", "#!" + p + " a ",
+		"#!" + p + " a b  c \t\nrest", "#!" + p + "\t-x\n", "#!" + p + "\r\n", "#!" + p + " a\r\n", "#!" + p + "\x00junk\n",
+		"#!" + p + " a\x00junk\n", "#!" + p + " \x00junk\n", "#!", "#!\n", "#! \n", "#!  ", "#!\x00" + p + "\n", "#\n", "", "# !" + p + "\n",
+		"#!nothere\n", "#!" + p + "/x\n", "#!/\n", "#!/dev/null\n", "#!" + p + " " + long + "\n", "#!" + long + "\n",
+		"#!" + strings.Repeat(" ", 300) + p + "\n", "#!" + strings.Repeat(" ", 254-len(p)) + p + "\n", "#!" + strings.Repeat(" ", 253-len(p)) + p + "\n",
+		"#!" + strings.Repeat(" ", 252-len(p)) + p + " z\n", "#!" + strings.Repeat(" ", 251-len(p)) + p + " zz\n",
+		fit("#!"+p+" ", 255) + "\n", fit("#!"+p+" ", 256) + "\n", fit("#!"+p+" ", 254) + " \n", fit("#!"+p+" ", 254) + "  \n", fit("#!"+p+" ", 253) + " y",
+		"#!" + p + strings.Repeat(" ", 300) + "\n", "#!" + p + strings.Repeat(" ", 300) + "a\n",
+	}
+}
+
+func TestShebangIsReadAsTheKernelReadsIt(t *testing.T) {
+	t.Parallel()
+	dir := folder(t)
+	interp := filepath.Join(dir, "p")
+	check(t, os.Rename(self(t), interp))
+	texts := shebangs(interp)
+	rnd := random(t)
+	words := []string{" ", " ", "\t", "\n", "\x00", "a", "bc", "\r", interp, strings.Repeat("w", 90)}
+	for range 150 {
+		s := "#!"
+		if rnd.IntN(2) == 0 {
+			s += interp
+		}
+		for range rnd.IntN(7) {
+			s += words[rnd.IntN(len(words))]
+		}
+		texts = append(texts, s)
+	}
+	for i, text := range texts {
+		path := write(t, filepath.Join(dir, fmt.Sprint("s", i)), text, 0o755)
+		cmd := osexec.Command(path, "1", "")
+		cmd.Env = append(os.Environ(), helperEnv+"=args", "GORACE=atexit_sleep_ms=0")
+		out, err := cmd.Output()
+		var args []string
+		if err == nil {
+			check(t, json.Unmarshal(out, &args))
+		}
+		p, mine := Find(path, "")
+		switch {
+		case err == nil:
+			if want := append(p.prefix(), "1", ""); mine != nil || !reflect.DeepEqual(args, want) {
+				t.Errorf("%.300q: kernel ran %q, Find says %q, %v", text, args, want, mine)
+			}
+		case errors.Is(err, unix.ENOEXEC):
+			if mine != nil {
+				t.Errorf("%.300q: kernel says %v, Find says %v", text, err, mine)
+			}
+		default:
+			if mine == nil || !errors.Is(err, errno(t, mine)) {
+				t.Errorf("%.300q: kernel says %v, Find says %v", text, err, mine)
+			}
+		}
+		if mine == nil {
+			p.Close()
+		}
+	}
+}
+
+func TestScriptsNestAsDeepAsTheKernelFollows(t *testing.T) {
+	t.Parallel()
+	dir := folder(t)
+	interp := "/bin/true"
+	for depth := 1; depth <= 8; depth++ {
+		for _, last := range []string{"", "/nothere"} {
+			path := filepath.Join(dir, fmt.Sprint("s", depth, last != ""))
+			if depth == 1 && last != "" {
+				interp = last
+			}
+			write(t, path, "#!"+interp+"\n", 0o755)
+			want := kernel(t, path, []string{"x"}, nil)
+			p, err := Find(path, "")
+			if got := errno(t, err); got != want || want == 0 && len(p.Files) != depth+1 {
+				t.Errorf("%d scripts: kernel says %v, Find says %v", depth, want, err)
+			}
+			if depth == 1 {
+				interp = "/bin/true"
+			}
+		}
+		interp = filepath.Join(dir, fmt.Sprint("s", depth, false))
+	}
+}
+
+// TestFindAndKernelAgreeOnWhatCannotRun compares the errno, of Find or of the exec
+// that follows, and the exit status that comes of it.
+func TestFindAndKernelAgreeOnWhatCannotRun(t *testing.T) {
+	t.Parallel()
+	dir := folder(t)
+	in := func(name string) string { return filepath.Join(dir, name) }
+	check(t, unix.Mkfifo(in("fifo"), 0o777))
+	check(t, os.Mkdir(in("dir"), 0o755))
+	for name, to := range map[string]string{"loop": "loop", "link": "dir/../true", "dangling": "nothere", "true": "/bin/true"} {
+		check(t, os.Symlink(to, in(name)))
+	}
+	name, loop := "", in("l0")
+	copyFile(t, "/bin/true", in("real"), 0o755)
+	check(t, os.Symlink(in("real"), loop))
+	for i := 1; i <= 41; i++ {
+		name = fmt.Sprint("l", i)
+		check(t, os.Symlink(loop, in(name)))
+		loop = in(name)
+	}
+	for name, f := range map[string]struct {
+		text string
+		mode os.FileMode
+	}{
+		"plain": {"#!/bin/sh\n", 0o644}, "lost": {"#!/not/here -x\n", 0o755}, "crlf": {"#!/bin/sh\r\nexit 0\r\n", 0o755}, "bad\nname ": {"#!/bin/sh\r\n", 0o755},
+		"itsdir": {"#!" + dir + "\n", 0o755}, "itsplain": {"#!" + in("plain") + "\n", 0o755}, "noname": {"#!", 0o755}, "text": {"echo hello\n", 0o755},
+		"binary": {"\xcf\xfa\xed\xfe\x00\n", 0o755}, "empty": {"", 0o755}, "cut": {"\x7fELF\x02\x01\x01", 0o755}, "via": {"#!" + in("cut") + "\n", 0o755},
+	} {
+		write(t, in(name), f.text, f.mode)
+	}
+	for _, tt := range []struct {
+		path   string
+		status int
+	}{
+		{"/bin/true", 0}, {in("link"), 0}, {in("true"), 0}, {in("true") + "/", 126}, {in("l38"), 0}, {in("l39"), 0}, {in("l40"), 126}, {in("l41"), 126}, {"/proc/self/exe", 0},
+		{"", 127}, {in("nothere"), 127}, {in("dangling"), 127}, {in("nothere/x"), 127}, {"/bin/true/x", 126}, {"/bin/true/", 126}, {in("loop"), 126},
+		{"/" + strings.Repeat("a/", 2100), 126}, {"/" + strings.Repeat("a", 300), 126}, {dir, 126}, {in("dir") + "/", 126}, {in("fifo"), 126}, {"/dev/null", 126},
+		{in("plain"), 126}, {in("lost"), 127}, {in("crlf"), 127}, {in("bad\nname "), 127}, {in("itsdir"), 126}, {in("itsplain"), 126}, {in("noname"), 126},
+		{in("text"), 126}, {in("binary"), 126}, {in("empty"), 126}, {in("cut"), 126}, {in("via"), 126},
+	} {
+		p, err := Find(tt.path, "")
+		want := kernel(t, tt.path, []string{"x", "-test.run=^$"}, nil)
+		if err == nil && want != 0 { // only the exec finds out
+			err = p.Replace([]string{"x"}, nil)
+		}
+		if got := errno(t, err); got != want || status(err) != tt.status {
+			t.Errorf("%.80q: kernel says %v, not %v; status %d, not %d", tt.path, want, err, status(err), tt.status)
+		}
+	}
+}
+
+// credentials finds the program and what execve takes from it.
+func credentials(t *testing.T, path string) (ambient.File, error) {
+	t.Helper()
+	p, err := Find(path, "")
+	check(t, err)
+	defer p.Close()
+	return p.Credentials(known)
+}
+
+func TestCredentialsComeFromTheLastFile(t *testing.T) {
+	needRoot(t)
+	t.Parallel()
+	dir := folder(t)
+	sh := filepath.Join(dir, "sh")
+	copyFile(t, "/bin/sh", sh, 0o755)
+	script := write(t, filepath.Join(dir, "s"), "#!"+sh+"\n", 0o755)
+	of := func(path string) ambient.File {
+		t.Helper()
+		c, err := credentials(t, path)
+		check(t, err)
+		return c
+	}
+	// What stands on the script counts for nothing.
+	check(t, unix.Chown(script, 1, 1))
+	check(t, unix.Chmod(script, 0o6755))
+	setcap(t, script, 1<<13, true)
+	if c := of(script); c != (ambient.File{}) {
+		t.Errorf("of a script: %+v", c)
+	}
+	setcap(t, sh, 1<<13|1<<50, true)
+	for _, path := range []string{sh, script} {
+		c := of(path)
+		if c.Caps == nil || *c.Caps != (ambient.FileCaps{Permitted: 1 << 13, Effective: true}) || c.SetUID != nil || c.SetGID != nil {
+			t.Errorf("%s: %+v", path, c.Caps)
+		}
+	}
+	// An attribute without a bit is one too.
+	setcap(t, sh, 0, false)
+	if c := of(script); c.Caps == nil || *c.Caps != (ambient.FileCaps{}) {
+		t.Errorf("empty caps: %+v", c.Caps)
+	}
+	check(t, unix.Removexattr(sh, "security.capability"))
+	for _, tt := range []struct {
+		mode     uint32
+		uid, gid bool
+	}{{0o4755, true, false}, {0o2755, false, true}, {0o2745, false, false}, {0o6711, true, true}, {0o755, false, false}} {
+		check(t, unix.Chown(sh, 4711, 4712))
+		check(t, unix.Chmod(sh, tt.mode))
+		c := of(script)
+		if (c.SetUID != nil) != tt.uid || (c.SetGID != nil) != tt.gid || tt.uid && *c.SetUID != 4711 || tt.gid && *c.SetGID != 4712 {
+			t.Errorf("%o: %v %v", tt.mode, c.SetUID, c.SetGID)
+		}
+	}
+}
+
+// All that is said of a file comes from one that was opened, whatever the path
+// leads to a moment later.
+func TestCredentialsAreOfTheFileThatWasOpened(t *testing.T) {
+	needRoot(t)
+	dir := folder(t)
+	path := filepath.Join(dir, "p")
+	copyFile(t, "/bin/true", path, 0o4755)
+	setcap(t, path, 1<<13, true)
+	p, err := Find(path, "")
+	check(t, err)
+	defer p.Close()
+	copyFile(t, "/bin/false", path+"2", 0o755)
+	check(t, os.Rename(path+"2", path))
+	if c, err := p.Credentials(known); err != nil || c.Caps == nil || c.SetUID == nil {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+func TestRevision3CountsForItsOwnRoot(t *testing.T) {
+	needRoot(t)
+	sh := filepath.Join(folder(t), "sh")
+	copyFile(t, "/bin/sh", sh, 0o755)
+	check(t, unix.Setxattr(sh, "security.capability", vfsCaps(3, 1<<13, 0, true, 1000), 0))
+	if isNested() {
+		t.Skip("in a user namespace")
+	}
+	if c, err := credentials(t, sh); err != nil || c != (ambient.File{}) {
+		t.Errorf("of another root: %+v, %v", c, err)
+	}
+	check(t, unix.Setxattr(sh, "security.capability", vfsCaps(3, 1<<13, 0, true, 0), 0))
+	if c, err := credentials(t, sh); err != nil || c.Caps == nil {
+		t.Errorf("of this root: %+v, %v", c, err)
+	}
+}
+
+func TestRevision3OfAUserNamespaceCountsInside(t *testing.T) {
+	if !inside(t, unix.CLONE_NEWUSER) {
+		return
+	}
+	need(t, os.Geteuid() == 0, "a mapped root")
+	dir := folder(t)
+	check(t, unix.Mount("none", dir, "tmpfs", 0, ""))
+	defer unix.Unmount(dir, 0)
+	sh := filepath.Join(dir, "sh")
+	copyFile(t, "/bin/sh", sh, 0o755)
+	err := unix.Setxattr(sh, "security.capability", vfsCaps(2, 1<<13, 0, true, 0), 0)
+	need(t, err != unix.EOPNOTSUPP, "tmpfs with xattrs in a user namespace")
+	check(t, err)
+	if c, err := credentials(t, sh); err != nil || c.Caps == nil || c.Caps.Permitted != 1<<13 {
+		t.Errorf("%+v, %v", c, err)
+	}
+	// Those of another root may or may not count.
+	p, err := Find(sh, "")
+	check(t, err)
+	p.Last().caps, p.Last().capsErr = nil, unix.EOVERFLOW
+	if _, err := p.Credentials(known); reason(t, err) != ErrForeignCaps {
+		t.Errorf("of another root: %v", err)
+	}
+}
+
+func TestMalformedCapsAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, f := range []File{{Path: "p", caps: []byte{}}, {Path: "p", caps: make([]byte, 20)}, {Path: "p", capsErr: unix.EINVAL}, {Path: "p", capsErr: unix.ERANGE}} {
+		p := Program{Files: []*File{&f}}
+		if _, err := p.Credentials(known); reason(t, err) != ErrBadCaps || status(err) != 126 || !f.HasCaps() {
+			t.Errorf("%+v: %v", f, err)
+		}
+		f.nosuid = true
+		if c, err := p.Credentials(known); err != nil || c != (ambient.File{}) {
+			t.Errorf("nosuid: %v", err)
+		}
+	}
+}
+
+func TestMountFlagsCount(t *testing.T) {
+	if !inside(t, 0) {
+		return
+	}
+	dir := folder(t)
+	check(t, unix.Mount("none", dir, "tmpfs", unix.MS_NOSUID, ""))
+	defer unix.Unmount(dir, unix.MNT_DETACH)
+	sh := filepath.Join(dir, "sh")
+	copyFile(t, "/bin/true", sh, 0o6755)
+	setcap(t, sh, 1<<13, true)
+	if c, err := credentials(t, sh); err != nil || c != (ambient.File{}) {
+		t.Errorf("nosuid: %+v, %v", c, err)
+	}
+	check(t, unix.Mount("none", dir, "", unix.MS_REMOUNT|unix.MS_NOEXEC, ""))
+	script := write(t, filepath.Join(folder(t), "s"), "#!"+sh+"\n", 0o755)
+	for _, path := range []string{sh, script} {
+		_, err := Find(path, "")
+		if reason(t, err) != ErrNotExecutable || kernel(t, path, nil, nil) != unix.EACCES {
+			t.Errorf("noexec: %v", err)
+		}
+	}
+}
+
+// A file that the user may execute and not read is asked by its path.
+func TestAFileThatOnlyRunsIsLookedAt(t *testing.T) {
+	needRoot(t)
+	sh := filepath.Join(folder(t), "sh")
+	copyFile(t, "/bin/true", sh, 0o111)
+	setcap(t, sh, 1<<13, false)
+	viewer{uid: nobody, gid: nobody}.as(t, func() {
+		p, err := Find(sh, "")
+		if err != nil || p.Last().Readable || p.Last().Head != nil {
+			t.Errorf("%v", err)
+			return
+		}
+		if c, err := p.Credentials(known); err != nil || c.Caps == nil || c.Caps.Permitted != 1<<13 {
+			t.Errorf("%+v, %v", c, err)
+		}
+		if h, err := p.Last().ELF(); err == nil {
+			t.Errorf("%+v", h)
+		}
+		if err := p.Copy(); reason(t, err) != ErrUnreadable || status(err) != 126 {
+			t.Errorf("copy: %v", err)
+		}
+	})
+	if out, status := run(t, launcher(nobody, self(t), "--", sh)); status != 0 {
+		t.Errorf("%d %s", status, out)
+	}
+}

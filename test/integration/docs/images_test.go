@@ -1,0 +1,152 @@
+package docs
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/caplaunch/caplaunch/test/integration/engine"
+)
+
+// Nothing can be pulled where the tests run. These stand for what the pages name: the same tag, and what the pages use
+// of the image, from this machine's Debian.
+var images = map[string]func(testing.TB) engine.Image{
+	"golang:1.26":          func(t testing.TB) engine.Image { return engine.Golang(t, "1.26") },
+	"debian:bookworm-slim": debian,
+	"caddy:2":              debian, // and see caddyImage
+	"alpine": func(t testing.TB) engine.Image {
+		engine.Require(t, "busybox")
+		busybox, err := exec.LookPath("busybox")
+		engine.Must(t, err)
+		files := map[string]engine.Src{
+			"/etc/passwd": engine.Text("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n"),
+			"/etc/group": engine.Text("root:x:0:root\nbin:x:1:root,bin,daemon\ndaemon:x:2:root,bin,daemon\nsys:x:3:root,bin\nadm:x:4:root,daemon\n" +
+				"tty:x:5:\ndisk:x:6:root\nwheel:x:10:root\nfloppy:x:11:root\ndialout:x:20:root\ntape:x:26:root\nvideo:x:27:root\nnobody:x:65534:\n"),
+			"/root": engine.Dir(0o700), "/tmp": engine.Dir(os.ModeSticky | 0o777),
+		}
+		for _, applet := range []string{"sh", "id", "ls", "cat", "nslookup", "ping", "wget", "mkdir", "chown", "test", "true", "stat", "ps", "sleep", "kill", "echo", "date", "grep", "env"} {
+			files["/bin/"+applet] = engine.File(busybox)
+		}
+		files["/sbin/ip"] = engine.File(busybox)
+		return engine.Image{Name: "alpine:latest", Files: files, Cmd: []string{"/bin/sh"}}
+	},
+	"gcr.io/distroless/static-debian12":         func(testing.TB) engine.Image { return engine.Distroless("latest") },
+	"gcr.io/distroless/static-debian12:nonroot": func(testing.TB) engine.Image { return engine.Distroless("nonroot") },
+	"caplaunch": func(t testing.TB) engine.Image {
+		return engine.Image{Name: "caplaunch:latest", Files: map[string]engine.Src{"/caplaunch": engine.File(engine.Caplaunch(t))},
+			User: "65532:65532", Entrypoint: []string{"/caplaunch"}}
+	},
+	"relay": func(t testing.TB) engine.Image {
+		return engine.Image{Name: "relay:latest", Files: map[string]engine.Src{"/caplaunch": engine.File(engine.Caplaunch(t)), "/relay": engine.File(engine.BuildGo(t, "examples/relay", ""))},
+			Entrypoint: []string{"/caplaunch", "--caps=net_admin", "--user=65532:65532", "--", "/relay"}, Cmd: []string{"127.0.0.1:51820", "127.0.0.1:51821"}}
+	},
+}
+
+var example = regexp.MustCompile(`examples/[a-z]+`)
+
+// needed are the names of the images that a page, or a Dockerfile that it builds, takes from somewhere.
+func needed(t testing.TB, text string) map[string]func(testing.TB) engine.Image {
+	t.Helper()
+	for _, dir := range example.FindAllString(text, -1) {
+		if data, err := os.ReadFile(filepath.Join(engine.Root, dir, "Dockerfile")); err == nil {
+			text += string(data)
+		}
+	}
+	if strings.Contains(text, "examples/compose") || strings.Contains(text, "-f Dockerfile.example") {
+		text += engine.Read(t, filepath.Join(engine.Root, "Dockerfile.example"))
+	}
+	if strings.Contains(text, "-t caplaunch .") {
+		text += engine.Read(t, filepath.Join(engine.Root, "Dockerfile"))
+	}
+	found := map[string]func(testing.TB) engine.Image{}
+	for name, img := range images {
+		if regexp.MustCompile(`(FROM |--from=| )` + regexp.QuoteMeta(name) + `(\s|$)`).MatchString(text) {
+			found[name] = img
+		}
+	}
+	return found
+}
+
+func loadImages(t testing.TB, d *engine.Docker, text string) {
+	t.Helper()
+	for name, img := range needed(t, text) {
+		if name == "caddy:2" {
+			caddyImage(t, d)
+		} else {
+			d.Load(t, img(t))
+		}
+	}
+}
+
+func loadPodmanImages(t testing.TB, p *engine.Podman, text string) {
+	t.Helper()
+	for name, img := range needed(t, text) {
+		if name != "golang:1.26" && name != "caddy:2" {
+			i := img(t)
+			i.Name = "docker.io/library/" + i.Name
+			p.Load(t, i)
+		}
+	}
+}
+
+// packages are what the pages install by apt-get.
+const packages = "caddy nginx-light tcpdump dnsmasq-base iputils-ping iproute2 libcap2-bin python3-minimal curl tini gosu"
+
+// sources is for a Debian in which the packages lie in /repo.
+const sources = "deb [trusted=yes] file:/repo ./\n"
+
+// repository is a folder with those packages and all that they need beside what engine.DebianTar has, and with an index
+// for apt. It is made once.
+func repository(t testing.TB) string {
+	t.Helper()
+	base, err := engine.DebianTar()
+	if err != nil {
+		engine.Unusable(t, "no Debian root file system: %v", err)
+	}
+	dir := filepath.Join(engine.CacheDir(), "debs-"+strings.TrimSuffix(filepath.Base(base), ".tar")+"-"+fmt.Sprintf("%x", packages)[:8]+fmt.Sprint(len(packages)))
+	if _, err := os.Stat(filepath.Join(dir, "Packages")); err == nil {
+		return dir
+	}
+	r := engine.Exec(t, "sh", "-ec", `
+mkdir -p "$1/partial"
+cd "$1"
+tar -xOf "$2" ./var/lib/dpkg/status >status
+apt-get -qq -y -o Debug::NoLocking=1 -o Dir::State::status="$1/status" -o Dir::Cache::archives="$1" --no-install-recommends --download-only install $3
+rm -rf partial status lock
+for deb in *.deb; do
+	dpkg-deb -f "$deb"
+	printf 'Filename: ./%s\nSize: %s\nSHA256: %s\n\n' "$deb" "$(stat -c %s "$deb")" "$(sha256sum <"$deb" | cut -d' ' -f1)"
+done >Packages.new
+mv Packages.new Packages`, "sh", dir, base, packages)
+	if r.Code != 0 {
+		engine.Unusable(t, "the packages of the examples cannot be had: %v", r)
+	}
+	return dir
+}
+
+// debian is Debian with the packages in it for apt-get, but not installed.
+func debian(t testing.TB) engine.Image {
+	t.Helper()
+	img := engine.Debian(t)
+	img.Files = map[string]engine.Src{"/repo": engine.File(repository(t)), "/etc/apt/sources.list": engine.Text(sources)}
+	return img
+}
+
+// caddyImage stands for the official image of caddy, whose server has file capabilities.
+func caddyImage(t testing.TB, d *engine.Docker) {
+	t.Helper()
+	d.Load(t, debian(t))
+	dir := engine.Tree(t, map[string]engine.Src{"/Dockerfile": engine.Text(`FROM debian:bookworm-slim
+RUN apt-get update && apt-get install -y --no-install-recommends caddy libcap2-bin && setcap cap_net_bind_service=+ep /usr/bin/caddy
+ENV XDG_CONFIG_HOME=/config XDG_DATA_HOME=/data
+RUN mkdir -p /config/caddy /data/caddy /srv && printf ':80 {\n\trespond "hello from port 80"\n}\n' >/etc/caddy/Caddyfile
+EXPOSE 80
+WORKDIR /srv
+CMD ["caddy", "run", "--config", "/etc/caddy/Caddyfile", "--adapter", "caddyfile"]
+`)})
+	d.MustBuild(t, dir, true, "caddy:2")
+}

@@ -1,0 +1,162 @@
+// Package docs does what the documents print: every fenced block of every page is run, or says why not.
+package docs
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/caplaunch/caplaunch/test/integration/engine"
+)
+
+func TestMain(m *testing.M) { engine.Main(m) }
+
+// A block is one fenced block of a page. The HTML comment above it, its mark, says what is done with it:
+//
+//	<!-- run -->             run it on this machine, as root, in a copy of the repository that the page's blocks share
+//	<!-- run: systemd -->    run it in a Debian that systemd has booted, in such a copy
+//	<!-- file: NAME -->      write it to that file of the copy, for the blocks below
+//	<!-- in: PATH -->        it stands in that file of the repository, which is tested
+//	<!-- not run: REASON --> leave it, and say why
+//
+// In a block of the language console each line that begins with "$ " is a command, and what stands below is its output,
+// where … is any text, or any lines when alone on one. A block of the language sh is a script that has to succeed.
+type block struct {
+	line       int
+	lang, mark string
+	text       string
+}
+
+var (
+	fence = regexp.MustCompile("^(\\s*)```+(\\S*)$")
+	mark  = regexp.MustCompile(`^\s*<!-- (.*) -->$`)
+)
+
+func blocks(t testing.TB, text string) (all []block) {
+	t.Helper()
+	var above string // the mark, if nothing but empty lines has followed it
+	var open *block
+	var indent string
+	for n, line := range strings.Split(text, "\n") {
+		m := fence.FindStringSubmatch(line)
+		switch {
+		case open == nil && m != nil:
+			open, indent = &block{line: n + 1, lang: m[2], mark: above}, m[1]
+		case open != nil && m != nil && m[2] == "":
+			all = append(all, *open)
+			open, above = nil, ""
+		case open != nil:
+			open.text += strings.TrimPrefix(line, indent) + "\n"
+		case mark.MatchString(line):
+			above = mark.FindStringSubmatch(line)[1]
+		case strings.TrimSpace(line) != "":
+			above = ""
+		}
+	}
+	if open != nil {
+		t.Errorf("line %d: a block that does not end", open.line)
+	}
+	return all
+}
+
+// pages are the paths of all Markdown files, from the repository's root.
+func pages(t testing.TB) (all []string) {
+	t.Helper()
+	engine.Must(t, filepath.WalkDir(engine.Root, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && (strings.HasPrefix(d.Name(), ".") && d.Name() != ".github" || d.Name() == "dist") {
+			return filepath.SkipDir
+		}
+		if err == nil && filepath.Ext(path) == ".md" {
+			path, err = filepath.Rel(engine.Root, path)
+			all = append(all, path)
+		}
+		return err
+	}))
+	return all
+}
+
+func TestEveryBlockOfEveryPageIsRunOrSaysWhyNot(t *testing.T) {
+	for _, page := range pages(t) {
+		t.Run(page, func(t *testing.T) {
+			text := engine.Read(t, filepath.Join(engine.Root, page))
+			s := session{page: page, text: text}
+			for _, b := range blocks(t, text) {
+				kind, what, _ := strings.Cut(b.mark, ": ")
+				switch {
+				case kind == "run" && (b.lang == "console" || b.lang == "sh") && (what == "" || what == "systemd"):
+					s.run(t, b, what)
+				case kind == "file" && what != "":
+					s.write(t, what, b.text)
+				case kind == "in" && what != "":
+					if !contains(engine.Read(t, filepath.Join(engine.Root, what)), b.text) {
+						t.Errorf("%s:%d: this does not stand in %s", page, b.line, what)
+					}
+				case kind == "not run" && len(strings.Fields(what)) > 2:
+				default:
+					t.Errorf("%s:%d: a block without a mark that is known, above or in its language %q: %q", page, b.line, b.lang, b.mark)
+				}
+			}
+		})
+	}
+}
+
+// contains reports whether all lines of part stand in whole, one after the other. Indentation, comment signs and empty
+// lines do not count.
+func contains(whole, part string) bool {
+	plain := func(s string) string {
+		out := "\n"
+		for line := range strings.Lines(s) {
+			if line = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(line), "#")); line != "" {
+				out += line + "\n"
+			}
+		}
+		return out
+	}
+	return strings.Contains(plain(whole), plain(part))
+}
+
+var (
+	link   = regexp.MustCompile(`\]\(([^)#\s]*)(#[^)\s]*)?\)|(?:src|srcset)="([^"]*)"`)
+	anchor = regexp.MustCompile(`[^\p{L}\p{N}\- _]`)
+)
+
+// A link to a page, or to a heading of it, leads there. What is elsewhere on the web is not asked.
+func TestEveryLinkLeadsSomewhere(t *testing.T) {
+	for _, page := range pages(t) {
+		text := engine.Read(t, filepath.Join(engine.Root, page))
+		for _, b := range blocks(t, text) {
+			text = strings.Replace(text, b.text, "", 1)
+		}
+		for _, m := range link.FindAllStringSubmatch(text, -1) {
+			to := m[1] + m[3]
+			if strings.Contains(to, "://") || strings.HasPrefix(to, "mailto:") {
+				continue
+			}
+			path := filepath.Join(engine.Root, page)
+			if to != "" {
+				path = filepath.Join(filepath.Dir(path), to)
+			}
+			if _, err := os.Stat(path); err != nil {
+				t.Errorf("%s: a link to %s, which is not there", page, to)
+				continue
+			}
+			if heading := strings.TrimPrefix(m[2], "#"); heading != "" && !hasHeading(engine.Read(t, path), heading) {
+				t.Errorf("%s: %s has no heading %s", page, to, heading)
+			}
+		}
+	}
+}
+
+func hasHeading(text, want string) bool {
+	for line := range strings.Lines(text) {
+		if title, ok := strings.CutPrefix(strings.TrimLeft(line, "#"), " "); ok && line[0] == '#' {
+			if strings.ReplaceAll(anchor.ReplaceAllString(strings.ToLower(strings.TrimSpace(title)), ""), " ", "-") == want {
+				return true
+			}
+		}
+	}
+	return false
+}

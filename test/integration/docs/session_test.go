@@ -1,0 +1,182 @@
+package docs
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/caplaunch/caplaunch/test/integration/engine"
+)
+
+var update = flag.Bool("update", false, "write into the pages what the commands print, and record the terminal")
+
+// A session is where the blocks of one page are run, one after the other.
+type session struct {
+	page, text string
+	dir        string // a copy of the repository
+	inside     string // the same in the Debian of systemd
+}
+
+// open makes the copy: a clone in which "make build bin/relay" was run.
+func (s *session) open(t testing.TB) {
+	t.Helper()
+	if s.dir != "" {
+		return
+	}
+	s.dir = filepath.Join(engine.TempDir(t), "caplaunch")
+	engine.Must(t, os.MkdirAll(filepath.Join(s.dir, "bin"), 0o755))
+	engine.Do(t, "sh", "-ec", `tar -C "$1" --exclude=./.git --exclude=./.cache --exclude=./bin --exclude=./dist --exclude='*.test' -cf - . | tar -C "$2" -xf -`, "sh", engine.Root, s.dir)
+	engine.Must(t, engine.CopyFile(filepath.Join(s.dir, "bin/caplaunch"), engine.Caplaunch(t), 0o755))
+	engine.Must(t, engine.CopyFile(filepath.Join(s.dir, "bin/relay"), engine.BuildGo(t, "examples/relay", ""), 0o755))
+}
+
+func (s *session) write(t testing.TB, name, text string) {
+	t.Helper()
+	s.open(t)
+	path := filepath.Join(s.dir, name)
+	engine.Must(t, os.MkdirAll(filepath.Dir(path), 0o755))
+	engine.Must(t, os.WriteFile(path, []byte(text), 0o644))
+}
+
+func (s *session) run(t testing.TB, b block, place string) {
+	t.Helper()
+	s.open(t)
+	shell := s.here
+	if place == "systemd" {
+		shell = s.systemd
+	}
+	if b.lang == "sh" {
+		if r := engine.Command(t, shell(t, "set -e\n"+b.text)); r.Code != 0 {
+			t.Errorf("%s:%d: %v", s.page, b.line, r)
+		}
+		return
+	}
+	commands, outputs := split(b.text)
+	if len(commands) == 0 {
+		t.Errorf("%s:%d: no command", s.page, b.line)
+		return
+	}
+	const end = "\x1e"
+	script := "exec 2>&1\n"
+	for _, c := range commands {
+		script += c + "\n__status=$?; printf '\\036'; (exit $__status)\n"
+	}
+	r := engine.Command(t, shell(t, script))
+	got := strings.Split(r.Stdout, end)
+	printed := ""
+	for i, c := range commands {
+		if i >= len(got)-1 {
+			t.Errorf("%s:%d: ended before $ %s\n%v", s.page, b.line, c, r)
+			return
+		}
+		if like(outputs[i], got[i]) {
+			printed += "$ " + c + "\n" + outputs[i]
+			continue
+		}
+		if printed += "$ " + c + "\n" + trimEnds(got[i]); !*update {
+			t.Errorf("%s:%d: $ %s\nsays\n%sthe page\n%s", s.page, b.line, c, got[i], outputs[i])
+		}
+	}
+	if *update && printed != b.text {
+		s.text = strings.Replace(s.text, b.text, printed, 1)
+		engine.Must(t, os.WriteFile(filepath.Join(engine.Root, s.page), []byte(s.text), 0o644))
+	}
+}
+
+// split divides a console block into commands and what each prints. A command goes on below a line that ends in "\".
+func split(text string) (commands, outputs []string) {
+	more := false
+	for line := range strings.Lines(text) {
+		switch command, ok := strings.CutPrefix(line, "$ "); {
+		case more:
+			commands[len(commands)-1] += line
+		case ok:
+			commands, outputs = append(commands, command), append(outputs, "")
+		case len(commands) > 0:
+			outputs[len(outputs)-1] += line
+			continue
+		}
+		more = strings.HasSuffix(line, "\\\n")
+	}
+	for i := range commands {
+		commands[i] = strings.TrimSuffix(commands[i], "\n")
+	}
+	return commands, outputs
+}
+
+// like reports whether the output is the one that was printed, but for what stands as ….
+func like(want, got string) bool {
+	p := regexp.QuoteMeta(strings.TrimSpace(want))
+	p = regexp.MustCompile(`(?m)^…$\n?`).ReplaceAllString(p, `(?s:.*)`)
+	p = strings.ReplaceAll(p, "…", ".*")
+	got = strings.ReplaceAll(strings.TrimSpace(got), "\r", "")
+	return regexp.MustCompile(`^` + p + `$`).MatchString(trimEnds(got))
+}
+
+var ends = regexp.MustCompile(`(?m) +$`)
+
+func trimEnds(s string) string { return ends.ReplaceAllString(s, "") }
+
+// here is a shell on this machine, in the network of the Docker daemon where the page has to do with it: ports that
+// are published are found there.
+func (s *session) here(t testing.TB, script string) *exec.Cmd {
+	t.Helper()
+	engine.RequireRoot(t)
+	bin := engine.TempDir(t)
+	path := bin + ":/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	wrap := func(name, script string) {
+		engine.Must(t, os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755))
+	}
+	wrap("sudo", `exec "$@"`)
+	engine.Must(t, os.Symlink(engine.Caplaunch(t), filepath.Join(bin, "caplaunch")))
+	words := []string{"unshare", "--net", "--mount"}
+	if strings.Contains(s.text, "docker ") {
+		d := engine.TheDocker(t)
+		loadImages(t, d, s.text)
+		t.Cleanup(func() {
+			for _, id := range strings.Fields(d.Cmd(t, "ps", "-aq").Stdout) {
+				d.Cmd(t, "rm", "-f", id)
+			}
+		})
+		cmd := d.Command()
+		wrap("docker", "[ \"$1\" != compose ] || { shift; exec docker-compose \"$@\"; }\nexec env DOCKER_BUILDKIT=1 BUILDKIT_PROGRESS=plain "+engine.Quote(cmd.Args...)+` "$@"`)
+		words = []string{"env", "DOCKER_HOST=" + cmd.Args[2], "nsenter", d.Network(), "unshare", "--mount"}
+	}
+	if strings.Contains(s.text, "podman ") {
+		p := engine.ThePodman(t)
+		loadPodmanImages(t, p, s.text)
+		cmd := p.Command()
+		wrap("podman", "exec env -i "+engine.Quote(append(cmd.Env, cmd.Args...)...)+` "$@"`)
+	}
+	script = "trap 'kill $(jobs -p) 2>/dev/null || :' EXIT\nip link set lo up 2>/dev/null\n" + script
+	cmd := exec.Command(words[0], append(words[1:], "bash", "-c", script)...)
+	cmd.Dir = s.dir
+	cmd.Env = []string{"PATH=" + path}
+	for _, kv := range os.Environ() {
+		if name, _, _ := strings.Cut(kv, "="); name != "PATH" && !strings.HasPrefix(name, "TEST_") && !strings.HasPrefix(name, "DOCKER_") {
+			cmd.Env = append(cmd.Env, kv)
+		}
+	}
+	return cmd
+}
+
+// systemd is a shell in the Debian that systemd has booted.
+func (s *session) systemd(t testing.TB, script string) *exec.Cmd {
+	t.Helper()
+	m := engine.TheSystemd(t)
+	if s.inside == "" {
+		s.inside = fmt.Sprintf("/root/%s/caplaunch", strings.ReplaceAll(s.page, "/", "-"))
+		engine.Must(t, os.MkdirAll(m.Path(filepath.Dir(s.inside)), 0o755))
+		engine.Do(t, "cp", "-a", s.dir, m.Path(s.inside))
+		engine.Do(t, "cp", "-a", repository(t), m.Path("/repo"))
+		m.WriteFile(t, "/etc/apt/sources.list", sources, 0o644)
+		m.WriteFile(t, "/etc/hosts", "127.0.0.1 localhost\n", 0o644) // as every installed Debian has
+	}
+	cmd := m.Command("bash", "-c", "cd "+s.inside+"\n"+script)
+	return cmd
+}

@@ -1,0 +1,130 @@
+package security
+
+import (
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/caplaunch/caplaunch/test/integration/engine"
+)
+
+// A held launch stands still in the midst of what it does: it tells each step to a pipe that is full.
+type held struct {
+	cmd    *exec.Cmd
+	said   *os.File // to be read, so that it goes on
+	stdout strings.Builder
+}
+
+// hold starts caplaunch, the last words of argv, and waits until it stands still.
+func hold(t *testing.T, argv ...string) *held {
+	t.Helper()
+	r, w, err := os.Pipe()
+	engine.Must(t, err)
+	h := &held{cmd: exec.Command(argv[0], argv[1:]...), said: r}
+	size, err := unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, 4096)
+	engine.Must(t, err)
+	_, err = w.Write(make([]byte, size))
+	engine.Must(t, err)
+	h.cmd.Stderr, h.cmd.Stdout = w, &h.stdout
+	engine.Must(t, h.cmd.Start())
+	w.Close()
+	return h
+}
+
+// launcher is the process of caplaunch: the one that was started, or its only child. It is 0 until that writes.
+func (h *held) launcher(child bool) int {
+	pid := strconv.Itoa(h.cmd.Process.Pid)
+	if child {
+		pid = strings.TrimSpace(read("/proc/" + pid + "/task/" + pid + "/children"))
+	}
+	// write(2) to descriptor 2, on the main thread.
+	number, rest, _ := strings.Cut(read("/proc/"+pid+"/task/"+pid+"/syscall"), " ")
+	if n, _ := strconv.Atoi(number); number == "" || n != unix.SYS_WRITE || !strings.HasPrefix(rest, "0x2 ") {
+		return 0
+	}
+	n, _ := strconv.Atoi(pid)
+	return n
+}
+
+// end lets it go on, calling between for each bit of what it says, and gives the exit status.
+func (h *held) end(between func()) int {
+	buf := make([]byte, 64)
+	for {
+		between()
+		if _, err := h.said.Read(buf); err == io.EOF {
+			break
+		}
+	}
+	_ = h.cmd.Wait()
+	h.said.Close()
+	ws := h.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if ws.Signaled() {
+		return 128 + int(ws.Signal())
+	}
+	return ws.ExitStatus()
+}
+
+// As process 1 a program without handlers does not notice HUP, INT, QUIT and TERM. Neither does caplaunch, and the
+// program then finds them as they were.
+func TestSignalsDoNothingToProcess1DuringTheLaunch(t *testing.T) {
+	t.Parallel()
+	engine.RequireRoot(t)
+	engine.Require(t, "unshare")
+	random := engine.Rand(t)
+	start := []string{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc"}
+	flags := []string{engine.Caplaunch(t), "-v", "-c", "net_admin", "-u", "65532:65532", "--", engine.Probe(t), "all"}
+	const storms = 300
+	for i := range storms {
+		argv := slices.Concat(start, flags)
+		ignored := ""
+		if i%10 == 0 { // one that is ignored stays so
+			argv = slices.Concat(start, []string{engine.Capstart(t), "-I", "15", "--"}, flags)
+			ignored = engine.Mask(1 << 14)
+		}
+		h := hold(t, argv...)
+		pid := 0
+		if !engine.Await(func() bool { pid = h.launcher(true); return pid != 0 }) {
+			t.Fatal("it did not stand still")
+		}
+		order := random.Perm(4)
+		n := 0
+		code := h.end(func() {
+			_ = syscall.Kill(pid, []syscall.Signal{1, 2, 3, 15}[order[n%4]])
+			n++
+		})
+		r := engine.Result{Stdout: h.stdout.String(), Code: code}
+		want := engine.Promised("65532", engine.NetAdmin).With("pid", "1", "SigIgn", engine.Mask(0), "SigBlk", engine.Mask(0))
+		if ignored != "" {
+			want["SigIgn"] = ignored
+		}
+		want.Want(t, r)
+		if n < 20 {
+			t.Errorf("only %d signals were sent", n)
+		}
+	}
+}
+
+// As any other process a launch ends by them, as a program would.
+func TestSignalsEndALaunchThatIsNotProcess1(t *testing.T) {
+	t.Parallel()
+	engine.RequireRoot(t)
+	for signal, status := range map[syscall.Signal]int{1: 129, 2: 130, 15: 143} {
+		argv := []string{engine.Capstart(t), "--", engine.Caplaunch(t), "-v", "-u", "65532:65532", "--", engine.Probe(t), "all"}
+		h := hold(t, argv...)
+		pid := 0
+		if !engine.Await(func() bool { pid = h.launcher(false); return pid != 0 }) {
+			t.Fatal("it did not stand still")
+		}
+		_ = syscall.Kill(pid, signal)
+		if code := h.end(func() {}); code != status || h.stdout.Len() > 0 {
+			t.Errorf("%v: exit status %d, %q", signal, code, h.stdout.String())
+		}
+	}
+}

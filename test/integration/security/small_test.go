@@ -1,0 +1,191 @@
+package security
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/caplaunch/caplaunch/test/integration/engine"
+)
+
+// With few descriptors a program with file capabilities is refused in words: nothing on the way takes more of them, as
+// the Go runtime's poller would.
+func TestFewDescriptorsAreEnoughForARefusal(t *testing.T) {
+	t.Parallel()
+	engine.RequireRoot(t)
+	engine.Require(t, "prlimit")
+	program := engine.WithCaps(t, engine.Probe(t), "cap_net_raw=+ep")
+	foreign := engine.Copy(t, engine.Probe(t), 0o755)
+	engine.Require(t, "setcap")
+	engine.Do(t, "setcap", "-n", "100000", "cap_net_raw=+ep", foreign)
+	for n := 5; n <= 9; n++ {
+		run := func(flags, path string) engine.Result {
+			argv := slices.Concat([]string{"prlimit", fmt.Sprintf("--nofile=%d:%d", n, n), engine.Capstart(t), "--", engine.Caplaunch(t)}, strings.Fields(flags), []string{"--", path})
+			return engine.Exec(t, argv...)
+		}
+		if l := engine.Refused(t, run("-c net_admin -u 65532:65532", program), engine.Failure); !strings.Contains(l.Msg, "file capabilities") && !strings.Contains(l.Msg, "too many open files") {
+			t.Errorf("%d descriptors: %+v", n, l)
+		}
+		for flags, path := range map[string]string{"-u 65532:65532 --strip-file-caps": program, "--strip-file-caps -u 65532:65532": foreign, "-u 65532:65532 --keep-groups": engine.Probe(t)} {
+			if r := run(flags, path); r.Code == 0 || n == 9 {
+				engine.Promised("65532", 0).Want(t, r)
+			} else if l := engine.Refused(t, r, engine.Failure); !strings.Contains(l.Msg, "too many open files") {
+				t.Errorf("%d descriptors: %+v", n, l)
+			}
+		}
+	}
+}
+
+// check --pid looks at every thread: each has its own capabilities.
+func TestCheckSeesEveryThread(t *testing.T) {
+	t.Parallel()
+	engine.RequireRoot(t)
+	threads := engine.BuildC(t, "security/testdata/threads.c", "-pthread")
+	for who, want := range map[string]int{"main": engine.Unexpected, "other": engine.Unexpected, "both": engine.Unexpected, "none": 0} {
+		argv := []string{threads, who}
+		if who == "none" {
+			argv = []string{engine.Capstart(t), "-u", "65532", "-g", "65532", "--", threads, "both"}
+		}
+		cmd := exec.Command(argv[0], argv[1:]...)
+		out, err := cmd.StdoutPipe()
+		engine.Must(t, err)
+		pid := engine.Background(t, cmd)
+		if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+			t.Fatal(line, err)
+		}
+		if r := engine.Exec(t, engine.Caplaunch(t), "check", "--allow=none", "--pid", strconv.Itoa(pid)); r.Code != want {
+			t.Errorf("%s has capabilities: %v", who, r)
+		}
+	}
+}
+
+// A set-uid, set-gid or file-capability caplaunch does nothing for whoever calls it, whatever the command.
+func TestAPrivilegedCaplaunchDoesNothing(t *testing.T) {
+	t.Parallel()
+	engine.RequireRoot(t)
+	engine.Require(t, "setcap")
+	secret := filepath.Join(engine.TempDir(t), "secret")
+	probe := engine.Probe(t)
+	for _, change := range []string{"chmod 4755", "chmod 2755", "setcap cap_dac_override=ep", "setcap cap_net_admin=p", ""} {
+		t.Run(change, func(t *testing.T) {
+			path := engine.Copy(t, engine.Caplaunch(t), 0o755)
+			if change != "" {
+				engine.Do(t, append(strings.Fields(change), path)...)
+			}
+			run := func(words string) engine.Result {
+				return engine.Start(t, strings.Fields("-u 65532 -g 65532 -G none"), append([]string{path}, strings.Fields(words)...)...)
+			}
+			for _, words := range []string{"-- " + probe, "-u 65532:65532 -- " + probe, "-u 0:0 -- " + probe, "explain -- " + probe, "explain --json -- " + probe, "explain --for=docker -c net_admin",
+				"explain --for=kubernetes -c net_admin -- " + probe, "show", "show --json", "show 1", "check --allow=none", "check --allow=all --json", "check --allow=all --pid 1", "install " + secret} {
+				r := run(words)
+				if plain := strings.HasPrefix(words, "explain -"); change != "" && plain && !strings.Contains(words, "--for") { // it explains even that
+					if r.Code != engine.Failure || !strings.Contains(flat(r.Stdout), "to whoever calls it") || strings.Contains(r.Stdout, "setresuid") {
+						t.Errorf("%s: %v", words, r)
+					}
+				} else if change != "" {
+					l := engine.Failed(t, r, engine.Failure)
+					if !strings.Contains(l.Msg, "to whoever calls it") || r.Stdout != "" {
+						t.Errorf("%s: %v", words, r)
+					}
+				} else if strings.Contains(r.Stderr, "to whoever calls it") {
+					t.Errorf("an honest caplaunch, %s: %v", words, r)
+				}
+			}
+			if _, err := os.Stat(secret); err == nil {
+				t.Error("it wrote where its caller may not")
+			}
+			for _, words := range []string{"version", "--version", "--help"} {
+				if r := run(words); r.Code != 0 || r.Stdout == "" {
+					t.Errorf("%s: %v", words, r)
+				}
+			}
+		})
+	}
+}
+
+// An error is one line and its hint another, whatever stands in them, and no line shows a line break that nobody wrote.
+func TestAFailureIsTwoLines(t *testing.T) {
+	t.Parallel()
+	engine.RequireRoot(t)
+	missing := filepath.Join(engine.TempDir(t), "missing", "x")
+	bad := engine.Write(t, "bad", "#!/nonexistent/interpreter\r\n")
+	for _, words := range [][]string{
+		{"-u", "nosuchuser:nosuchgroup", "--groups=nosuch,none", "--", "/bin/true"}, {"-u", "1:1", "-c", "nosuch,bogus", "--", "/bin/true"}, {"-u", "1:1", "--", "/nonexistent"},
+		{"-u", "1:1", "--", bad}, {"-u", "1:1", "--allow=none", "--", "/bin/true"}, {"install", missing}, {"install", "/dev/null"}, {"install", "/proc/x"}, {"check", "--allow=none"},
+		{"check", "--allow=nosuch"}, {"check", "--allow=all", "--pid=999999999"}, {"show", "999999999"}, {"--nonsense"}, {}, {"-u", "1:1", "--ignore-signals=KILL,nosuch", "--", "/bin/true"},
+		{"explain", "--for=docker", "-u", "1:1", "-c", "nosuch"}, {"explain", "--for=nothing"}, {"install"}, {"nonsense", "--", "/bin/true"},
+		{"-u", "1:1\n2", "--", "/bin/true"}, {"-u", "1:1", "--", "/none\nsuch"}, {"install", missing + "\n\x1b[31m"}, {"-c", "a\nb", "--", "x"},
+	} {
+		for _, format := range []string{"text", "json"} {
+			cmd := exec.Command(engine.Caplaunch(t), words...)
+			cmd.Env = []string{"PATH=/bin"}
+			if slices.Contains(words, "--") || words == nil {
+				cmd.Env = append(cmd.Env, "CAPLAUNCH_LOG_FORMAT="+format)
+			} else if format == "json" {
+				continue
+			}
+			r := engine.Command(t, cmd)
+			engine.Failed(t, r, r.Code)
+			lines := strings.Count(r.Stderr, "\n")
+			if want := map[string]int{"text": 2, "json": 1}[format]; lines != want {
+				t.Errorf("%q: %d lines: %v", words, lines, r)
+			}
+			if wrote := strings.Contains(strings.Join(words, ""), "\n"); !wrote && (strings.Contains(r.Stderr, `\x0a`) || strings.Contains(r.Stderr, `\n`)) {
+				t.Errorf("%q: a line break in a line: %v", words, r)
+			}
+			if strings.ContainsAny(strings.ReplaceAll(r.Stderr, "\n", ""), "\x1b\r\x00") {
+				t.Errorf("%q: a control character: %q", words, r.Stderr)
+			}
+		}
+	}
+}
+
+// A small stack with an environment that fills it: a launcher in C runs, and so does caplaunch.
+func TestASmallStackWithALargeEnvironment(t *testing.T) {
+	t.Parallel()
+	engine.RequireRoot(t)
+	engine.Require(t, "prlimit")
+	inC := engine.BuildC(t, "transparency/testdata/claunch.c")
+	for _, stack := range []int{64 << 10, 128 << 10, 256 << 10, 1 << 20} {
+		for _, entries := range []int{10, 1000, 4000, 8000, 12000} {
+			for _, length := range []int{3, 30} {
+				environ := []string{"PATH=/bin"}
+				for i := range entries {
+					environ = append(environ, fmt.Sprintf("V%d=%s", i, strings.Repeat("x", length)))
+				}
+				run := func(argv ...string) engine.Result {
+					cmd := exec.Command("prlimit", append([]string{fmt.Sprintf("--stack=%d:%d", stack, stack)}, argv...)...)
+					cmd.Env = environ
+					return engine.Command(t, cmd)
+				}
+				floor := run(inC, "65532", "65532", "1000", engine.Probe(t))
+				ours := run(engine.Caplaunch(t), "-c", "net_admin", "-u", "65532:65532", "--", engine.Probe(t))
+				if floor.Code == 0 {
+					engine.Promised("65532", engine.NetAdmin).Want(t, ours)
+				}
+				if floor.Code != ours.Code {
+					t.Errorf("stack %d, %d variables of %d bytes: exit status %d, in C %d", stack, entries, length, ours.Code, floor.Code)
+				}
+			}
+		}
+	}
+}
+
+// What explain --for hints at is not the dropping of what was asked for.
+func TestAHintDoesNotDropWhatWasAskedFor(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{"docker", "kubernetes", "systemd", "compose", "podman"} {
+		r := engine.Exec(t, engine.Caplaunch(t), "explain", "--for="+kind, "-c", "63,net_admin")
+		if r.Code == 0 {
+			t.Errorf("%s grants a capability without a name: %v", kind, r)
+		} else if l := engine.Failed(t, r, r.Code); strings.Contains(l.Hint, "leave") && strings.Contains(l.Hint, "-c") || strings.Contains(l.Hint, "drop") {
+			t.Errorf("%s: %+v", kind, l)
+		}
+	}
+}

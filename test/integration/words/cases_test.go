@@ -1,0 +1,341 @@
+package words
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/caplaunch/caplaunch/test/integration/engine"
+)
+
+// These are set-ups of users that fell short once: the launch worked, and what came after it did not. Each is made anew
+// in its engine, the words are followed, and what PROGRAM is for has to work.
+
+// servers is an image with users, an init, and a program that ends by itself on TERM.
+func servers(t testing.TB) engine.Image {
+	t.Helper()
+	engine.Require(t, "busybox", "tini-static")
+	busybox, err := exec.LookPath("busybox")
+	engine.Must(t, err)
+	tini, err := exec.LookPath("tini-static")
+	engine.Must(t, err)
+	files := map[string]engine.Src{
+		"/caplaunch": engine.File(engine.Caplaunch(t)), "/probe": engine.File(engine.Probe(t)), "/tini": engine.File(tini),
+		"/etc/passwd": engine.Text("root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/:/bin/sh\n"),
+		"/etc/group":  engine.Text("root:x:0:\napp:x:1000:\ngpu:x:44:app\n"),
+	}
+	for _, applet := range []string{"sh", "sleep", "id", "cat"} {
+		files["/bin/"+applet] = engine.File(busybox)
+	}
+	return engine.ScratchImage("caplaunch.test/servers:1", files)
+}
+
+// server says that it is ready, and ends with status 7 on TERM.
+const server = `trap 'echo stopping; exit 7' TERM; echo ready; while :; do sleep 1 & wait $!; done`
+
+// stopped starts a server, stops it by docker stop and tells whether its handler for TERM ran.
+func stopped(t testing.TB, d *engine.Docker, flags, argv []string) bool {
+	t.Helper()
+	r := d.Cmd(t, slices.Concat([]string{"run", "-d", "--network=none"}, flags, argv)...)
+	if r.Code != 0 {
+		t.Fatal(r)
+	}
+	id := strings.TrimSpace(r.Stdout)
+	defer d.Cmd(t, "rm", "-f", id)
+	if !engine.Await(func() bool { return strings.Contains(d.Cmd(t, "logs", id).Stdout, "ready") }) {
+		t.Fatal(d.Cmd(t, "logs", id))
+	}
+	d.Cmd(t, "stop", "-t", "2", id)
+	code := strings.TrimSpace(d.Cmd(t, "inspect", "-f", "{{.State.ExitCode}}", id).Stdout)
+	return strings.Contains(d.Cmd(t, "logs", id).Stdout, "stopping") && code == "7"
+}
+
+// The init that stands in front of caplaunch is root without KILL. explain says so, and either way that it names lets
+// docker stop reach PROGRAM.
+func TestAnInitReachesTheProgram(t *testing.T) {
+	d := engine.TheDocker(t)
+	img := d.Load(t, servers(t))
+	grant := strings.Fields(grantFor(t, "docker", want{flags: "-c net_admin -u 65532:65532"}))
+	launch := []string{"/caplaunch", "-c", "net_admin", "-u", "65532:65532", "--"}
+	program := []string{"/bin/sh", "-c", server}
+	for name, front := range map[string]struct{ flags, argv []string }{
+		"docker run --init":   {[]string{"--init"}, nil},
+		"tini":                {nil, []string{"/tini", "--"}},
+		"a shell with a trap": {nil, []string{"/bin/sh", "-c", `trap 'kill -TERM $p' TERM; "$@" & p=$!; wait $p; wait $p`, "sh"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			flags := slices.Concat(grant, front.flags)
+			if stopped(t, d, flags, slices.Concat([]string{img}, front.argv, launch, program)) {
+				t.Fatal("it works without the hint")
+			}
+			explain := slices.Concat(front.argv, []string{"/caplaunch", "explain", "--json"}, launch[1:], program)
+			var x explanation
+			engine.Decode(t, d.Run(t, img, flags, explain...).Stdout, &x)
+			if notes := strings.Join(x.Notes, "\n"); !strings.Contains(notes, "is root without KILL") || !strings.Contains(notes, "put it behind --") {
+				t.Errorf("%q", notes)
+			}
+			if !stopped(t, d, slices.Concat(strings.Fields(x.Grant), front.flags), slices.Concat([]string{img}, front.argv, launch, program)) {
+				t.Errorf("not with %s", x.Grant)
+			}
+			// --strict lets that grant pass.
+			r := d.Run(t, img, slices.Concat(strings.Fields(x.Grant), front.flags), slices.Concat(front.argv, []string{"/caplaunch", "--strict"}, launch[1:], []string{"/probe"})...)
+			engine.Promised("65532", engine.NetAdmin).Want(t, r)
+		})
+	}
+	t.Run("behind --", func(t *testing.T) {
+		if !stopped(t, d, grant, slices.Concat([]string{img}, launch, []string{"/tini", "--"}, program)) {
+			t.Error("not stopped by its own handler")
+		}
+	})
+}
+
+// A program that finds its libraries by $ORIGIN cannot run as a copy: neither is one offered, nor made.
+func TestProgramsThatLookBesideThemselves(t *testing.T) {
+	engine.RequireRoot(t)
+	engine.Require(t, "gcc", "setcap")
+	dir := engine.TempDir(t)
+	build := func(name, source string, flags ...string) {
+		path := filepath.Join(dir, name)
+		engine.Must(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		engine.Must(t, os.WriteFile(path+".c", []byte(source), 0o644))
+		engine.Do(t, slices.Concat([]string{"gcc", "-o", path, path + ".c"}, flags)...)
+	}
+	build("lib/libbeside.so", "const char *program(void) { return \""+engine.Probe(t)+"\"; }", "-shared", "-fPIC")
+	const body = `#include <unistd.h>
+extern const char *program(void);
+int main(void) { execl(program(), "probe", (char *)0); return 1; }`
+	for _, tag := range []string{"--enable-new-dtags", "--disable-new-dtags"} { // RUNPATH, RPATH
+		build("java", body, "-L"+dir+"/lib", "-lbeside", "-Wl,-rpath,$ORIGIN/lib,"+tag)
+		java := filepath.Join(dir, "java")
+		engine.Setcap(t, "cap_net_raw=+ep", java)
+		launch := func(flags ...string) engine.Result {
+			return start(t, "-b 20c0", slices.Concat([]string{"-c", "net_raw", "-u", "65532:65532"}, flags, []string{"--", java})...)
+		}
+		said := engine.Refused(t, launch(), engine.Failure)
+		if want := "setcap -r " + java + " in the image"; said.Hint != want {
+			t.Errorf("%q, want %q", said.Hint, want)
+		}
+		if copied := engine.Refused(t, launch("--strip-file-caps"), engine.Failure); !strings.Contains(copied.Msg, "$ORIGIN") || !strings.HasPrefix(copied.Hint, "setcap -r "+java) {
+			t.Errorf("%+v", copied)
+		}
+		engine.Do(t, "setcap", "-r", java)
+		engine.Promised("65532", 1<<13).Want(t, launch())
+	}
+}
+
+// docker exec -t gives a terminal that belongs to root; the new user can open it all the same, and --verbose says which
+// way it was handed over.
+func TestATerminalOfDockerExecCanBeOpened(t *testing.T) {
+	d := engine.TheDocker(t)
+	img := d.Load(t, servers(t))
+	for name, c := range map[string]struct{ flags, says string }{
+		"with CHOWN":    {"--cap-add=CHOWN", "fchown stdin to uid 1000"},
+		"without CHOWN": {"--cap-add=NET_ADMIN", "fchmod stdin to 06"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := d.Cmd(t, "run", "-d", "--network=none", "--cap-drop=ALL", "--cap-add=SETUID", "--cap-add=SETGID", c.flags, img, "/probe", "pause")
+			id := strings.TrimSpace(r.Stdout)
+			defer d.Cmd(t, "rm", "-f", id)
+			r = d.Cmd(t, "exec", "-t", id, "/caplaunch", "-v", "-u", "1000:1000", "--", "/bin/sh", "-c", "echo written >/dev/stdout && id -u")
+			if r.Code != 0 || !strings.Contains(r.Stdout, "written\r\n1000\r\n") || !strings.Contains(r.Stdout, c.says) {
+				t.Error(r)
+			}
+		})
+	}
+}
+
+// Podman keeps the groups of whoever runs it, which cannot be set again where SETGID is missing.
+func TestGroupsThatPodmanKeeps(t *testing.T) {
+	p := engine.TheRootlessPodman(t)
+	img := p.Load(t, servers(t))
+	run := func(flags ...string) engine.Result {
+		cmd := p.Command(slices.Concat([]string{"run", "--rm", "--network=none", "--cgroups=disabled", "--runtime=crun", "--user=1000:1000", "--group-add=keep-groups",
+			"--cap-add=NET_ADMIN", img, "/caplaunch", "-c", "net_admin", "-u", "1000:1000"}, flags, []string{"--", "/probe"})...)
+		cmd.Args[slices.Index(cmd.Args, "--clear-groups")] = "--groups=4242"
+		return engine.Command(t, cmd)
+	}
+	said := engine.Refused(t, run(), engine.Failure)
+	if said.Hint != "caplaunch --keep-groups" {
+		t.Fatalf("%+v", said)
+	}
+	if m := engine.Promised("1000", engine.NetAdmin).With("Groups", "*").Want(t, run("--keep-groups")); !strings.Contains(m["Groups"], "65534") {
+		t.Errorf("the group is lost: %q", m["Groups"])
+	}
+}
+
+// --keep-groups adds to the memberships of a name, as docker run --user --group-add does.
+func TestKeptGroupsJoinThoseOfTheUser(t *testing.T) {
+	d := engine.TheDocker(t)
+	img := d.Load(t, servers(t))
+	args := []string{"--group-add=44001"}
+	theirs := engine.ParseProbe(d.Run(t, img, append([]string{"--user=app"}, args...), "/probe").Stdout)["Groups"]
+	for flags, want := range map[string]string{"--keep-groups": "44 1000 44001", "--keep-groups --groups=7": "7 1000 44001", "": "44 1000"} {
+		r := d.Run(t, img, args, slices.Concat([]string{"/caplaunch", "-v", "-u", "app"}, strings.Fields(flags), []string{"--", "/probe"})...)
+		engine.Promised("1000", 0).With("Groups", want).Want(t, r)
+		if lost := strings.Contains(r.Stderr, "groups that PROGRAM does not get: 44001"); lost != (flags == "") {
+			t.Errorf("%q: %v", flags, r)
+		}
+		if flags == "--keep-groups" && theirs != want {
+			t.Errorf("docker's own are %q", theirs)
+		}
+	}
+}
+
+// Docker 20.10 knows no PERFMON: the hint says so, and names who does.
+func TestCapabilitiesThatAnEngineIsTooOldFor(t *testing.T) {
+	d, p := engine.TheDocker(t), engine.ThePodman(t)
+	command := []string{"/caplaunch", "-c", "perfmon", "-u", "65532:65532", "--", "/probe"}
+	hint := engine.Refused(t, d.Run(t, d.Load(t, servers(t)), nil, command...), engine.NotGranted).Hint
+	if !strings.Contains(hint, "Docker 20.10 refuses PERFMON, Docker 23 and Podman 4 know it") {
+		t.Errorf("%q", hint)
+	}
+	flags, _, _ := strings.Cut(strings.TrimPrefix(hint, "docker run "), " (")
+	if r := d.Run(t, d.Load(t, servers(t)), strings.Fields(flags), command...); r.Code != 0 && !strings.Contains(strings.ToLower(r.Stderr), "perfmon") {
+		t.Error(r)
+	}
+	r := p.Run(t, p.Load(t, servers(t)), strings.Fields(flags), command...)
+	engine.Promised("65532", 1<<38).Want(t, r)
+}
+
+// A set-uid program is what it is by its file; neither strip nor chmod is the way.
+func TestASetUIDProgramIsNotMended(t *testing.T) {
+	engine.RequireRoot(t)
+	engine.Require(t, "su")
+	su, _ := exec.LookPath("su")
+	said := engine.Refused(t, caplaunch(t, "-u", "65532:65532", "--allow-new-privs", "--", su, "-c", engine.Probe(t)), engine.Failure)
+	if !strings.Contains(said.Hint, "put the program that it would start behind -- itself") || strings.Contains(said.Hint, "chmod") || strings.Contains(said.Hint, "strip") {
+		t.Errorf("%+v", said)
+	}
+	engine.Promised("65532", 0).With("NoNewPrivs", "0").Want(t, caplaunch(t, behind(t, "-u", "65532:65532", "--allow-new-privs")...))
+}
+
+// A container of LXC, and one of nspawn, get lines of their own, which work.
+func TestLXCAndNspawnGetTheirOwnLines(t *testing.T) {
+	engine.RequireRoot(t)
+	launch := []string{"/caplaunch", "-c", "net_admin", "-u", "65532:65532", "--", "/probe"}
+	engine.Require(t, "busybox")
+	busybox, err := exec.LookPath("busybox")
+	engine.Must(t, err)
+	root := engine.Tree(t, map[string]engine.Src{
+		"/caplaunch": engine.File(engine.Caplaunch(t)), "/probe": engine.File(engine.Probe(t)), "/proc": engine.Dir(0o755), "/dev": engine.Dir(0o755), "/sys": engine.Dir(0o755),
+		"/tmp": engine.Dir(0o755), "/run": engine.Dir(0o755), "/etc/os-release": engine.Text("ID=test\n"), "/usr/bin": engine.Dir(0o755),
+		"/etc/passwd": engine.Text("root:x:0:0::/:/bin/sh\napp:x:65532:65532::/:/bin/sh\n"), "/etc/group": engine.Text("app:x:65532:\n"),
+		// nspawn asks the container's own getent.
+		"/bin/sh": engine.File(busybox), "/usr/bin/getent": {Content: "#!/bin/sh\ncase $1 in passwd) while read -r l; do case $l in $2:*) echo \"$l\" ;; esac; done </etc/passwd ;; *) echo \"$2\" ;; esac\n", Mode: 0o755},
+	})
+	t.Run("lxc", func(t *testing.T) {
+		engine.Require(t, "lxc-execute")
+		run := func(keys string) engine.Result {
+			dir := engine.TempDir(t)
+			config := "lxc.rootfs.path = dir:" + root + "\nlxc.net.0.type = none\nlxc.apparmor.profile = unconfined\n" + keys
+			path := engine.Write(t, "config", config)
+			return engine.Exec(t, slices.Concat([]string{"lxc-execute", "-P", dir, "-n", "words", "-f", path, "-o", "none", "--"}, launch)...)
+		}
+		said := engine.Refused(t, run("lxc.init.uid = 65532\nlxc.init.gid = 65532\nlxc.cap.keep = setuid setgid\n"), engine.NotGranted)
+		keys, _, _ := strings.Cut(said.Hint, " (")
+		if !strings.HasPrefix(keys, "lxc.init.uid = 0 and lxc.init.gid = 0 and lxc.cap.keep = ") {
+			t.Fatalf("%+v", said)
+		}
+		engine.Promised("65532", engine.NetAdmin).Want(t, run(strings.ReplaceAll(keys, " and ", "\n")+"\n"))
+	})
+	t.Run("nspawn", func(t *testing.T) {
+		engine.Require(t, "systemd-nspawn")
+		run := func(flags ...string) engine.Result {
+			return engine.Command(t, engine.Box(t, slices.Concat([]string{"systemd-nspawn", "-q", "-D", root, "--register=no", "--keep-unit", "--private-network", "--pipe"}, flags, launch)...))
+		}
+		said := engine.Refused(t, run("--user=app"), engine.NotGranted)
+		flags, _, _ := strings.Cut(said.Hint, " (")
+		if !strings.HasPrefix(flags, "systemd-nspawn --user=root --capability=") {
+			t.Fatalf("%+v", said)
+		}
+		granted := strings.Fields(flags)[1:]
+		engine.Promised("65532", engine.NetAdmin).Want(t, run(granted...))
+		// What nspawn grants of its own accord has to be dropped by name.
+		launch = slices.Insert(launch, 1, "--strict")
+		said = engine.Refused(t, run(granted...), engine.Unexpected)
+		engine.Promised("65532", engine.NetAdmin).Want(t, run(strings.Fields(said.Hint)[1:]...))
+	})
+}
+
+// A unit with a user namespace of its own has no capability of the host: systemd gives them to its User=.
+func TestPrivateUsersGetSystemdsWords(t *testing.T) {
+	s := engine.TheSystemd(t)
+	s.Cp(t, engine.Caplaunch(t), "/caplaunch", 0o755)
+	s.Cp(t, engine.Probe(t), "/probe", 0o755)
+	launch := []string{"/caplaunch", "-c", "net_admin", "-u", "65532:65532", "--", "/probe"}
+	properties := []string{"PrivateUsers=yes"}
+	r := s.RunUnit(t, properties, launch...)
+	said := engine.Refused(t, r, r.Code)
+	lines, _, _ := strings.Cut(said.Hint, " (")
+	if !strings.HasPrefix(lines, "User=65532 and Group=65532 and AmbientCapabilities=CAP_NET_ADMIN") {
+		t.Fatalf("%+v", said)
+	}
+	for line := range strings.SplitSeq(lines, " and ") {
+		properties = append(properties, line)
+	}
+	engine.Promised("65532", engine.NetAdmin).Want(t, s.RunUnit(t, properties, launch...))
+}
+
+// The root of a user namespace to which only NET_BIND_SERVICE may be added (hostUsers: false where Kubernetes enforces
+// restricted) can stay root, and cannot switch.
+func TestRootOfAPodsNamespaceStaysRoot(t *testing.T) {
+	engine.RequireRoot(t)
+	run := func(options string, words ...string) engine.Result {
+		script := `unshare --user sleep 60 & p=$!
+while test "$(readlink /proc/$p/ns/user)" = "$(readlink /proc/self/ns/user)"; do :; done
+echo 0 100000 65536 >/proc/$p/uid_map; echo 0 100000 65536 >/proc/$p/gid_map
+exec nsenter --user --target=$p --setuid=0 --setgid=0 "$@"`
+		capstart := append([]string{engine.Capstart(t)}, strings.Fields(options)...)
+		return engine.Exec(t, slices.Concat([]string{"unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "env", "KUBERNETES_SERVICE_HOST=10.0.0.1", "bash", "-ec", script, "bash"},
+			capstart, []string{"--", engine.Caplaunch(t)}, behind(t, words...))...)
+	}
+	for _, options := range []string{"-u 0 -g 0 -G none -b 400", "-u 0 -g 0 -G 0,2000 -b 400"} {
+		said := engine.Refused(t, run(options, "-c", "net_bind_service", "-u", "65532:65532"), engine.Failure)
+		hint, why, _ := strings.Cut(said.Hint, ": ")
+		if !strings.HasPrefix(hint, "caplaunch --user=0:0") || strings.Contains(said.Hint, "SETUID,") || !strings.Contains(why, "takes neither SETUID nor SETGID") {
+			t.Fatalf("%+v", said)
+		}
+		r := run(options, append([]string{"-c", "net_bind_service"}, strings.Fields(hint)[1:]...)...)
+		engine.Promised("0", 1<<10).With("Groups", "*").Want(t, r)
+	}
+}
+
+// A place that lacks a capability itself grants nothing, without a word: the hint says what to do then.
+func TestWhereTheEnvironmentAroundLacksItToo(t *testing.T) {
+	p := engine.ThePodman(t)
+	img := p.Load(t, servers(t))
+	run := func(flags ...string) engine.Result {
+		cmd := p.Command(slices.Concat([]string{"run", "--rm", "--network=none", "--cgroups=disabled"}, flags)...)
+		at := slices.Index(cmd.Args, "podman")
+		cmd.Args = slices.Insert(cmd.Args, at, "setpriv", "--bounding-set=-sys_time", "--inh-caps=-all", "--")
+		return engine.Command(t, cmd)
+	}
+	launch := []string{img, "/caplaunch", "-c", "sys_time", "-u", "65532:65532", "--", "/probe"}
+	hint := engine.Refused(t, run(launch...), engine.NotGranted).Hint
+	flags, rest, _ := strings.Cut(strings.TrimPrefix(hint, "podman run "), " (")
+	if again := engine.Refused(t, run(append(strings.Fields(flags), launch...)...), engine.NotGranted).Hint; again != hint {
+		t.Errorf("%q", again)
+	}
+	optional := regexp.MustCompile(`--optional-caps=\S+[^,\s]`).FindString(rest)
+	if optional == "" {
+		t.Fatalf("%q", hint)
+	}
+	launch[2] = optional
+	launch = slices.Delete(launch, 3, 4)
+	engine.Promised("65532", 0).Want(t, run(append(strings.Fields(flags), launch...)...))
+}
+
+// One hint takes the whole start into account.
+func TestOneRound(t *testing.T) {
+	d := engine.TheDocker(t)
+	img := d.Load(t, servers(t))
+	hint := engine.Refused(t, d.Run(t, img, []string{"--cap-drop=ALL"}, "/caplaunch", "--strip-file-caps", "--", "/probe"), engine.Failure).Hint
+	flags, rest, _ := strings.Cut(strings.TrimPrefix(hint, "docker run "), "; and caplaunch ")
+	user, _, _ := strings.Cut(rest, "; or ")
+	r := d.Run(t, img, strings.Fields(flags), slices.Concat([]string{"/caplaunch", "--strip-file-caps"}, strings.Fields(user), []string{"--", "/probe"})...)
+	engine.Promised("65532", 0).Want(t, r)
+}
