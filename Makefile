@@ -66,8 +66,8 @@ lint: ## what keeps the house: formatting, vet, staticcheck, go.mod, shell scrip
 	@set -e; staticcheck=$$($(TOOL) -n staticcheck); for m in . test/integration test/kubernetes packaging; do \
 		echo "lint: module $$m"; (cd $$m; $(GO) vet ./...; $$staticcheck ./...; $(GO) mod tidy -diff); \
 	done
-	@$(TOOL) actionlint -no-color ../.github/workflows/*.yml
-	@set -e; for tool in "shellcheck .ci/run test/integration/setup.sh packaging/repro.sh" "mandoc -T lint -W warning packaging/caplaunch.1" \
+	@$$($(TOOL) -n actionlint) -no-color .github/workflows/*.yml
+	@set -e; for tool in "shellcheck .ci/run $$(git ls-files '*.sh' | tr '\n' ' ')" "mandoc -T lint -W warning packaging/caplaunch.1" \
 		"codespell --ignore-words-list=nd,inh $$(git ls-files '*.md' .github packaging/*.1 packaging/*.mk packaging/*/*.go docs examples | tr '\n' ' ')"; do \
 		if command -v $${tool%% *} >/dev/null; then $$tool; else echo "lint: skipped, not installed here: $${tool%% *}"; test "$$TEST_REQUIRE" != 1; fi; \
 	done

@@ -70,9 +70,9 @@ download: ## dist/bin from the newest release
 	done
 
 update-vulndb: ## take the newest vulnerability database
-	@$(GO) -C packaging get golang.org/x/vulndb@master
+	@$(GO) -C packaging get golang.org/x/vulndb@upgrade
 
-update: update-vulndb ## take the newest patch of every module and this Go, and commit that
+update: update-vulndb ## take the newest patch of every module and this Go, and commit that; fails where there is none
 	@$(GO) get -u=patch ./cmd/... && $(GO) mod tidy
 	@set -e; for m in packaging test/integration; do (cd $$m; $(GO) mod edit -go=$$($(GO) env GOVERSION | tr -d go); $(GO) mod tidy); done
 	@git -c user.name=caplaunch -c user.email=caplaunch@users.noreply.github.com commit -a -m "Update Go and the modules"

@@ -146,3 +146,44 @@ func TestATagIsAllThatIsMissing(t *testing.T) {
 		t.Errorf("got %v, want %v", names, want)
 	}
 }
+
+// The VEX is about this release, and knows of nothing that concerns it.
+func TestVEXIsOfThisRelease(t *testing.T) {
+	found, err := filepath.Glob(filepath.Join(dist(t), "*.openvex.json"))
+	engine.Must(t, err)
+	if len(found) != 1 {
+		engine.Unusable(t, "run make scan first: %v", found)
+	}
+	content, err := os.ReadFile(found[0])
+	engine.Must(t, err)
+	var vex struct {
+		Timestamp  string
+		Statements []struct {
+			Status   string
+			Products []struct {
+				ID string `json:"@id"`
+			}
+		}
+	}
+	engine.Must(t, json.Unmarshal(content, &vex))
+	if vex.Timestamp == "" || len(vex.Statements) == 0 {
+		t.Errorf("%+v", vex)
+	}
+	for _, s := range vex.Statements {
+		if s.Status != "not_affected" || len(s.Products) != 1 || s.Products[0].ID != "pkg:golang/github.com/caplaunch/caplaunch@"+info(t, binaries(t)["amd64"])["version"] {
+			t.Errorf("%+v", s)
+		}
+	}
+}
+
+// What the examples copy is made by make, and reaches a builder.
+func TestDockerfilesGetWhatMakeMakes(t *testing.T) {
+	d := engine.TheDocker(t)
+	ok(t, "make", "-s", "-C", engine.Root, "build", "bin/relay")
+	context := engine.TempDir(t)
+	ok(t, "cp", "-r", filepath.Join(engine.Root, "bin"), filepath.Join(engine.Root, ".dockerignore"), context)
+	engine.Must(t, os.WriteFile(filepath.Join(context, "Dockerfile"), []byte("FROM scratch\nCOPY bin/caplaunch bin/relay /\n"), 0o644))
+	for _, buildkit := range []bool{false, true} {
+		d.MustBuild(t, context, buildkit, fmt.Sprintf("ignored:%v", buildkit))
+	}
+}
