@@ -52,6 +52,15 @@ func TestALauncherOnAVolumeIsNotTheProgramsToWrite(t *testing.T) {
 	logs(t, ns, "-r-xr-xr-x    1 65533    65533", "relay")
 }
 
+func TestAnImageVolumeHasNoFileBySubPath(t *testing.T) {
+	ns := namespace(t)
+	apply(t, ns, with(t, example(t, "image-volume.yaml"), "mountPath: /opt/caplaunch,", "mountPath: /opt/caplaunch, subPath: caplaunch,"))
+	wait(t, ns, "relay", "the runtime to refuse", func(p object) bool {
+		s := p.Status.ContainerStatuses
+		return len(s) > 0 && s[0].State.Waiting != nil && strings.Contains(s[0].State.Waiting.Message, "only directory subpath is supported")
+	})
+}
+
 func TestSidecar(t *testing.T) {
 	ns := namespace(t)
 	apply(t, ns, example(t, "sidecar.yaml"))
@@ -122,8 +131,8 @@ func TestDebugOfAPodWithoutAShell(t *testing.T) {
 	apply(t, ns, example(t, "image-volume.yaml"))
 	logs(t, ns, works, "relay")
 	for _, profile := range []string{"general", "restricted"} {
-		kubectl(t, "debug", "-n", ns, "relay", "--image=registry.example/caplaunch:1", "--target=relay", "--profile="+profile,
-			"--container="+profile, "--", "/caplaunch", "show", "--json", "1")
+		kubectl(t, "debug", "-n", ns, "relay", "-c", profile, "--image=registry.example/caplaunch:1", "--target=relay",
+			"--profile="+profile, "--", "/caplaunch", "show", "--json", "1")
 		wait(t, ns, "relay", "the end of "+profile, func(p object) bool {
 			for _, s := range p.Status.EphemeralContainerStatuses {
 				if s.Name == profile && s.State.Terminated != nil {
