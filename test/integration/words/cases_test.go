@@ -302,6 +302,11 @@ exec nsenter --user --target=$p --setuid=0 --setgid=0 "$@"`
 		r := run(options, append([]string{"-c", "net_bind_service"}, strings.Fields(hint)[1:]...)...)
 		engine.Promised("0", 1<<10).With("Groups", "*").Want(t, r)
 	}
+	const able = "-u 0 -g 0 -G none -b 4c0"
+	if said := engine.Refused(t, run(able, "-c", "net_bind_service", "-u", "70000:70000"), engine.Failure); !strings.HasPrefix(said.Hint, "an id below 65536") {
+		t.Errorf("%+v", said)
+	}
+	engine.Promised("65532", 1<<10).Want(t, run(able, "-c", "net_bind_service", "-u", "65532:65532"))
 }
 
 // A place that lacks a capability itself grants nothing, without a word: the hint says what to do then.
