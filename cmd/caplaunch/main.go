@@ -51,7 +51,7 @@ func (a *app) main(args []string) int {
 		f = a.inWords(l, err)
 	}
 	text := report.fail(f)
-	if l != nil && l.command == "run" {
+	if l == nil || l.command == "run" {
 		a.leaveNote(text)
 	}
 	return f.code

@@ -302,6 +302,11 @@ exec nsenter --user --target=$p --setuid=0 --setgid=0 "$@"`
 		r := run(options, append([]string{"-c", "net_bind_service"}, strings.Fields(hint)[1:]...)...)
 		engine.Promised("0", 1<<10).With("Groups", "*").Want(t, r)
 	}
+	const able = "-u 0 -g 0 -G none -b 4c0"
+	if said := engine.Refused(t, run(able, "-c", "net_bind_service", "-u", "70000:70000"), engine.Failure); !strings.HasPrefix(said.Hint, "an id below 65536") {
+		t.Errorf("%+v", said)
+	}
+	engine.Promised("65532", 1<<10).Want(t, run(able, "-c", "net_bind_service", "-u", "65532:65532"))
 }
 
 // A place that lacks a capability itself grants nothing, without a word: the hint says what to do then.
@@ -338,4 +343,43 @@ func TestOneRound(t *testing.T) {
 	user, _, _ := strings.Cut(rest, "; or ")
 	r := d.Run(t, img, strings.Fields(flags), slices.Concat([]string{"/caplaunch", "--strip-file-caps"}, strings.Fields(user), []string{"--", "/probe"})...)
 	engine.Promised("65532", 0).Want(t, r)
+}
+
+// In Kubernetes the two lines stand where kubectl describe looks, and nowhere else.
+func TestTheTerminationMessage(t *testing.T) {
+	engine.RequireRoot(t)
+	run := func(before, front string, words ...string) (engine.Result, string) {
+		path := engine.Write(t, "message", before)
+		script := "mount -t tmpfs tmpfs /dev && : >/dev/termination-log && mount --bind " + path + ` /dev/termination-log && ` + front + ` "$@"`
+		r := engine.Exec(t, slices.Concat([]string{"unshare", "--mount", "--pid", "--fork", "--mount-proc", "env", "KUBERNETES_SERVICE_HOST=10.0.0.1", "sh", "-ec", script, "sh", engine.Caplaunch(t)}, behind(t, words...))...)
+		return r, engine.Read(t, path)
+	}
+	for _, words := range [][]string{{"-c", "45", "-u", "65532:65532"}, {"-c", "nope"}, {"--bogus"}, {}} {
+		r, message := run("", "exec", words...)
+		if engine.Refused(t, r, r.Code); message != r.Stderr {
+			t.Errorf("%q: %q", words, message)
+		}
+	}
+	if r, message := run("mine", "exec", "-c", "nope"); message != "mine" {
+		t.Errorf("%q: %v", message, r)
+	}
+	if r, message := run("", "", "-c", "nope"); message != "" || !strings.Contains(r.Stderr, engine.HintPrefix) { // the shell is process 1
+		t.Errorf("%q: %v", message, r)
+	}
+	r, message := run("", "exec", "-u", "65532:65532")
+	if engine.Promised("65532", 0).Want(t, r); message != "" {
+		t.Errorf("%q", message)
+	}
+}
+
+// Where every user can bind every port, the hint is to leave the capability out.
+func TestACapabilityThatIsNotNeeded(t *testing.T) {
+	d := engine.TheDocker(t)
+	img := d.Load(t, servers(t))
+	flags := []string{"--network=bridge", "--cap-drop=ALL", "--cap-add=SETUID", "--cap-add=SETGID"}
+	said := engine.Refused(t, d.Run(t, img, flags, "/caplaunch", "-c", "net_bind_service", "-u", "65532:65532", "--", "/probe"), engine.NotGranted)
+	if !strings.HasPrefix(said.Hint, "leave net_bind_service out: ") {
+		t.Errorf("%+v", said)
+	}
+	engine.Promised("65532", 0).Want(t, d.Run(t, img, flags, "/caplaunch", "-u", "65532:65532", "--", "/probe"))
 }

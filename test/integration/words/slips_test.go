@@ -47,8 +47,8 @@ func TestAStrangersFirstMistakes(t *testing.T) {
 		{user + "--clear-groups|--|PROBE", 125, "setpriv's", "leave it out", user + "--|PROBE"},
 		{user + "--keep=1|--|PROBE", 125, "capsh's", "leave it out", user + "--|PROBE"},
 		{user + "--preserve-env|--|PROBE", 125, "sudo's", "leave it out", user + "--|PROBE"},
-		{"-c|cap_net_admin=eip|-u|65532:65532|--|PROBE", 125, "names alone", "--caps=cap_net_admin", "--caps=cap_net_admin|-u|65532:65532|--|PROBE"},
-		{"-c|CAP_NET_ADMIN,cap_chown+ep|-u|0:0|--keep-groups|--|PROBE", 125, "names alone", "--caps=cap_net_admin,cap_chown", "--caps=cap_net_admin|-u|65532:65532|--|PROBE"},
+		{"-c|cap_net_admin=eip|-u|65532:65532|--|PROBE", 125, "is not a capability", "--caps=cap_net_admin", "--caps=cap_net_admin|-u|65532:65532|--|PROBE"},
+		{"-c|CAP_NET_ADMIN,cap_chown+ep|-u|0:0|--keep-groups|--|PROBE", 125, "is not a capability", "--caps=cap_net_admin,cap_chown", "--caps=cap_net_admin|-u|65532:65532|--|PROBE"},
 		// the exec form
 		{"--caps net_admin|-u|65532:65532|--|PROBE", 125, "is one word", "--caps net_admin", "--caps|net_admin|-u|65532:65532|--|PROBE"},
 		{"-c net_admin|-u 65532:65532|--|PROBE", 125, "is one word", "-c net_admin", user + "--|PROBE"},
