@@ -91,7 +91,7 @@ func TestNoCallThatASeccompFilterAnswersBreaksThePromise(t *testing.T) {
 	var list []filtered
 	for number, s := range scenarios(t) {
 		for _, d := range denials() {
-			if d.startOfRuntime && number > 0 {
+			if d.startOfRuntime && number > 0 || !strings.Contains(d.name, *calls) {
 				continue
 			}
 			for _, answer := range answers {
