@@ -50,8 +50,9 @@ func terminal(commands, said []string) string {
 	line := func(class, text string) {
 		for {
 			rest := ""
-			if r := []rune(text); len(r) > columns {
-				text, rest = string(r[:columns]), "    "+string(r[columns:])
+			if len(text) > columns {
+				at := strings.LastIndex(text[:columns], " ")
+				text, rest = text[:at], "    "+text[at+1:]
 			}
 			y += height
 			fmt.Fprintf(&body, "<text class=%q x=\"16\" y=\"%d\" style=\"animation-delay:%.1fs\">%s</text>\n", class, y+14, delay, html.EscapeString(text))
@@ -77,10 +78,10 @@ func terminal(commands, said []string) string {
 		delay += 1.4
 		y += height / 2
 	}
-	return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 860 %d" role="img" font-family="ui-monospace, Menlo, Consolas, monospace" font-size="13.4">
+	return fmt.Sprintf(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 860 %d" role="img" xml:space="preserve" font-family="ui-monospace, Menlo, Consolas, monospace" font-size="13.4">
 <title>Two images fail without caplaunch and run with it</title>
 <style>
-  rect { fill: #0d1117; stroke: #656c76 } text { fill: #c9d1d9; white-space: pre; animation: appear 0.01s both }
+  rect { fill: #0d1117; stroke: #656c76 } text { fill: #c9d1d9; animation: appear 0.01s both }
   .command { fill: #fff; font-weight: 600 } .error { fill: #ff7b72 }
   @keyframes appear { from { opacity: 0 } to { opacity: 1 } }
   @media (prefers-reduced-motion: reduce) { text { animation: none } }
