@@ -13,7 +13,7 @@ ENTRY   := $(if $(filter linux/amd64 linux/arm64,$(GOOS)/$(GOARCH)),-E _caplaunc
 # DWARF; -s would also drop what govulncheck -mode=binary reads.
 LDFLAGS := -w -buildid= $(ENTRY)
 
-.PHONY: help build test test-kubernetes oracle oracle-vm faults bench demo format lint clean
+.PHONY: help build test test-kubernetes oracle oracle-vm faults bench docs demo format lint clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -49,6 +49,9 @@ faults: build ## every fault and lie in every system call of a launch, one at a 
 
 bench: build ## what a launch costs, beside launchers in C, setpriv and gosu; BENCH=-update writes it into docs
 	@$(GO) run ./test/bench $(BENCH)
+
+docs: build ## writes into the pages what their commands print, and records the terminal
+	@cd test/integration && TEST_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -timeout 30m ./docs -args -update
 
 demo: build ## a server on a privileged port, failing without caplaunch and working with it
 	@$(GO) run ./examples/demo

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,40 +21,41 @@ func TestMain(m *testing.M) { engine.Main(m) }
 //	<!-- run: systemd -->    run it in a Debian that systemd has booted, in such a copy
 //	<!-- file: NAME -->      write it to that file of the copy, for the blocks below
 //	<!-- in: PATH -->        it stands in that file of the repository, which is tested
+//	<!-- run by: PATH -->    the test in that file reads this page, and does it
 //	<!-- not run: REASON --> leave it, and say why
 //
 // In a block of the language console each line that begins with "$ " is a command, and what stands below is its output,
 // where … is any text, or any lines when alone on one. A block of the language sh is a script that has to succeed.
 type block struct {
 	line       int
-	lang, mark string
-	text       string
+	lang, text string
+	marks      []string // of all comments above
 }
 
 var (
-	fence = regexp.MustCompile("^(\\s*)```+(\\S*)$")
+	fence = regexp.MustCompile("^(\\s*)```+ ?(\\S*)( .*)?$")
 	mark  = regexp.MustCompile(`^\s*<!-- (.*) -->$`)
 )
 
 func blocks(t testing.TB, text string) (all []block) {
 	t.Helper()
-	var above string // the mark, if nothing but empty lines has followed it
+	var above []string // comments, if nothing but empty lines has followed them
 	var open *block
 	var indent string
 	for n, line := range strings.Split(text, "\n") {
 		m := fence.FindStringSubmatch(line)
 		switch {
 		case open == nil && m != nil:
-			open, indent = &block{line: n + 1, lang: m[2], mark: above}, m[1]
+			open, indent = &block{line: n + 1, lang: m[2], marks: above}, m[1]
 		case open != nil && m != nil && m[2] == "":
 			all = append(all, *open)
-			open, above = nil, ""
+			open, above = nil, nil
 		case open != nil:
 			open.text += strings.TrimPrefix(line, indent) + "\n"
 		case mark.MatchString(line):
-			above = mark.FindStringSubmatch(line)[1]
+			above = append(above, mark.FindStringSubmatch(line)[1])
 		case strings.TrimSpace(line) != "":
-			above = ""
+			above = nil
 		}
 	}
 	if open != nil {
@@ -84,23 +86,37 @@ func TestEveryBlockOfEveryPageIsRunOrSaysWhyNot(t *testing.T) {
 			text := engine.Read(t, filepath.Join(engine.Root, page))
 			s := session{page: page, text: text}
 			for _, b := range blocks(t, text) {
-				kind, what, _ := strings.Cut(b.mark, ": ")
-				switch {
-				case kind == "run" && (b.lang == "console" || b.lang == "sh") && (what == "" || what == "systemd"):
-					s.run(t, b, what)
-				case kind == "file" && what != "":
-					s.write(t, what, b.text)
-				case kind == "in" && what != "":
-					if !contains(engine.Read(t, filepath.Join(engine.Root, what)), b.text) {
-						t.Errorf("%s:%d: this does not stand in %s", page, b.line, what)
-					}
-				case kind == "not run" && len(strings.Fields(what)) > 2:
-				default:
-					t.Errorf("%s:%d: a block without a mark that is known, above or in its language %q: %q", page, b.line, b.lang, b.mark)
+				if !slices.ContainsFunc(b.marks, func(mark string) bool { return s.do(t, b, mark) }) {
+					t.Errorf("%s:%d: a block of the language %q without a mark that is known: %q", page, b.line, b.lang, b.marks)
 				}
 			}
 		})
 	}
+}
+
+// do does with a block what its mark says, and reports whether it understood.
+func (s *session) do(t testing.TB, b block, mark string) bool {
+	t.Helper()
+	kind, what, _ := strings.Cut(mark, ": ")
+	path := filepath.Join(engine.Root, what)
+	switch {
+	case kind == "run" && (b.lang == "console" || b.lang == "sh") && (what == "" || what == "systemd"):
+		s.run(t, b, what)
+	case kind == "file" && what != "":
+		s.write(t, what, b.text)
+	case kind == "in" && what != "":
+		if !contains(engine.Read(t, path), b.text) {
+			t.Errorf("%s:%d: this does not stand in %s", s.page, b.line, what)
+		}
+	case kind == "run by" && strings.HasSuffix(what, "_test.go"):
+		if !strings.Contains(engine.Read(t, path), filepath.Base(s.page)) {
+			t.Errorf("%s:%d: %s does not read this page", s.page, b.line, what)
+		}
+	case kind == "not run" && len(strings.Fields(what)) > 2:
+	default:
+		return false
+	}
+	return true
 }
 
 // contains reports whether all lines of part stand in whole, one after the other. Indentation, comment signs and empty

@@ -61,24 +61,14 @@ func (s *session) run(t testing.TB, b block, place string) {
 		t.Errorf("%s:%d: no command", s.page, b.line)
 		return
 	}
-	const end = "\x1e"
-	script := "exec 2>&1\n"
-	for _, c := range commands {
-		script += c + "\n__status=$?; printf '\\036'; (exit $__status)\n"
-	}
-	r := engine.Command(t, shell(t, script))
-	got := strings.Split(r.Stdout, end)
+	got := said(t, shell, commands)
 	printed := ""
 	for i, c := range commands {
-		if i >= len(got)-1 {
-			t.Errorf("%s:%d: ended before $ %s\n%v", s.page, b.line, c, r)
-			return
-		}
 		if like(outputs[i], got[i]) {
 			printed += "$ " + c + "\n" + outputs[i]
 			continue
 		}
-		if printed += "$ " + c + "\n" + trimEnds(got[i]); !*update {
+		if printed += "$ " + c + "\n" + got[i]; !*update {
 			t.Errorf("%s:%d: $ %s\nsays\n%sthe page\n%s", s.page, b.line, c, got[i], outputs[i])
 		}
 	}
@@ -87,6 +77,26 @@ func (s *session) run(t testing.TB, b block, place string) {
 		engine.Must(t, os.WriteFile(filepath.Join(engine.Root, s.page), []byte(s.text), 0o644))
 	}
 }
+
+// said runs the commands in one shell, and gives what each printed.
+func said(t testing.TB, shell func(testing.TB, string) *exec.Cmd, commands []string) []string {
+	t.Helper()
+	script := "exec 2>&1\n"
+	for _, c := range commands {
+		script += c + "\n__status=$?; printf '\\036'; (exit $__status)\n"
+	}
+	r := engine.Command(t, shell(t, script))
+	got := strings.Split(r.Stdout, "\x1e")
+	if len(got) != len(commands)+1 {
+		t.Fatalf("the shell ended before the last command: %v", r)
+	}
+	for i := range got {
+		got[i] = ends.ReplaceAllString(strings.ReplaceAll(got[i], "\r", ""), "")
+	}
+	return got[:len(commands)]
+}
+
+var ends = regexp.MustCompile(`(?m) +$`)
 
 // split divides a console block into commands and what each prints. A command goes on below a line that ends in "\".
 func split(text string) (commands, outputs []string) {
@@ -114,13 +124,8 @@ func like(want, got string) bool {
 	p := regexp.QuoteMeta(strings.TrimSpace(want))
 	p = regexp.MustCompile(`(?m)^…$\n?`).ReplaceAllString(p, `(?s:.*)`)
 	p = strings.ReplaceAll(p, "…", ".*")
-	got = strings.ReplaceAll(strings.TrimSpace(got), "\r", "")
-	return regexp.MustCompile(`^` + p + `$`).MatchString(trimEnds(got))
+	return regexp.MustCompile(`^` + p + `$`).MatchString(strings.TrimSpace(got))
 }
-
-var ends = regexp.MustCompile(`(?m) +$`)
-
-func trimEnds(s string) string { return ends.ReplaceAllString(s, "") }
 
 // here is a shell on this machine, in the network of the Docker daemon where the page has to do with it: ports that
 // are published are found there.
