@@ -173,12 +173,13 @@ type flag struct {
 }
 
 // flagsOf lists the flags and arguments of a command, by its struct.
-func flagsOf(cmd reflect.Type) []flag {
-	all := make([]flag, 0, 24)
+func flagsOf(cmd reflect.Type) []flag { return appendFlags(make([]flag, 0, 24), cmd) }
+
+func appendFlags(all []flag, cmd reflect.Type) []flag {
 	for i := range cmd.NumField() {
 		f := cmd.Field(i)
 		if f.Anonymous {
-			all = append(all, flagsOf(f.Type)...)
+			all = appendFlags(all, f.Type)
 			continue
 		}
 		tag, _, _ := strings.Cut(string(f.Tag), " help:")

@@ -20,6 +20,7 @@ import (
 var (
 	rounds = flag.Int("rounds", 1000, "launches by each launcher")
 	binary = flag.String("bin", "bin/caplaunch", "the caplaunch under measurement")
+	gosu   = flag.String("gosu", "", "the gosu under measurement; without it one is built, or the installed one taken")
 	update = flag.Bool("update", false, "write docs/performance.md and docs/growth.svg")
 	growth = flag.Bool("growth", true, "measure the growth too")
 )
@@ -41,7 +42,7 @@ func main() {
 		panels = b.growth(max(*rounds/20, 20))
 		text += "\n" + growthTable(panels)
 	}
-	text = b.versions() + "\n" + text
+	text = b.versions() + "\n" + text + "\n"
 	fmt.Print(text)
 	if !*update {
 		return
