@@ -4,63 +4,85 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
 	"github.com/caplaunch/caplaunch/internal/grant"
+	"github.com/caplaunch/caplaunch/internal/identity"
+	"github.com/caplaunch/caplaunch/internal/launch"
 )
+
+// A simulated machine: the Sim in the place of the kernel.
+type simulated struct {
+	*ambient.Sim
+	death int
+}
+
+func (s *simulated) Start() (ambient.State, ambient.Host, error) { return s.Now, s.On, nil }
+func (s *simulated) DeathSignal() (int, error)                   { return s.death, nil }
+func (s *simulated) SetDeathSignal(sig int) error                { s.death = sig; return nil }
+
+var thisHost = ambient.Host{Known: ambient.UpTo(40), Ambient: true, SetGroups: true}
 
 // on is an app on the Sim, in that state.
 func on(now ambient.State) (a *app, stdout, stderr *bytes.Buffer) {
 	stdout, stderr = &bytes.Buffer{}, &bytes.Buffer{}
-	sim := &ambient.Sim{Now: now, On: ambient.Host{Known: ambient.UpTo(40), Ambient: true, SetGroups: true}}
-	return &app{kernel: &simulated{Sim: sim}, environ: []string{"container=docker"}, stdout: stdout, stderr: stderr}, stdout, stderr
+	sim := &simulated{Sim: &ambient.Sim{Now: now, On: thisHost}}
+	return &app{args: []string{"caplaunch"}, environ: []string{"container=docker"}, stdout: stdout, stderr: stderr, system: system{one: sim, all: sim, files: identity.Etc}}, stdout, stderr
 }
 
 func TestCheckReachesItsSentinelAndItsFields(t *testing.T) {
 	stray := ambient.SetOf(21, 45)
 	a, _, stderr := on(ambient.State{Permitted: stray, Effective: ambient.SetOf(21)})
-	err := a.check(&checkCmd{Allow: []string{"net_admin"}}, &reporter{w: stderr})
-	var e *ambient.UnexpectedCapabilityError
-	if !errors.Is(err, ambient.ErrUnexpectedCapability) || !errors.As(err, &e) || exitStatus(err) != 78 {
+	l, err := parse([]string{"check", "--allow=net_admin"}, nil, io.Discard)
+	if err != nil {
 		t.Fatal(err)
 	}
-	if e.Set() != stray || e.Allow != ambient.SetOf(12) || e.Stray[0].In != ambient.InPermitted|ambient.InEffective || e.Stray[1].In != ambient.InPermitted {
+	err = a.check(l, &reporter{w: stderr})
+	var e *ambient.UnexpectedCapabilityError
+	var f *failure
+	if !errors.Is(err, ambient.ErrUnexpectedCapability) || !errors.As(err, &e) || !errors.As(err, &f) || f.code != exitUnexpected {
+		t.Fatal(err)
+	}
+	if all, _ := e.Set(); all != stray || e.Allow != ambient.SetOf(12) || e.Stray[0].In != ambient.InPermitted|ambient.InEffective || e.Stray[1].In != ambient.InPermitted {
 		t.Errorf("%+v", e)
 	}
-	const want = "caplaunch: error: more was granted than allowed: sys_admin (21) in permitted,effective, 45 in permitted; the allowlist is net_admin\n"
-	if got, _, _ := strings.Cut(stderr.String(), "caplaunch: hint: docker run --cap-drop=SYS_ADMIN"); got != want {
-		t.Errorf("%q\nwant %q", got, want)
+	if code := a.main([]string{"caplaunch", "check", "--allow=net_admin"}); code != 78 {
+		t.Errorf("status %d", code)
+	}
+	const want = "caplaunch: error: more was granted than allowed: sys_admin (21) in permitted,effective; 45 in permitted; the allowlist is net_admin\n"
+	if got, hint, _ := strings.Cut(stderr.String(), "caplaunch: hint: docker run --cap-drop=ALL"); got != want || hint == "" {
+		t.Errorf("%q\nwant %q", stderr.String(), want)
 	}
 	a, _, stderr = on(ambient.State{Permitted: stray})
-	if err := a.check(&checkCmd{Allow: []string{"sys_admin 45"}}, &reporter{w: stderr}); err != nil || stderr.Len() > 0 {
-		t.Errorf("%v %s", err, stderr)
+	if code := a.main([]string{"caplaunch", "check", "--allow=sys_admin 45"}); code != 0 || stderr.Len() > 0 {
+		t.Errorf("%d %s", code, stderr)
 	}
 }
 
 func TestMalformedStatusIsAnErrorThatNamesTheField(t *testing.T) {
 	replace := func(old, new string) string { return strings.Replace(status, old, new, 1) }
 	for text, field := range map[string]string{
-		"": "Uid", "\x00\xff": "Uid", strings.Repeat("\n:", 1<<16): "Uid", replace("CapPrm:\t8000200000001000\n", ""): "CapPrm", replace("8000200000001000", "zz"): "CapPrm",
+		replace("CapPrm:\t8000200000001000\n", ""): "CapPrm", replace("8000200000001000", "zz"): "CapPrm",
 		replace("8000200000001000", "18000200000001000"): "CapPrm", replace("8000200000001000", "-1"): "CapPrm", replace("8000200000001000", ""): "CapPrm",
 		replace("Uid:\t1\t1\t1\t1", "Uid:\t1\t1\t1"): "Uid", replace("Uid:\t1", "Uid:\t4294967296"): "Uid", replace("Gid:\t2", "Gid:\t-2"): "Gid",
 		replace("Groups:\t3 4 \n", ""): "Groups", replace("3 4", "3 x"): "Groups", replace("NoNewPrivs:\t1", "NoNewPrivs:\t2"): "NoNewPrivs", replace("NoNewPrivs:\t1\n", ""): "NoNewPrivs",
-		status[:len(status)-40]: "CapAmb",
+		status[:len(status)-40]: "NoNewPrivs", status + "CapEff:\t0000000000000000\n": "CapEff",
 	} {
-		_, err := ambient.ParseStatus(text)
-		err = usagef("", "process 1: %w", err) // as check --pid wraps it
-		var e *ambient.StatusError
-		if !errors.As(err, &e) || e.Field != field || !strings.Contains(err.Error(), "malformed") || exitStatus(err) != 125 {
+		_, err := parseStatus(text)
+		var e *statusError
+		if !errors.As(err, &e) || e.Field != field || !strings.Contains(err.Error(), "malformed") {
 			t.Errorf("%.80q: %v", text, err)
 		}
-		if e != nil && e.Err != nil && !errors.Is(err, strconv.ErrSyntax) && !errors.Is(err, strconv.ErrRange) {
-			t.Errorf("%.80q: %v is not what strconv said", text, e.Err)
+	}
+	for _, text := range []string{"", "\x00\xff", strings.Repeat("\n:", 1<<16)} {
+		if _, err := parseStatus(text); err == nil {
+			t.Errorf("%.80q was taken", text)
 		}
 	}
 	// A process can call itself what it likes; it cannot add a field.
-	if s, err := ambient.ParseStatus(replace("Name:\tx", `Name:	x\nCapPrm:	ffff`)); err != nil || s.Permitted != 0x8000200000001000 {
+	if s, err := parseStatus(replace("Name:\tx", `Name:	x\nCapPrm:	ffff`)); err != nil || s.Permitted != 0x8000200000001000 {
 		t.Errorf("%v %v", s, err)
 	}
 }
@@ -68,17 +90,17 @@ func TestMalformedStatusIsAnErrorThatNamesTheField(t *testing.T) {
 func FuzzStatus(f *testing.F) {
 	f.Add(status)
 	f.Fuzz(func(t *testing.T, text string) {
-		_, err := ambient.ParseStatus(text)
-		var e *ambient.StatusError
-		if err != nil && (!errors.As(err, &e) || e.Field == "") {
-			t.Error(err)
+		s, err := parseStatus(text)
+		var e *statusError
+		if err != nil && (!errors.As(err, &e) || e.Field == "" || s != (ambient.State{})) {
+			t.Error(s, err)
 		}
 	})
 }
 
 func TestStepsThatDifferInTheCapabilityAreOneLine(t *testing.T) {
-	got := summed([]ambient.Step{ambient.DropBounding{Cap: 0}, ambient.DropBounding{Cap: 1}, ambient.SetKeepCaps{On: true}, ambient.RaiseAmbient{Cap: 12}, ambient.RaiseAmbient{Cap: 45}, ambient.SetKeepCaps{}, ambient.SetNoNewPrivs{}})
-	want := "prctl PR_CAPBSET_DROP chown dac_override|prctl PR_SET_KEEPCAPS 1|prctl PR_CAP_AMBIENT_RAISE net_admin 45|prctl PR_SET_KEEPCAPS 0|prctl PR_SET_NO_NEW_PRIVS 1"
+	got := steps([]ambient.Step{ambient.DropBounding{Cap: 0}, ambient.DropBounding{Cap: 1}, ambient.SetKeepCaps{}, ambient.RaiseAmbient{Cap: 12}, ambient.RaiseAmbient{Cap: 45}, ambient.SetNoNewPrivs{}})
+	want := "prctl PR_CAPBSET_DROP chown dac_override|prctl PR_SET_KEEPCAPS 1|prctl PR_CAP_AMBIENT_RAISE net_admin 45|prctl PR_SET_NO_NEW_PRIVS 1"
 	if strings.Join(got, "|") != want {
 		t.Errorf("%q", got)
 	}
@@ -87,41 +109,23 @@ func TestStepsThatDifferInTheCapabilityAreOneLine(t *testing.T) {
 // What the kernel does not know no runtime can give; and whoever has to name a
 // user yet will need to switch to it.
 func TestTheSmallestGrantIsOneThatWorks(t *testing.T) {
-	known := ambient.UpTo(40)
-	l := &launch{host: ambient.Host{Known: known}}
-	l.req.Required.Set, l.req.Optional.Set = ambient.SetOf(12), ambient.SetOf(13, 45)
+	h := &hinter{line: &line{command: "run", argv: []string{"P"}}, Launch: &launch.Launch{Host: thisHost}, argv0: "caplaunch"}
+	h.Request.Required.Set, h.Request.Optional.Set = ambient.SetOf(12), ambient.SetOf(13, 45)
 	switching := ambient.SetOf(ambient.CapSetUID, ambient.CapSetGID)
-	if g := smallest(l, nil); !g.Root || g.Caps != ambient.SetOf(12, 13)|switching {
-		t.Errorf("%+v", g)
-	}
-	l.now.UID = ambient.Same(65532)
-	if g := smallest(l, nil); g.Root || g.Caps != ambient.SetOf(12, 13) {
-		t.Errorf("not root: %+v", g)
-	}
-	if g := smallest(l, errLeft); !g.Root || g.Caps != ambient.SetOf(12, 13)|switching {
-		t.Errorf("not root, and refused: %+v", g)
-	}
-	l.place = grant.Podman
-	if g := smallest(l, errLeft); g.Root || g.Caps != ambient.SetOf(12, 13) {
-		t.Errorf("not root, and refused in Podman: %+v", g)
-	}
-}
-
-func TestALongGrantCanStillBePasted(t *testing.T) {
-	g := grant.Grant{Caps: ambient.UpTo(40), Root: true}
-	for _, c := range []struct {
-		place grant.Place
-		end   string
-	}{{grant.Docker, ` \`}, {grant.Systemd, ` \`}, {grant.Kubernetes, ","}, {grant.Compose, ","}} {
-		for line := range strings.Lines(g.Text(c.place)) {
-			parts := wrapGrant(c.place, strings.TrimSuffix(line, "\n"))
-			for i, p := range parts {
-				if len(p) > columns-2 || i < len(parts)-1 && !strings.HasSuffix(p, c.end) {
-					t.Errorf("%v: %q", c.place, p)
-				}
-			}
+	check := func(name string, asRoot, root bool, caps ambient.Set) {
+		t.Helper()
+		if g := h.smallest(asRoot); g.Root != root || g.Caps != caps {
+			t.Errorf("%s: root %v with %v, want %v with %v", name, g.Root, g.Caps, root, caps)
 		}
 	}
+	check("root", false, true, ambient.SetOf(12, 13)|switching)
+	h.Now.UID, h.Now.GID = ambient.Same(65532), ambient.Same(65532)
+	check("not root", false, false, ambient.SetOf(12, 13))
+	check("not root, where that gives nothing", true, true, ambient.SetOf(12, 13)|switching)
+	h.Request.User = &ambient.User{UID: 65532, GID: 65532, Groups: ambient.NewGroups(65532)}
+	check("who it is to be", false, false, ambient.SetOf(12, 13))
+	h.place = grant.Podman
+	check("who it is to be, in Podman", false, false, ambient.SetOf(12, 13))
 }
 
 // A pipe whose reader has gone is an error, not a success.

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// told is the error and the hint for a command line that cannot be understood;
+// words are split at "|".
+func told(text string, environ ...string) (msg, hint string) {
+	l, err := parse(strings.Split(text, "|"), environ, io.Discard)
+	if err == nil {
+		flags := l.Run.launchFlags
+		if l.command == "explain" {
+			flags = l.Explain.launchFlags
+		}
+		if l.command == "check" {
+			_, _, err = l.Check.lists(l.sources)
+		} else {
+			_, err = flags.ask(l.sources)
+		}
+	}
+	var usage *usageError
+	if !errors.As(err, &usage) {
+		return "", ""
+	}
+	return usage.Error(), usage.hint
+}
+
+// What was written, what is said of it (a part), and the line that works. Never
+// does a hint ask for less protection than was asked for.
+func TestASlipGetsOneSentenceAndOneLineThatWorks(t *testing.T) {
+	for _, c := range []struct{ line, says, hint string }{
+		// The missing "--".
+		{"--user=1:1|/relay|listen", "-- is missing", "caplaunch --user=1:1 -- /relay listen"},
+		{"ruby|app.rb", "-- is missing", "caplaunch -- ruby app.rb"},
+		{"chown|file", "-- is missing", "caplaunch -- chown file"},
+		{"-u|1:1|ping|-c=3|host", "-- is missing", "caplaunch -u 1:1 -- ping -c=3 host"},
+		{"sh|-c|echo a\necho b", "-- is missing", "caplaunch -- sh -c $'echo a\\012echo b'"},
+		{"1000:1000|/relay", "the user is a flag", "caplaunch --user=1000:1000 -- /relay"},
+		{"run|--", "no PROGRAM behind --", "caplaunch -- PROGRAM"},
+		{"explain|-c|kill", "no PROGRAM to run, and no --", "caplaunch explain -c kill -- PROGRAM"},
+		// One element of the exec form where two belong, and the other way round.
+		{"--caps net_admin|--|id", "is one word", "--caps net_admin"},
+		{"-- /relay", "is one word", `"--", "/relay"`},
+		{"|--|id", "an empty word", "caplaunch -- id"},
+		{"-u|1:1||--|id", "an empty word", "caplaunch -u 1:1 -- id"},
+		{"-u|2:2|-c|net_raw|chown|--strict|--|P", "where only flags can be", "only flags stand in front of --"},
+		{"-c|$CAPS|--|id", "$CAPS", "--caps=net_admin,net_raw"},
+		// Dashes.
+		{"-caps|net_raw|--|id", "one dash", "--caps"},
+		{"—user=2:2|--|P", "another dash than -", "caplaunch --user=2:2 -- P"},
+		// Commands in the wrong place, or without what they need.
+		{"-c|net_admin|-u|1:1|explain|--|true", "in front of its flags", "caplaunch explain -c net_admin -u 1:1 -- true"},
+		{"check", "--allow", "caplaunch check --allow=net_admin,net_raw"},
+		{"check|--allow=all|--|true", "takes no PROGRAM", "caplaunch check --allow=all"},
+		{"install", "DEST", "caplaunch install /shared"},
+		{"show|abc", "abc", "caplaunch show 1"},
+		{"check|--allow=all|--pid=0x1", "0x1", "--pid=1"},
+		// Flags and values that nobody knows.
+		{"--alow=net_raw|--|id", "unknown flag --alow", "--allow=net_raw"},
+		{"--disallow=net_admin|--|id", "unknown flag", "caplaunch --help shows the flags"},
+		{"--bounding=dorp|--|id", "--bounding must be one of", "--bounding=drop"},
+		{"explain|--for=k8s", "must be one of", "--for=docker"},
+		{"-u|--|id", "--user: ", "--user="},
+		{"-c|net_amdin,chown|--|id", "did you mean net_admin?", "--caps=net_admin,chown"},
+		{"-c|nothing_near|--|id", "not a capability", "--caps=net_admin,net_raw"},
+		{"-c|cap_cap_net_raw|--|id", "says cap_ twice", "--caps=net_raw"},
+		{"--ignore-signals=SIGHPU|--|id", "did you mean hup?", "--ignore-signals=hup"},
+		{"--ignore-signals=STOP|--|id", "cannot be ignored", "--ignore-signals=PIPE"},
+		{"--strict|--sets=foo|--|id", "none of permitted", "--sets=permitted,bounding"},
+		{"--sets=bounding|--|id", "there is none", "--strict, or --allow=net_admin,setgid,setuid, beside it"},
+		{"--strict|-c|all|--|id", "all asks for everything", "--caps=net_admin"},
+		{"--user=|--|id", "is empty", "--user="},
+		{"--user=4294967296|--|id", "highest id", "--user="},
+		{"--groups=1,-1|--|id", `"-1" is not a plain decimal number`, "--groups="},
+		// Flags of other tools.
+		{"--cap-add=NET_RAW|--|id", "docker's", "--caps=net_raw"},
+		{"--reuid=1|--regid=2|--|id", "setpriv's", "--user=1:2"},
+		{"--ambient-caps=-all,+net_admin|--|true", "setpriv's", "--caps=net_admin"},
+		{"--cap-drop|ALL|--|id", "docker's", "leave it out: what --caps does not name is dropped"},
+	} {
+		msg, hint := told(c.line)
+		if !strings.Contains(msg, c.says) || !strings.HasPrefix(hint, c.hint) {
+			t.Errorf("%s: %s\nhint %q\nwant %q", c.line, msg, hint, c.hint)
+		}
+		if !strings.HasPrefix(hint, "caplaunch ") || strings.Contains(hint, " --help shows") {
+			continue
+		}
+		// A whole line is pasted into a shell, and understood.
+		words, err := exec.Command("bash", "-c", "caplaunch() { printf '%s|' \"$@\"; }; "+hint).Output()
+		if err != nil {
+			t.Errorf("%s: hint %q: %v", c.line, hint, err)
+		} else if again, _ := told(strings.TrimSuffix(string(words), "|")); again != "" {
+			t.Errorf("%s: hint %q: %s", c.line, hint, again)
+		}
+	}
+}
+
+// Flags decide by the group, and a variable that nobody knows is an error.
+func TestVariablesCannotLoosenALine(t *testing.T) {
+	for _, c := range []struct{ line, variable, says string }{
+		{"--|id", "CAPLAUNCH_STRCT=1", "CAPLAUNCH_STRCT is none of caplaunch's"},
+		{"show", "CAPLAUNCH_STRCT=1", ""},
+		{"--|id", "CAPLAUNCH_CAPS=net_amdin", "CAPLAUNCH_CAPS: "},
+		{"-c|chown|--|id", "CAPLAUNCH_CAPS=net_amdin", ""},
+		{"-c|chown|--|id", "CAPLAUNCH_OPTIONAL_CAPS=garbage", ""},
+		{"--strict|--|id", "CAPLAUNCH_CAPS=garbage", ""},
+		{"--strict|--|id", "CAPLAUNCH_SETS=garbage", ""},
+		{"-u|1:1|--|id", "CAPLAUNCH_GROUPS=+1", ""},
+		{"-u|1:1|--|id", "CAPLAUNCH_SETS=ambient", "there is none"},
+		{"--|id", "CAPLAUNCH_USER=", ""},
+		{"--|id", "CAPLAUNCH_PORT_80_TCP_ADDR=10.0.0.1", ""},
+		{"--|id", "CAPLAUNCH_SERVICE_HOST=10.0.0.1", ""},
+		{"--|id", "CAPLAUNCH_PORTX=1", "is none of caplaunch's"},
+	} {
+		if msg, _ := told(c.line, c.variable); c.says == "" && msg != "" || !strings.Contains(msg, c.says) {
+			t.Errorf("%s with %s: %q, want %q", c.line, c.variable, msg, c.says)
+		}
+	}
+}
