@@ -294,7 +294,7 @@ func (h *hinter) unmapped() string {
 	case h.uids.has(h.Now.UID.Effective) && h.gids.has(h.Now.GID.Effective):
 		return h.stay() + "; or map the ids: unshare --map-auto, /etc/subuid and /etc/subgid"
 	}
-	return grant.Grant{UID: h.Request.User.UID, GID: h.Request.User.GID}.Line(grant.Namespace) + keep
+	return h.smallest(false).Line(grant.Namespace) + keep
 }
 
 // appArmorRestricts reports whether Ubuntu's restriction of user namespaces is on.

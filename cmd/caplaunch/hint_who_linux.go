@@ -37,6 +37,9 @@ func (h *hinter) refused(e *ambient.RefusedError) string {
 		}
 		return h.withheld(e)
 	case ambient.OtherUser:
+		if !h.uids.has(e.Now.UID.Effective) {
+			return h.startAsRoot()
+		}
 		return fmt.Sprintf("%s (or caplaunch --non-root=keep to run as uid %v)", h.startAsRoot(), e.Now.UID)
 	case ambient.OtherGroups:
 		switch {
@@ -49,6 +52,8 @@ func (h *hinter) refused(e *ambient.RefusedError) string {
 	case ambient.SetGroupsDenied:
 		if !h.Request.KeepGroups && u.UID == e.Now.UID.Effective && u.GID == e.Now.GID.Effective {
 			return "caplaunch --keep-groups"
+		} else if !h.nested {
+			return h.callHint()
 		}
 		return h.unmapped()
 	case ambient.TooManyGroups:

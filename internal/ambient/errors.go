@@ -112,7 +112,7 @@ const (
 	RootCannotSwitch     Refusal = "started as root without {missing}, so it cannot switch to {user}{withheld}"
 	OtherUser            Refusal = "started as another user ({now}), and without {missing} it cannot switch to {user}"
 	OtherGroups          Refusal = "started with other groups ({now}, groups {groups now}), and without setgid it cannot switch to {user}, groups {groups}"
-	SetGroupsDenied      Refusal = "setgroups is denied in this user namespace, so the groups cannot be set"
+	SetGroupsDenied      Refusal = "setgroups is denied here, so the groups cannot be set"
 	TooManyGroups        Refusal = "the groups {groups} are more than the kernel takes"
 	RootRegains          Refusal = "a root program regains the whole bounding set at execve when no_new_privs is off"
 	BoundingNeedsSetPCap Refusal = "--bounding=drop needs setpcap, which is not permitted{withheld}"
