@@ -39,8 +39,9 @@ test-kubernetes: ## pods on a node that it builds (20 minutes the first time) an
 
 N ?= 100000
 
-oracle: ## N random sequences on the model and on this kernel, compared; and every mutant of the model
-	@cd test/integration && $(GO) test -count=1 -v -timeout 3h -run 'Agrees|Mutant' ./oracle -args -n=$(N) -all
+oracle: ## N random sequences on the model and on this kernel, by each way to make the calls; every mutant; the proof by exhaustion
+	@cd test/integration && $(GO) test -count=1 -v -timeout 6h -run 'Agrees|Mutant' ./oracle -args -n=$(N) -doors=$(N) -all
+	@$(GO) test -count=1 -v -timeout 6h -run TrueRefusal ./internal/ambient -args -all
 
 oracle-vm: ## the same sequences, fewer of them, on Debian's cloud kernel under qemu
 	@cd test/integration && ORACLE_VM=1 $(GO) test -count=1 -v -timeout 1h -run Debians ./oracle

@@ -71,7 +71,7 @@ func NewPlan(req Request, now State, host Host) (Plan, error) {
 		return Plan{}, err
 	}
 	user, switched, idErr := settle(req, now, host)
-	given, skipped, err := choose(req, now, host, switched && leavesRoot(now, user))
+	given, skipped, err := choose(req, now, host, leavesRoot(now, user))
 	if err != nil {
 		return Plan{}, err
 	}
@@ -123,7 +123,7 @@ func settle(req Request, now State, host Host) (want User, switched bool, err er
 	case req.UserErr != nil:
 		return stay, false, req.UserErr
 	case req.User == nil && root:
-		return stay, false, &RefusedError{Why: RootWithoutUser, Now: now, User: stay}
+		return stay, false, &RefusedError{Why: RootWithoutUser, Now: now}
 	case req.User == nil && req.Groups == nil:
 		return stay, false, nil // it runs as it is
 	}

@@ -176,7 +176,7 @@ func (a answer) wrongError() string {
 				return fmt.Sprintf("%v cannot be given, and that is false: %v", m.Cap, m.Reason)
 			}
 		}
-		if missing.Set() == 0 || missing.Set() != a.required()&^a.given || a.borrowed() != "" || len(a.stray()) > 0 {
+		if missing.Set() == 0 || missing.Set() != a.required()&^a.given || missing.Now != a.now || a.borrowed() != "" || len(a.stray()) > 0 {
 			return fmt.Sprintf("%v cannot be given, want %v", missing.Set(), a.required()&^a.given)
 		}
 	case errors.As(a.err, &refused):
@@ -192,28 +192,33 @@ func (a answer) wrongError() string {
 // isTrue reports whether a refusal is.
 func (a answer) isTrue(e *RefusedError) bool {
 	uid, gid := a.now.UID.Real, a.now.GID.Real
-	if e.Why == StartedSetID || e.Why == StartedWithFileCaps {
-		return a.borrowed() == e.Why
-	}
-	if a.tooLate() != "" {
+	switch borrowed := a.borrowed(); {
+	case borrowed == StartedWithFileCaps:
+		return e.Why == borrowed && e.Now == a.now && e.Missing == a.now.Permitted&^a.now.Ambient
+	case borrowed != "":
+		return e.Why == borrowed && e.Now == a.now
+	case a.tooLate() != "" || e.Now != a.now:
 		return false
 	}
 	u, lacks := a.who, a.lacks()
 	sameIDs := u.UID == uid && u.GID == gid
-	switch e.Why {
-	case RootWithoutUser:
+	if a.mayStay() {
+		u = User{uid, gid, a.now.Groups}
+	}
+	switch {
+	case e.Why == RootWithoutUser:
 		return uid == 0 && a.req.User == nil
+	case e.User != u:
+		return false
+	}
+	switch e.Why {
 	case RootRegains:
 		cut := a.req.Bounding == CutBounding || a.req.Bounding == TryBounding && (a.now.Permitted.Has(CapSetPCap) || a.now.Bounding&^a.given == 0)
-		target := u.UID
-		if a.mayStay() {
-			target = uid
-		}
-		return target == 0 && a.canBe() && a.req.AllowNewPrivs && !cut
+		return u.UID == 0 && a.canBe() && a.req.AllowNewPrivs && !cut
 	case BoundingNeedsSetPCap:
 		return a.canBe() && a.req.Bounding == CutBounding && !a.now.Permitted.Has(CapSetPCap) && a.now.Bounding&^a.given != 0 && e.Missing == SetOf(CapSetPCap)
 	}
-	if !a.named || e.User != u || e.Missing != lacks {
+	if !a.named || e.Missing != lacks {
 		return false
 	}
 	switch e.Why {

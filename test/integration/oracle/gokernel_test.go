@@ -36,7 +36,7 @@ func (d door) run(batch []sequence) ([][]record, error) {
 	var all [][]record
 	for _, q := range batch {
 		cmd := exec.Command("/proc/self/exe")
-		cmd.Env = []string{goChildEnv + "=" + string(d)}
+		cmd.Env = []string{goChildEnv + "=" + string(d), mutantEnv + "=" + os.Getenv(mutantEnv)}
 		cmd.Stdin = bytes.NewReader(appendRequest(nil, q))
 		var out, text bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &text

@@ -1,0 +1,95 @@
+//go:build linux
+
+package linux
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/caplaunch/caplaunch/internal/ambient"
+)
+
+// asChild runs a test again as a process of its own, and is true there.
+func asChild(t *testing.T, attr *syscall.SysProcAttr) bool {
+	const childEnv = "LINUX_TEST_CHILD"
+	if os.Getenv(childEnv) != "" {
+		runtime.LockOSThread()
+		return true
+	}
+	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.Env, cmd.SysProcAttr = append(os.Environ(), childEnv+"=1"), attr
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	return false
+}
+
+// TestOnlyAllThreadsNeedsAQueuedSignal, which others of the same user may prevent.
+func TestOnlyAllThreadsNeedsAQueuedSignal(t *testing.T) {
+	if !asChild(t, nil) {
+		return
+	}
+	step := ambient.SetNoNewPrivs{}
+	if err := unix.Setrlimit(unix.RLIMIT_SIGPENDING, &unix.Rlimit{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := AllThreads().Do(step); !errors.Is(err, ErrNoQueue) {
+		t.Errorf("all threads: %v", err)
+	}
+	if s, err := AllThreads().State(); err != nil || s.NoNewPrivs {
+		t.Errorf("it was done: %+v, %v", s, err)
+	}
+	if err := OneThread().Do(step); err != nil {
+		t.Errorf("one thread: %v", err)
+	}
+	if s, err := OneThread().State(); err != nil || !s.NoNewPrivs {
+		t.Errorf("it was not done: %+v, %v", s, err)
+	}
+}
+
+// TestTheQueueIsLeftAsItWas: neither a signal nor a mask is left behind.
+func TestTheQueueIsLeftAsItWas(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	mask := func() (m unix.Sigset_t) {
+		if err := unix.PthreadSigmask(unix.SIG_BLOCK, nil, &m); err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	was := mask()
+	for range 100 {
+		if !canQueue() {
+			t.Fatal("a signal cannot be queued")
+		}
+	}
+	if now := mask(); now != was {
+		t.Errorf("the mask is %v, it was %v", now, was)
+	}
+}
+
+// TestGroupsAreDoubtfulWhereNotEveryGIDIsMapped: an entry of the overflow gid may be
+// another group there.
+func TestGroupsAreDoubtfulWhereNotEveryGIDIsMapped(t *testing.T) {
+	g := ambient.NewGroups(7, 65534)
+	if got := Doubtful(ambient.NewGroups(7)); got != "" {
+		t.Errorf("%v of 7", got)
+	}
+	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
+	gids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
+	if !asChild(t, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: ids, GidMappings: gids}) {
+		if b, err := os.ReadFile("/proc/self/gid_map"); err == nil && string(b) == "         0          0 4294967295\n" && Doubtful(g) != "" {
+			t.Errorf("%v of %v where every gid is mapped", Doubtful(g), g)
+		}
+		return
+	}
+	if got := Doubtful(g); got != ambient.NewGroups(65534) {
+		t.Errorf("%v of %v", got, g)
+	}
+}
