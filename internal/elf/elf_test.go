@@ -189,7 +189,7 @@ func TestOriginIsFoundInRealFiles(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if h, err := Parse(bytes.NewReader(b)); err != nil || h.Origin != want || h.Interp == "" || h.Arch() != runtime.GOARCH {
+				if h, err := Parse(bytes.NewReader(b)); err != nil || h.Origin != want || h.Interp == "" {
 					t.Errorf("%s %s %s: %+v, %v", pie, tags, path, h, err)
 				}
 			}
