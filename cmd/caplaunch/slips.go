@@ -50,7 +50,7 @@ func (l *line) explained(err error) error {
 	} else if m := match(`^--([a-z-]+) must be one of (?:"",)?"(.*)" but got "(.*)"`); m != nil {
 		options := strings.Split(m[2], `","`)
 		hint = l.sources.of(m[1]) + "=" + cmp.Or(near.Word(strings.ToLower(m[3]), options...), strings.Join(options, " or "))
-	} else if m := match(`^--([a-z-]+)(: missing value.*)?`); m != nil && sample(m[1]) != "" {
+	} else if m := match(`^--([a-z-]+)(: expected \S+ value but got.*|: missing value.*)?`); m != nil && sample(m[1]) != "" {
 		says := text[len(m[0]):]
 		if m[2] != "" {
 			says = " has no value"
