@@ -44,13 +44,13 @@ func (f *launchFlags) ask(s sources) (a asked, err error) {
 	if f.User != nil {
 		spec, err := identity.Parse(*f.User)
 		if err != nil {
-			return a, usagef(s.example("user")+unexpanded(*f.User), "%s: %w", s.of("user"), err)
+			return a, usagef(s.of("user")+"=UID:GID"+unexpanded(*f.User), "%s: %w", s.of("user"), err)
 		}
 		a.user = &spec
 	}
 	if f.Groups != nil {
 		if a.groups, err = identity.ParseGroups(f.Groups...); err != nil {
-			return a, usagef(s.example("groups")+unexpanded(f.Groups...)+", or leave it out for the groups of --user", "%s: %w", s.of("groups"), err)
+			return a, usagef(s.of("groups")+"=GID"+unexpanded(f.Groups...)+", or leave it out for the groups of --user", "%s: %w", s.of("groups"), err)
 		}
 	}
 	var meant string
