@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
@@ -56,8 +57,10 @@ func (f *launchFlags) ask(s sources) (a asked, err error) {
 	var meant string
 	if a.ignore, meant, err = parseSignals(f.IgnoreSignals); err != nil {
 		hint := s.example("ignore-signals")
-		if meant != "" {
-			hint = s.of("ignore-signals") + "=" + meant
+		words := ambient.Fields(strings.Join(f.IgnoreSignals, ","))
+		if i := slices.IndexFunc(words, func(w string) bool { return parseSignal(w) == 0 }); meant != "" {
+			words[i] = meant
+			hint = s.of("ignore-signals") + "=" + strings.Join(words, ",")
 		}
 		return a, usagef(hint, "%s: %w", s.of("ignore-signals"), err)
 	}

@@ -46,9 +46,10 @@ func (l *line) explained(err error) error {
 			}
 		}
 	} else if m := match(`^--([a-z-]+): bool value`); m != nil {
-		hint = l.sources.of(m[1]) + "=true, or =false"
+		text, hint = l.sources.of(m[1])+strings.TrimPrefix(text, "--"+m[1]), l.sources.of(m[1])+"=true, or =false"
 	} else if m := match(`^--([a-z-]+) must be one of (?:"",)?"(.*)" but got "(.*)"`); m != nil {
 		options := strings.Split(m[2], `","`)
+		text = l.sources.of(m[1]) + strings.TrimPrefix(text, "--"+m[1])
 		hint = l.sources.of(m[1]) + "=" + cmp.Or(near.Word(strings.ToLower(m[3]), options...), strings.Join(options, " or "))
 	} else if m := match(`^--([a-z-]+)(: expected \S+ value but got.*|: missing value.*)?`); m != nil && sample(m[1]) != "" {
 		says := text[len(m[0]):]
