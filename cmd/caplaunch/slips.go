@@ -126,7 +126,7 @@ func (l *line) programSlip() string {
 	name := l.argv[0]
 	words := strings.Fields(name)
 	byShell := func(text string) string {
-		return l.text(l.before, []string{"sh", "-c", text}) + " (only a shell reads that)"
+		return l.text(l.before, []string{"sh", "-c", text}) + " # only a shell reads that"
 	}
 	clean := strings.Trim(name, " \t\r\n'\"")
 	switch {
@@ -147,7 +147,7 @@ func (l *line) programSlip() string {
 	case slices.Contains([]string{"export", "exec", "ulimit", "umask", "source", "set", "eval", "."}, words[0]):
 		return byShell(strings.Join(l.argv, " "))
 	case len(words) > 1:
-		return l.text(l.before, append(words, l.argv[1:]...)) + ` (in the exec form each word is an element: "` + strings.Join(words, `", "`) + `")`
+		return l.text(l.before, append(words, l.argv[1:]...)) + ` # in the exec form: "` + strings.Join(words, `", "`) + `"`
 	case strings.HasPrefix(name, "$"):
 		return "write the program itself" + unexpanded(name)
 	case strings.Contains(name, "=") && !strings.Contains(name, "/"):
