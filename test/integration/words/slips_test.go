@@ -108,7 +108,7 @@ func TestAStrangersFirstMistakes(t *testing.T) {
 			if s.again != "" {
 				r = caplaunch(t, words(s.again)...)
 			} else {
-					r = engine.Command(t, exec.Command("sh", "-c", strings.Replace(said.Hint, "caplaunch", engine.Caplaunch(t), 1)))
+				r = engine.Command(t, exec.Command("sh", "-c", strings.Replace(said.Hint, "caplaunch", engine.Caplaunch(t), 1)))
 			}
 			id, caps := "65532", uint64(0)
 			if strings.Contains(s.again+s.hint, "nobody") {
