@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
@@ -44,20 +45,22 @@ func (f *launchFlags) ask(s sources) (a asked, err error) {
 	if f.User != nil {
 		spec, err := identity.Parse(*f.User)
 		if err != nil {
-			return a, usagef(s.example("user")+unexpanded(*f.User), "%s: %w", s.of("user"), err)
+			return a, usagef(s.of("user")+"=UID:GID"+unexpanded(*f.User), "%s: %w", s.of("user"), err)
 		}
 		a.user = &spec
 	}
 	if f.Groups != nil {
 		if a.groups, err = identity.ParseGroups(f.Groups...); err != nil {
-			return a, usagef(s.example("groups")+unexpanded(f.Groups...)+", or leave it out for the groups of --user", "%s: %w", s.of("groups"), err)
+			return a, usagef(s.of("groups")+"=GID"+unexpanded(f.Groups...)+", or leave it out for the groups of --user", "%s: %w", s.of("groups"), err)
 		}
 	}
 	var meant string
 	if a.ignore, meant, err = parseSignals(f.IgnoreSignals); err != nil {
 		hint := s.example("ignore-signals")
-		if meant != "" {
-			hint = s.of("ignore-signals") + "=" + meant
+		words := ambient.Fields(strings.Join(f.IgnoreSignals, ","))
+		if i := slices.IndexFunc(words, func(w string) bool { return parseSignal(w) == 0 }); meant != "" {
+			words[i] = meant
+			hint = s.of("ignore-signals") + "=" + strings.Join(words, ",")
 		}
 		return a, usagef(hint, "%s: %w", s.of("ignore-signals"), err)
 	}

@@ -158,7 +158,7 @@ func parse(args, environ []string, out io.Writer) (*line, error) {
 	case launches && l.argv == nil && l.Explain.For == "":
 		return nil, usagef(l.text(l.before, []string{"PROGRAM"}), "no PROGRAM to run, and no --")
 	case l.argv != nil && len(l.argv) == 0:
-		return nil, usagef(l.text(l.before, []string{"PROGRAM"}), "no PROGRAM behind --")
+		return nil, usagef(l.text(l.before, []string{"PROGRAM"}), "no PROGRAM behind -- (an ENTRYPOINT in shell form does not pass CMD on)")
 	}
 	return l, nil
 }

@@ -48,7 +48,6 @@ func (a *app) explain(l *line, report *reporter) error {
 		return err
 	}
 	job.Explain, job.Kernel = true, a.all
-	job.Request.RootParent = job.Request.Strict && hasParent(a.environ)
 	refused := job.Run()
 	h := a.hinter(l, job)
 	if refused != nil && job.Host.Known == 0 {

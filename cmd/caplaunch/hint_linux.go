@@ -165,11 +165,20 @@ func (h *hinter) outer(e *ambient.NotGrantedError) string {
 	if h.place == grant.Host || h.place == grant.Namespace {
 		return ""
 	}
-	docker := ambient.SetOf(0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31)
+	docker := ambient.SetOf(0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31) // what it grants by default
 	if rare := e.Set() &^ docker; rare != 0 {
-		return fmt.Sprintf(" (if the environment around it lacks %v too, as in Docker in Docker: --optional-caps=%v, where PROGRAM can do without)", rare, rare)
+		return fmt.Sprintf(" (if the environment around it lacks %v too, as in Docker in Docker: %s, where PROGRAM can do without)", rare, h.optional(rare))
 	}
 	return ""
+}
+
+// optional are the flags that make required capabilities optional.
+func (h *hinter) optional(caps ambient.Set) string {
+	flags := fmt.Sprintf("--optional-caps=%v", h.Request.Optional.Set|caps)
+	if rest := h.Request.Required.Set &^ caps; rest != 0 {
+		return fmt.Sprintf("--caps=%v %s", rest, flags)
+	}
+	return flags + " in place of --caps"
 }
 
 // systemdUser are the lines of a unit whose capabilities systemd makes ambient.
@@ -194,11 +203,7 @@ func (h *hinter) unknown(e *ambient.NotGrantedError) string {
 			}
 		}
 	}
-	flags := fmt.Sprintf("--optional-caps=%v in place of --caps", h.Request.Optional.Set|unknown)
-	if rest := h.Request.Required.Set &^ unknown; rest != 0 {
-		flags = fmt.Sprintf("--caps=%v --optional-caps=%v", rest, h.Request.Optional.Set|unknown)
-	}
-	return fmt.Sprintf("caplaunch %s, if PROGRAM can do without; else run it on %s", flags, where)
+	return fmt.Sprintf("caplaunch %s, if PROGRAM can do without; else run it on %s", h.optional(unknown), where)
 }
 
 // securebits is about those that whoever started caplaunch has set.

@@ -98,7 +98,7 @@ func readNumbers(path string) []uint64 {
 // hasParent reports whether a process of the same container started caplaunch, such
 // as an init or a shell with a trap: it has what the runtime granted and no more,
 // so it needs KILL to signal a program that is another user.
-func hasParent(environ []string) bool {
+func hasParent(environ []string, bounding ambient.Set) bool {
 	switch lookAround(environ).place {
 	case grant.Host, grant.Systemd, grant.Namespace:
 		return false
@@ -107,6 +107,5 @@ func hasParent(environ []string) bool {
 		return false
 	}
 	parent, err := readStatus("/proc/" + strconv.Itoa(os.Getppid()) + "/status")
-	self, selfErr := readStatus("/proc/self/status")
-	return err == nil && selfErr == nil && parent.Bounding == self.Bounding
+	return err == nil && parent.Bounding == bounding
 }

@@ -29,6 +29,10 @@ func (a *app) launch(l *line, flags *launchFlags) (*launch.Launch, error) {
 	if err != nil {
 		return nil, err
 	}
+	if asked.req.Strict {
+		self, _ := readStatus("/proc/self/status")
+		asked.req.RootParent = hasParent(a.environ, self.Bounding)
+	}
 	return &launch.Launch{
 		Request: asked.req, User: asked.user, Groups: asked.groups, Argv: l.argv, Environ: programEnviron(a.environ),
 		StripFileCaps: flags.StripFileCaps, KeepEnv: flags.KeepEnv, KeepStdio: flags.Stdio == "keep", Ignore: asked.ignore,
@@ -42,7 +46,6 @@ func (a *app) run(l *line, report *reporter) error {
 	if err != nil {
 		return err
 	}
-	job.Request.RootParent = job.Request.Strict && hasParent(a.environ)
 	job.Say = report.verbosef
 	job.Ready = func() { // not sooner: what fails until here is two lines
 		for _, m := range job.Plan.Skipped {
@@ -59,7 +62,7 @@ func (a *app) run(l *line, report *reporter) error {
 // hinter puts what comes of a launch into words.
 func (a *app) hinter(l *line, job *launch.Launch) *hinter {
 	h := &hinter{line: l, Launch: job, surroundings: lookAround(a.environ), argv0: a.args[0]}
-	h.Request.RootParent = hasParent(a.environ)
+	h.Request.RootParent = hasParent(a.environ, job.Now.Bounding)
 	return h
 }
 

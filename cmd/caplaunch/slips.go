@@ -46,11 +46,12 @@ func (l *line) explained(err error) error {
 			}
 		}
 	} else if m := match(`^--([a-z-]+): bool value`); m != nil {
-		hint = l.sources.of(m[1]) + "=true, or =false"
+		text, hint = l.sources.of(m[1])+strings.TrimPrefix(text, "--"+m[1]), l.sources.of(m[1])+"=true, or =false"
 	} else if m := match(`^--([a-z-]+) must be one of (?:"",)?"(.*)" but got "(.*)"`); m != nil {
 		options := strings.Split(m[2], `","`)
+		text = l.sources.of(m[1]) + strings.TrimPrefix(text, "--"+m[1])
 		hint = l.sources.of(m[1]) + "=" + cmp.Or(near.Word(strings.ToLower(m[3]), options...), strings.Join(options, " or "))
-	} else if m := match(`^--([a-z-]+)(: missing value.*)?`); m != nil && sample(m[1]) != "" {
+	} else if m := match(`^--([a-z-]+)(: expected \S+ value but got.*|: missing value.*)?`); m != nil && sample(m[1]) != "" {
 		says := text[len(m[0]):]
 		if m[2] != "" {
 			says = " has no value"
@@ -125,7 +126,7 @@ func (l *line) programSlip() string {
 	name := l.argv[0]
 	words := strings.Fields(name)
 	byShell := func(text string) string {
-		return l.text(l.before, []string{"sh", "-c", text}) + " (only a shell reads that)"
+		return l.text(l.before, []string{"sh", "-c", text}) + " # only a shell reads that"
 	}
 	clean := strings.Trim(name, " \t\r\n'\"")
 	switch {
@@ -146,7 +147,7 @@ func (l *line) programSlip() string {
 	case slices.Contains([]string{"export", "exec", "ulimit", "umask", "source", "set", "eval", "."}, words[0]):
 		return byShell(strings.Join(l.argv, " "))
 	case len(words) > 1:
-		return l.text(l.before, append(words, l.argv[1:]...)) + ` (in the exec form each word is an element: "` + strings.Join(words, `", "`) + `")`
+		return l.text(l.before, append(words, l.argv[1:]...)) + ` # in the exec form: "` + strings.Join(words, `", "`) + `"`
 	case strings.HasPrefix(name, "$"):
 		return "write the program itself" + unexpanded(name)
 	case strings.Contains(name, "=") && !strings.Contains(name, "/"):

@@ -65,7 +65,7 @@ func TestASlipGetsOneSentenceAndOneLineThatWorks(t *testing.T) {
 		{"--disallow=net_admin|--|id", "unknown flag", "caplaunch --help shows the flags"},
 		{"--bounding=dorp|--|id", "--bounding must be one of", "--bounding=drop"},
 		{"explain|--for=k8s", "must be one of", "--for=docker"},
-		{"-u|--|id", "--user: ", "--user="},
+		{"-u|--|id", "--user has no value", "--user="},
 		{"-c|net_amdin,chown|--|id", "did you mean net_admin?", "--caps=net_admin,chown"},
 		{"-c|nothing_near|--|id", "not a capability", "--caps=net_admin,net_raw"},
 		{"-c|cap_cap_net_raw|--|id", "says cap_ twice", "--caps=net_raw"},

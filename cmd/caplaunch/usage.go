@@ -28,7 +28,7 @@ func usagef(hint, format string, args ...any) error {
 func sample(flag string) string {
 	return map[string]string{
 		"caps": "net_admin,net_raw", "optional-caps": "net_raw", "allow": "net_admin,setgid,setuid", "bounding": "drop",
-		"user": "UID:GID", "groups": "GID", "non-root": "keep", "sets": "permitted,bounding",
+		"user": "65532:65532", "groups": "65532", "non-root": "keep", "sets": "permitted,bounding",
 		"ignore-signals": "PIPE", "stdio": "keep", "log-format": "json", "for": "docker", "pid": "1",
 	}[flag]
 }

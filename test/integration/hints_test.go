@@ -86,7 +86,7 @@ func (a *attempt) apply(t *testing.T, said engine.Line) {
 		a.flags = slices.DeleteFunc(slices.Clone(a.flags), func(f string) bool { n, _, _ := strings.Cut(f, "="); return n == flag })
 	}
 	// What only the user knows stands in capitals, or is to be asked for.
-	hint = strings.NewReplacer("UID:GID", "65532:65532", "61234:GID", "61234:61234").Replace(hint)
+	hint = strings.NewReplacer("UID:GID", "65532:65532", "61234:GID", "61234:61234", "=GID", "=65532").Replace(hint)
 	if m := unknown.FindStringSubmatch(said.Msg); m != nil {
 		drop("--" + m[1]) // and the one that was meant takes its place
 	}

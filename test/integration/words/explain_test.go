@@ -191,6 +191,30 @@ func TestExplainSaysWhatRunDoes(t *testing.T) {
 	}
 }
 
+// What a launch means for the program's children, for itself, and for whoever enters its container, is a note.
+func TestNotesSayWhatComesAfterTheExec(t *testing.T) {
+	d := engine.TheDocker(t)
+	img := d.Load(t, image(t))
+	for flags, want := range map[string]map[string]bool{
+		"-u 65532:65532":                   {"a set-uid child of PROGRAM": true, "docker exec and HEALTHCHECK enter as root": true, "PROGRAM has setuid": false},
+		"-u 65532:65532 -c setuid":         {"PROGRAM has setuid without being root": true},
+		"-u 65532:65532 --allow-new-privs": {"a set-uid child of PROGRAM": false},
+		"-u 65532:65532 --strip-file-caps": {"starts itself again by its path": true},
+		"-u 65532:65532 --bounding=try":    {"the bounding set stays": false},
+		"-u 0:0 -c setuid":                 {"docker exec": false, "PROGRAM has setuid": false},
+		"-u 65532:65532 -c sys_time":       {"docker exec": false}, // nothing comes after a refusal
+	} {
+		var x explanation
+		words := slices.Concat([]string{"/caplaunch", "explain", "--json"}, strings.Fields(flags), []string{"--", "/probe"})
+		engine.Decode(t, d.Run(t, img, nil, words...).Stdout, &x)
+		for note, there := range want {
+			if strings.Contains(strings.Join(x.Notes, "\n"), note) != there {
+				t.Errorf("%s: %q", flags, x.Notes)
+			}
+		}
+	}
+}
+
 // The usual case is one screen, with the verdict on top; a refusal has its hint whole on a line of its own.
 func TestExplainIsOneScreen(t *testing.T) {
 	d := engine.TheDocker(t)

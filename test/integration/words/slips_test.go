@@ -84,6 +84,8 @@ func TestAStrangersFirstMistakes(t *testing.T) {
 		{"-u|65532:65532|--sets=ambient|--|PROBE", 125, "there is none", "--strict, or --allow=", "-u|65532:65532|--allow=all|--sets=ambient|--|PROBE"},
 		{"-u|65532:65532|-o|all|--strict|--|PROBE", 125, "all asks for everything", "--caps=net_admin, with the capabilities", user + "--|PROBE"},
 		{"-u|65532:65532|--bounding=dorp|--|PROBE", 125, "must be one of", "--bounding=drop", "-u|65532:65532|--bounding=drop|--|PROBE"},
+		{user + "--ignore-signals=SIGPIPE,HUPP|--|PROBE", 125, "did you mean hup?", "--ignore-signals=SIGPIPE,hup", user + "--ignore-signals=SIGPIPE,hup|--|PROBE"},
+		{user + "--", 125, "no PROGRAM behind --", "caplaunch -u 65532:65532 -c net_admin -- PROGRAM", user + "--|PROBE"},
 		{"-user=65532:65532|-c|net_admin|--|PROBE", 125, "has one dash", "--user=65532:65532", user + "--|PROBE"},
 		{"–user=65532:65532|-c|net_admin|--|PROBE", 125, "another dash", "caplaunch --user=65532:65532 -c net_admin -- ", ""},
 		{user + "explain|--|PROBE", 125, "has to stand in front of its flags", "caplaunch explain -u 65532:65532 -c net_admin -- ", user + "--|PROBE"},
@@ -106,8 +108,7 @@ func TestAStrangersFirstMistakes(t *testing.T) {
 			if s.again != "" {
 				r = caplaunch(t, words(s.again)...)
 			} else {
-				line, _, _ := strings.Cut(said.Hint, " (")
-				r = engine.Command(t, exec.Command("sh", "-c", strings.Replace(line, "caplaunch", engine.Caplaunch(t), 1)))
+				r = engine.Command(t, exec.Command("sh", "-c", strings.Replace(said.Hint, "caplaunch", engine.Caplaunch(t), 1)))
 			}
 			id, caps := "65532", uint64(0)
 			if strings.Contains(s.again+s.hint, "nobody") {
