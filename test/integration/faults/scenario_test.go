@@ -15,15 +15,16 @@ import (
 
 // A scenario is a launch that works when nothing goes wrong, or one that must be refused whatever goes wrong.
 type scenario struct {
-	name   string
-	start  []string // words that make the starting state, in front of caplaunch, and of strace
-	inner  []string // the same, behind strace
-	flags  []string
-	path   string // of the program, or the probe
-	uid    int
-	groups string
-	caps   uint64 // permitted = inheritable = effective = ambient
-	code   int    // exit status of the refusal, 0 for a launch that works
+	name     string
+	start    []string // words that make the starting state, in front of caplaunch, and of strace
+	inner    []string // the same, behind strace
+	flags    []string
+	path     string // of the program, or the probe
+	fileCaps string // file capabilities of caplaunch itself
+	uid      int
+	groups   string
+	caps     uint64 // permitted = inheritable = effective = ambient
+	code     int    // exit status of the refusal, 0 for a launch that works
 
 	promise engine.Promise // learned without a fault
 }
@@ -42,7 +43,7 @@ func scenarios(t testing.TB) []*scenario {
 	}
 	words := strings.Fields
 	list := []*scenario{
-		{name: "root becomes a user with capabilities", flags: words("-c net_admin,net_raw -u 65532:65532"),
+		{name: "root becomes a user with capabilities", start: from("-I 13 -I 15 -I 35 -M 10 -M 13 -M 64 -C 0"), flags: words("-c net_admin,net_raw -u 65532:65532"),
 			uid: 65532, groups: "65532", caps: both},
 		{name: "root stays root with less", start: from("-G 0"), flags: words("-c net_admin -u 0:0"), uid: 0, groups: "0", caps: netAdmin},
 		{name: "a user keeps some of its ambient capabilities", start: from("-u 65532 -g 65532 -G 5,65532 -p 3000 -i 3000 -a 3000"),
@@ -58,8 +59,12 @@ func scenarios(t testing.TB) []*scenario {
 		{name: "the groups received are kept", start: from("-G 0,5,6"), flags: words("-c net_admin -u 65532:65532 --keep-groups"),
 			uid: 65532, groups: "5 6 65532", caps: netAdmin},
 		{name: "a group too many", start: from("-u 65532 -g 65532 -G 5,65532"), flags: words("-u 65532:65532"), code: engine.Failure},
-		{name: "started set-uid", start: from("-u 65532,0,0 -g 65532"), flags: words("-c net_admin -u 65532:65532"), code: engine.Failure},
-		{name: "started set-gid", start: from("-u 65532 -g 65532,5,5 -G none"), flags: words("-u 65532:65532 --keep-groups"), code: engine.Failure},
+		{name: "started set-uid", inner: from("-u 65532,0,0 -g 65532"), flags: words("-c net_admin -u 65532:65532"), code: engine.Failure},
+		{name: "started set-gid", inner: from("-u 65532 -g 65532,5,5 -G none"), flags: words("-u 65532:65532 --keep-groups"), code: engine.Failure},
+		{name: "started set-uid, and nobody is named", inner: from("-u 65532,40005,40005 -g 65532 -G none"), code: engine.Failure},
+		{name: "started set-gid, and nobody is named", inner: from("-u 65532 -g 65532,5,5 -G none"), code: engine.Failure},
+		{name: "started with file capabilities", inner: from("-u 65532 -g 65532 -G none"), fileCaps: "cap_net_admin=+ep", flags: words("-c net_admin -u 65532:65532"), code: engine.Failure},
+		{name: "started with file capabilities, and inheritable ones", inner: from("-u 65532 -g 65532 -G none -i 1000"), fileCaps: "cap_net_admin=+ep", flags: words("-c net_admin"), code: engine.Failure},
 		{name: "beyond the allowlist", start: from("-b 30c0 -p 30c0"), flags: words("-c net_admin -u 65532:65532 --strict"), code: engine.Unexpected},
 		{name: "ambient beyond the allowlist", start: from("-u 65532 -g 65532 -G 65532 -p 3000 -i 3000 -a 3000"), flags: words("-c net_admin --strict"), code: engine.Unexpected},
 		{name: "a capability is missing", start: from("-b 20c0 -p 20c0"), flags: words("-c net_admin -u 65532:65532"), code: engine.NotGranted},
@@ -72,6 +77,9 @@ func scenarios(t testing.TB) []*scenario {
 		if s.path == "" {
 			s.path = probe(t)
 		}
+		if s.fileCaps != "" {
+			s.fileCaps = engine.WithCaps(t, engine.Caplaunch(t), s.fileCaps)
+		}
 		s.learn(t)
 	}
 	return list
@@ -79,6 +87,9 @@ func scenarios(t testing.TB) []*scenario {
 
 // argv is the command line of caplaunch.
 func (s *scenario) argv(caplaunch string) []string {
+	if s.fileCaps != "" {
+		caplaunch = s.fileCaps
+	}
 	return append(append([]string{caplaunch}, s.flags...), "--", s.path, "all")
 }
 

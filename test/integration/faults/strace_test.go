@@ -99,7 +99,7 @@ var errorsOf = map[string]string{
 
 // liesOf are the values that a call returns when it succeeds, besides 0. Descriptor 100 is not open.
 var liesOf = map[string]string{
-	"prctl": "1", "getgroups": "1", "read": "1", "pread64": "1", "sendfile": "1 1000000000", "getxattr": "1", "fgetxattr": "1 20",
+	"prctl": "1 2", "getgroups": "1 2000000000", "read": "1", "pread64": "1", "sendfile": "1 1000000000", "getxattr": "1", "fgetxattr": "1 20",
 	"fcntl": "1", "getppid": "1", "openat": "100", "memfd_create": "100", "capset": "1", "setgroups": "1", "setresgid": "1", "setresuid": "1",
 }
 
