@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -125,7 +126,7 @@ func steps(all []ambient.Step) []string {
 // handlers reports how many handlers binfmt_misc shows. In a container there may
 // be some that it does not show.
 func handlers() int {
-	shown, _ := os.ReadDir("/proc/sys/fs/binfmt_misc")
+	shown, _ := filepath.Glob("/proc/sys/fs/binfmt_misc/*")
 	return len(shown) - len([]string{"register", "status"})
 }
 
