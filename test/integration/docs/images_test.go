@@ -38,12 +38,16 @@ var images = map[string]func(testing.TB) engine.Image{
 	"gcr.io/distroless/static-debian12":         func(testing.TB) engine.Image { return engine.Distroless("latest") },
 	"gcr.io/distroless/static-debian12:nonroot": func(testing.TB) engine.Image { return engine.Distroless("nonroot") },
 	"caplaunch": func(t testing.TB) engine.Image {
-		return engine.Image{Name: "caplaunch:latest", Files: map[string]engine.Src{"/caplaunch": engine.File(engine.Caplaunch(t))},
-			User: "65532:65532", Entrypoint: []string{"/caplaunch"}}
+		return engine.Image{
+			Name: "caplaunch:latest", Files: map[string]engine.Src{"/caplaunch": engine.File(engine.Caplaunch(t))},
+			User: "65532:65532", Entrypoint: []string{"/caplaunch"},
+		}
 	},
 	"relay": func(t testing.TB) engine.Image {
-		return engine.Image{Name: "relay:latest", Files: map[string]engine.Src{"/caplaunch": engine.File(engine.Caplaunch(t)), "/relay": engine.File(engine.BuildGo(t, "examples/relay", ""))},
-			Entrypoint: []string{"/caplaunch", "--caps=net_admin", "--user=65532:65532", "--", "/relay"}, Cmd: []string{"127.0.0.1:51820", "127.0.0.1:51821"}}
+		return engine.Image{
+			Name: "relay:latest", Files: map[string]engine.Src{"/caplaunch": engine.File(engine.Caplaunch(t)), "/relay": engine.File(engine.BuildGo(t, "examples/relay", ""))},
+			Entrypoint: []string{"/caplaunch", "--caps=net_admin", "--user=65532:65532", "--", "/relay"}, Cmd: []string{"127.0.0.1:51820", "127.0.0.1:51821"},
+		}
 	},
 }
 
