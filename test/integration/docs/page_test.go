@@ -115,7 +115,7 @@ func (s *session) do(t testing.TB, b block, mark string) bool {
 		if !strings.Contains(engine.Read(t, path), filepath.Base(s.page)) {
 			t.Errorf("%s:%d: %s does not read this page", s.page, b.line, what)
 		}
-	case kind == "not run" && len(strings.Fields(what)) > 2:
+	case kind == "not run" && len(strings.Fields(what)) > 1:
 	default:
 		return false
 	}
