@@ -1,6 +1,7 @@
 package docs
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"os/exec"
@@ -37,12 +38,16 @@ var images = map[string]func(testing.TB) engine.Image{
 	"gcr.io/distroless/static-debian12":         func(testing.TB) engine.Image { return engine.Distroless("latest") },
 	"gcr.io/distroless/static-debian12:nonroot": func(testing.TB) engine.Image { return engine.Distroless("nonroot") },
 	"caplaunch": func(t testing.TB) engine.Image {
-		return engine.Image{Name: "caplaunch:latest", Files: map[string]engine.Src{"/caplaunch": engine.File(engine.Caplaunch(t))},
-			User: "65532:65532", Entrypoint: []string{"/caplaunch"}}
+		return engine.Image{
+			Name: "caplaunch:latest", Files: map[string]engine.Src{"/caplaunch": engine.File(engine.Caplaunch(t))},
+			User: "65532:65532", Entrypoint: []string{"/caplaunch"},
+		}
 	},
 	"relay": func(t testing.TB) engine.Image {
-		return engine.Image{Name: "relay:latest", Files: map[string]engine.Src{"/caplaunch": engine.File(engine.Caplaunch(t)), "/relay": engine.File(engine.BuildGo(t, "examples/relay", ""))},
-			Entrypoint: []string{"/caplaunch", "--caps=net_admin", "--user=65532:65532", "--", "/relay"}, Cmd: []string{"127.0.0.1:51820", "127.0.0.1:51821"}}
+		return engine.Image{
+			Name: "relay:latest", Files: map[string]engine.Src{"/caplaunch": engine.File(engine.Caplaunch(t)), "/relay": engine.File(engine.BuildGo(t, "examples/relay", ""))},
+			Entrypoint: []string{"/caplaunch", "--caps=net_admin", "--user=65532:65532", "--", "/relay"}, Cmd: []string{"127.0.0.1:51820", "127.0.0.1:51821"},
+		}
 	},
 }
 
@@ -82,19 +87,8 @@ func loadImages(t testing.TB, d *engine.Docker, text string) {
 	}
 }
 
-func loadPodmanImages(t testing.TB, p *engine.Podman, text string) {
-	t.Helper()
-	for name, img := range needed(t, text) {
-		if name != "golang:1.26" && name != "caddy:2" {
-			i := img(t)
-			i.Name = "docker.io/library/" + i.Name
-			p.Load(t, i)
-		}
-	}
-}
-
 // packages are what the pages install by apt-get.
-const packages = "caddy nginx-light tcpdump dnsmasq-base iputils-ping iproute2 libcap2-bin python3-minimal curl tini gosu"
+const packages = "caddy nginx-light tcpdump dnsmasq-base iputils-ping libcap2-bin python3-minimal nodejs tini"
 
 // sources is for a Debian in which the packages lie in /repo.
 const sources = "deb [trusted=yes] file:/repo ./\n"
@@ -107,7 +101,7 @@ func repository(t testing.TB) string {
 	if err != nil {
 		engine.Unusable(t, "no Debian root file system: %v", err)
 	}
-	dir := filepath.Join(engine.CacheDir(), "debs-"+strings.TrimSuffix(filepath.Base(base), ".tar")+"-"+fmt.Sprintf("%x", packages)[:8]+fmt.Sprint(len(packages)))
+	dir := filepath.Join(engine.CacheDir(), "debs-"+strings.TrimSuffix(filepath.Base(base), ".tar")+"-"+fmt.Sprintf("%x", sha256.Sum256([]byte(packages)))[:12])
 	if _, err := os.Stat(filepath.Join(dir, "Packages")); err == nil {
 		return dir
 	}

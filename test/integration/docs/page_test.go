@@ -41,7 +41,7 @@ func blocks(t testing.TB, text string) (all []block) {
 	t.Helper()
 	var above []string // comments, if nothing but empty lines has followed them
 	var open *block
-	var indent string
+	var indent, before string
 	for n, line := range strings.Split(text, "\n") {
 		m := fence.FindStringSubmatch(line)
 		switch {
@@ -55,8 +55,11 @@ func blocks(t testing.TB, text string) (all []block) {
 		case mark.MatchString(line):
 			above = append(above, mark.FindStringSubmatch(line)[1])
 		case strings.TrimSpace(line) != "":
-			above = nil
+			if above = nil; before == "" && strings.HasPrefix(line, "    ") {
+				t.Errorf("line %d: a block that is only indented, where a fence and a mark should be", n+1)
+			}
 		}
+		before = line
 	}
 	if open != nil {
 		t.Errorf("line %d: a block that does not end", open.line)
@@ -112,7 +115,7 @@ func (s *session) do(t testing.TB, b block, mark string) bool {
 		if !strings.Contains(engine.Read(t, path), filepath.Base(s.page)) {
 			t.Errorf("%s:%d: %s does not read this page", s.page, b.line, what)
 		}
-	case kind == "not run" && len(strings.Fields(what)) > 2:
+	case kind == "not run" && len(strings.Fields(what)) > 1:
 	default:
 		return false
 	}
