@@ -192,7 +192,7 @@ func tryApply(ns, manifest string) error {
 func wait(t *testing.T, ns, name, what string, done func(object) bool) object {
 	t.Helper()
 	var pod object
-	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
 		if err := api("GET", "/api/v1/namespaces/"+ns+"/pods/"+name, nil, &pod); err != nil {
 			t.Fatal(err)
 		}
@@ -200,7 +200,7 @@ func wait(t *testing.T, ns, name, what string, done func(object) bool) object {
 			return pod
 		}
 	}
-	t.Fatalf("waited two minutes for %s: %+v", what, pod.Status)
+	t.Fatalf("waited %v for %s: %+v", patience, what, pod.Status)
 	return pod
 }
 
@@ -229,7 +229,7 @@ func logs(t *testing.T, ns, want string, args ...string) {
 	t.Helper()
 	var out string
 	var err error
-	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
 		if out, err = try("", append([]string{"logs", "-n", ns}, args...)...); strings.Contains(out, want) {
 			return
 		}

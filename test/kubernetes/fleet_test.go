@@ -34,7 +34,7 @@ func policies(t *testing.T) {
 			return err != nil
 		},
 	} {
-		end := time.Now().Add(time.Minute)
+		end := time.Now().Add(patience)
 		for !done() {
 			if time.Now().After(end) {
 				_, err := admit("default", pod)

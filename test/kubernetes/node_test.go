@@ -299,13 +299,16 @@ func daemon(name string, args ...string) error {
 	return nil
 }
 
+// patience is for a machine that is busy with other things; nothing waits that long for a pass.
+const patience = 5 * time.Minute
+
 func until(what string, done func() bool) error {
-	for end := time.Now().Add(3 * time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		if done() {
 			return nil
 		}
 	}
-	return errors.New("waited three minutes until " + what)
+	return fmt.Errorf("waited %v until %s", patience, what)
 }
 
 func lastLines() string {
