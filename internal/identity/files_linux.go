@@ -121,8 +121,9 @@ func (f Files) Look(w Wish, start uint32) (a Answer, err error) {
 		a.Groups = &groups
 	}
 	if w.KeepGroups {
-		// Of the starting user's own groups none may slip through.
-		if e := (*LookupError)(nil); errors.As(selfErr, &e) && e.Why != NoGroup {
+		// Of root's own groups none may slip through. A user may be unable to read
+		// the passwd that Podman makes.
+		if e := (*LookupError)(nil); errors.As(selfErr, &e) && e.Why != NoGroup && start == 0 {
 			return a, e
 		}
 		name := a.Start.Name
@@ -227,12 +228,12 @@ func fields(line []byte) []string {
 // isAbout reports whether a line is about n: by the name, or by the number in the
 // third field.
 func (n Name) isAbout(line []byte) bool {
-	field, rest, _ := bytes.Cut(line, []byte(":"))
 	if n.Numeric {
-		_, rest, _ = bytes.Cut(rest, []byte(":"))
-		field, _, _ = bytes.Cut(rest, []byte(":"))
+		_, line, _ = bytes.Cut(line, []byte(":"))
+		_, line, _ = bytes.Cut(line, []byte(":"))
 	}
-	return string(field) == n.Text
+	rest, ok := bytes.CutPrefix(line, []byte(n.Text))
+	return ok && len(rest) > 0 && rest[0] == ':'
 }
 
 // plainID reads a decimal id up to MaxID.
