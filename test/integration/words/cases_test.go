@@ -383,3 +383,25 @@ func TestACapabilityThatIsNotNeeded(t *testing.T) {
 	}
 	engine.Promised("65532", 0).Want(t, d.Run(t, img, flags, "/caplaunch", "-u", "65532:65532", "--", "/probe"))
 }
+
+// A plain host has no runtime to grant anything: the hint is the same line, by sudo.
+func TestAPlainHostGetsSudo(t *testing.T) {
+	engine.RequireRoot(t)
+	run := func(as string, words ...string) engine.Result {
+		const script = `mount -t tmpfs tmpfs /mnt && cp "$1" /mnt/caplaunch && cp "$2" /mnt/probe && as=$3 && shift 3 && exec chroot --userspec=$as /mnt "$@"`
+		return engine.Exec(t, slices.Concat([]string{"unshare", "--mount", "env", "-i", "PATH=/bin:/usr/bin:/sbin:/usr/sbin", "sh", "-ec", script, "sh", engine.Caplaunch(t), engine.Probe(t), as}, words)...)
+	}
+	for _, user := range []string{"-u 65532:65532", "-u 1000:1000", ""} {
+		launch := append([]string{"/caplaunch", "-c", "net_admin"}, strings.Fields(user)...)
+		said := engine.Refused(t, run("1000:1000", append(launch, "--", "/probe")...), engine.NotGranted)
+		line, bySudo := strings.CutPrefix(said.Hint, "sudo ")
+		if !bySudo || strings.Contains(line, "docker") {
+			t.Fatalf("%+v", said)
+		}
+		id := "1000"
+		if strings.Contains(user, "65532") {
+			id = "65532"
+		}
+		engine.Promised(id, engine.NetAdmin).With("securebits", "*").Want(t, run("0:0", strings.Fields(line)...))
+	}
+}
