@@ -95,4 +95,3 @@ func TestNotesSayWhatComesAfterTheExec(t *testing.T) {
 		}
 	}
 }
-
