@@ -89,18 +89,9 @@ func (l *line) given(names ...string) string {
 
 // givenUser is what the flags of several tools name, with a word for what they do not.
 func (l *line) givenUser() string {
-	user, group, _ := strings.Cut(l.given("user", "u", "reuid", "uid")+":", ":")
-	if other := l.given("regid", "gid", "group", "g"); other != "" {
-		group = other
-	}
-	group = strings.TrimSuffix(group, ":")
-	if user == "" {
-		user = "USER"
-	}
-	if group == "" {
-		group = "GROUP"
-	}
-	return shell.Word(user + ":" + group)
+	user, group, _ := strings.Cut(l.given("user", "u", "reuid", "uid"), ":")
+	group = cmp.Or(l.given("regid", "gid", "group", "g"), group, "GROUP")
+	return shell.Word(cmp.Or(user, "USER") + ":" + group)
 }
 
 // givenCaps are the capabilities that a list of docker, setpriv(1) or capsh(1) adds.

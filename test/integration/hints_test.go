@@ -18,7 +18,7 @@ import (
 
 // An attempt is a set-up that can be run, found wanting, changed as a hint says, and run again.
 type attempt struct {
-	place   string          // docker, podman, kubernetes, systemd, unshare or hand
+	place   string          // docker, podman, rootless (podman), kubernetes, systemd, unshare or hand
 	args    []string        // flags of docker, podman, unshare or capstart; properties of a unit
 	sec     engine.Security // of kubernetes
 	flags   []string        // of caplaunch
@@ -39,6 +39,9 @@ func (a *attempt) run(t *testing.T) engine.Result {
 		return d.Run(t, d.Load(t, image(t)), a.args, words...)
 	case "podman":
 		p := engine.ThePodman(t)
+		return p.Run(t, p.Load(t, image(t)), a.args, words...)
+	case "rootless":
+		p := engine.TheRootlessPodman(t)
 		return p.Run(t, p.Load(t, image(t)), a.args, words...)
 	case "kubernetes":
 		c := engine.TheCRI(t)
@@ -90,7 +93,10 @@ func (a *attempt) apply(t *testing.T, said engine.Line) {
 	if m := unknown.FindStringSubmatch(said.Msg); m != nil {
 		drop("--" + m[1]) // and the one that was meant takes its place
 	}
-	if strings.HasPrefix(hint, "leave it out:") {
+	if strings.HasPrefix(hint, "an id that is mapped: ") {
+		a.flags = set(a.flags, "--user=65532:65532", false)
+		changed = true
+	} else if strings.HasPrefix(hint, "leave it out:") {
 		changed = true
 	} else if m := getent.FindStringSubmatch(hint); m != nil {
 		for i, f := range a.flags {
@@ -116,7 +122,7 @@ func (a *attempt) apply(t *testing.T, said engine.Line) {
 		changed = true
 	}
 	switch a.place {
-	case "docker", "podman":
+	case "docker", "podman", "rootless":
 		if m := engineLine.FindStringSubmatch(hint); m != nil {
 			flags := strings.Fields(m[1])
 			if slices.Contains(flags, "--privileged=false") {
@@ -288,6 +294,10 @@ func TestHintsWorkWhenPasted(t *testing.T) {
 		{"drop all with a user", attempt{place: "podman", args: with("--cap-drop=all", "--user=65532:65532"), flags: admin}, 77, engine.NetAdmin, "65532"},
 		{"another user, with the capability", attempt{place: "podman", args: with("--cap-add=NET_ADMIN", "--user=1000:1000"), flags: admin}, 125, engine.NetAdmin, "65532"},
 		{"more than allowed for a user", attempt{place: "podman", args: with("--cap-add=NET_ADMIN", "--cap-add=NET_RAW", "--user=65532:65532"), flags: append(with("--strict"), admin...)}, 78, engine.NetAdmin, "65532"},
+		{"not granted", attempt{place: "rootless", flags: admin}, 77, engine.NetAdmin, "65532"},
+		{"non-root, not granted", attempt{place: "rootless", args: with("--user=65532:65532"), flags: admin}, 77, engine.NetAdmin, "65532"},
+		{"more than allowed", attempt{place: "rootless", args: with("--cap-add=NET_ADMIN"), flags: append(with("--strict"), admin...)}, 78, engine.NetAdmin, "65532"},
+		{"an id that is not mapped", attempt{place: "rootless", args: with("--cap-add=NET_ADMIN"), flags: with("--caps=net_admin", "--user=70000:70000")}, 125, engine.NetAdmin, "65532"},
 		{"privileged with runAsUser", attempt{place: "kubernetes", sec: engine.Security{RunAsUser: engine.ID(65532), RunAsGroup: engine.ID(65532), Privileged: true}, flags: admin}, 77, engine.NetAdmin, "65532"},
 		{"privileged with --strict", attempt{place: "kubernetes", sec: engine.Security{Privileged: true}, flags: append(with("--strict"), admin...)}, 78, engine.NetAdmin, "65532"},
 		{"all dropped for a user", attempt{place: "kubernetes", sec: engine.Security{RunAsUser: engine.ID(1000), RunAsGroup: engine.ID(1000), Drop: []string{"ALL"}, NoNewPrivs: true}, flags: admin}, 77, engine.NetAdmin, "65532"},

@@ -1,0 +1,70 @@
+package words
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/caplaunch/caplaunch/test/integration/engine"
+)
+
+// In Kubernetes the two lines stand where kubectl describe looks, and nowhere else.
+func TestTheTerminationMessage(t *testing.T) {
+	engine.RequireRoot(t)
+	run := func(before, front string, words ...string) (engine.Result, string) {
+		path := engine.Write(t, "message", before)
+		script := "mount -t tmpfs tmpfs /dev && : >/dev/termination-log && mount --bind " + path + ` /dev/termination-log && ` + front + ` "$@"`
+		r := engine.Exec(t, slices.Concat([]string{"unshare", "--mount", "--pid", "--fork", "--mount-proc", "env", "KUBERNETES_SERVICE_HOST=10.0.0.1", "sh", "-ec", script, "sh", engine.Caplaunch(t)}, behind(t, words...))...)
+		return r, engine.Read(t, path)
+	}
+	for _, words := range [][]string{{"-c", "45", "-u", "65532:65532"}, {"-c", "nope"}, {"--bogus"}, {}} {
+		r, message := run("", "exec", words...)
+		if engine.Refused(t, r, r.Code); message != r.Stderr {
+			t.Errorf("%q: %q", words, message)
+		}
+	}
+	if r, message := run("mine", "exec", "-c", "nope"); message != "mine" {
+		t.Errorf("%q: %v", message, r)
+	}
+	if r, message := run("", "", "-c", "nope"); message != "" || !strings.Contains(r.Stderr, engine.HintPrefix) { // the shell is process 1
+		t.Errorf("%q: %v", message, r)
+	}
+	r, message := run("", "exec", "-u", "65532:65532")
+	if engine.Promised("65532", 0).Want(t, r); message != "" {
+		t.Errorf("%q", message)
+	}
+}
+
+// Where every user can bind every port, the hint is to leave the capability out.
+func TestACapabilityThatIsNotNeeded(t *testing.T) {
+	d := engine.TheDocker(t)
+	img := d.Load(t, servers(t))
+	flags := []string{"--network=bridge", "--cap-drop=ALL", "--cap-add=SETUID", "--cap-add=SETGID"}
+	said := engine.Refused(t, d.Run(t, img, flags, "/caplaunch", "-c", "net_bind_service", "-u", "65532:65532", "--", "/probe"), engine.NotGranted)
+	if !strings.HasPrefix(said.Hint, "leave net_bind_service out: ") {
+		t.Errorf("%+v", said)
+	}
+	engine.Promised("65532", 0).Want(t, d.Run(t, img, flags, "/caplaunch", "-u", "65532:65532", "--", "/probe"))
+}
+
+// A plain host has no runtime to grant anything: the hint is the same line, by sudo.
+func TestAPlainHostGetsSudo(t *testing.T) {
+	engine.RequireRoot(t)
+	run := func(as string, words ...string) engine.Result {
+		const script = `mount -t tmpfs tmpfs /mnt && cp "$1" /mnt/caplaunch && cp "$2" /mnt/probe && as=$3 && shift 3 && exec chroot --userspec=$as /mnt "$@"`
+		return engine.Exec(t, slices.Concat([]string{"unshare", "--mount", "env", "-i", "PATH=/bin:/usr/bin:/sbin:/usr/sbin", "sh", "-ec", script, "sh", engine.Caplaunch(t), engine.Probe(t), as}, words)...)
+	}
+	for _, user := range []string{"-u 65532:65532", "-u 1000:1000", ""} {
+		launch := append([]string{"/caplaunch", "-c", "net_admin"}, strings.Fields(user)...)
+		said := engine.Refused(t, run("1000:1000", append(launch, "--", "/probe")...), engine.NotGranted)
+		line, bySudo := strings.CutPrefix(said.Hint, "sudo ")
+		if !bySudo || strings.Contains(line, "docker") {
+			t.Fatalf("%+v", said)
+		}
+		id := "1000"
+		if strings.Contains(user, "65532") {
+			id = "65532"
+		}
+		engine.Promised(id, engine.NetAdmin).With("securebits", "*").Want(t, run("0:0", strings.Fields(line)...))
+	}
+}
