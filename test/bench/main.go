@@ -39,7 +39,7 @@ func main() {
 	text := map[string]string{"launch": b.versions() + "\n" + b.table() + "\n"}
 	fmt.Print(text["launch"])
 	if *growth {
-		panels := b.growth(max(*rounds/20, 20))
+		panels := b.growth(max(*rounds/10, 20))
 		text["growth"] = growthTable(panels) + "\n"
 		fmt.Print(text["growth"])
 		if *update {
