@@ -21,7 +21,7 @@ var (
 	rounds = flag.Int("rounds", 1000, "launches by each launcher")
 	binary = flag.String("bin", "bin/caplaunch", "the caplaunch under measurement")
 	gosu   = flag.String("gosu", "", "the gosu under measurement; without it one is built, or the installed one taken")
-	update = flag.Bool("update", false, "write docs/performance.md and docs/growth.svg")
+	update = flag.Bool("update", false, "write what was measured to docs/performance.md and docs/growth.svg")
 	growth = flag.Bool("growth", true, "measure the growth too")
 )
 
@@ -36,29 +36,35 @@ func main() {
 	defer b.close()
 	b.prepare()
 	b.run(*rounds, b.launchers...)
-	text := b.table()
-	var panels []panel
+	text := map[string]string{"launch": b.versions() + "\n" + b.table() + "\n"}
+	fmt.Print(text["launch"])
 	if *growth {
-		panels = b.growth(max(*rounds/20, 20))
-		text += "\n" + growthTable(panels)
+		panels := b.growth(max(*rounds/10, 20))
+		text["growth"] = growthTable(panels) + "\n"
+		fmt.Print(text["growth"])
+		if *update {
+			must(os.WriteFile("docs/growth.svg", []byte(picture(panels)), 0o644))
+		}
 	}
-	text = b.versions() + "\n" + text + "\n"
-	fmt.Print(text)
-	if !*update {
-		return
+	if *update {
+		writePage("docs/performance.md", text)
 	}
-	const begin, end = "<!-- made by make bench -->\n", "<!-- end -->"
-	doc, err := os.ReadFile("docs/performance.md")
+}
+
+// writePage puts each text between the two lines of the page that name it.
+func writePage(path string, text map[string]string) {
+	page, err := os.ReadFile(path)
 	must(err)
-	before, rest, ok := strings.Cut(string(doc), begin)
-	_, after, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		log.Fatalf("docs/performance.md has not the lines %q and %q", begin, end)
+	for name, text := range text {
+		begin, end := "<!-- make bench: "+name+" -->\n\n", "<!-- end of "+name+" -->"
+		before, rest, ok := strings.Cut(string(page), begin)
+		_, after, ok2 := strings.Cut(rest, end)
+		if !ok || !ok2 {
+			log.Fatalf("%s has not the lines %q and %q", path, begin, end)
+		}
+		page = []byte(before + begin + text + end + after)
 	}
-	must(os.WriteFile("docs/performance.md", []byte(before+begin+text+end+after), 0o644))
-	if panels != nil {
-		must(os.WriteFile("docs/growth.svg", []byte(picture(panels)), 0o644))
-	}
+	must(os.WriteFile(path, page, 0o644))
 }
 
 func must(err error) {

@@ -48,8 +48,8 @@ func TestEveryPrivilegeOfAFileIsRefusedOrStripped(t *testing.T) {
 		"more than the request":   {engine.WithCaps(t, engine.Probe(t), "cap_net_admin,cap_net_raw=+ep"), nil, "(net_admin,net_raw) clear the ambient set: it would run with permitted net_admin and its children with nothing"},
 		"others than the request": {engine.WithCaps(t, engine.Probe(t), "cap_net_raw=+p"), nil, "(net_raw) clear the ambient set"},
 		"only inheritable":        {engine.WithCaps(t, engine.Probe(t), "cap_net_admin=+i"), nil, "(net_admin) clear the ambient set"},
-		"set-uid":                 {setID(0o755 | os.ModeSetuid), []string{"--allow-new-privs"}, "its set-uid bit would make it run as uid 0"},
-		"set-gid":                 {setID(0o755 | os.ModeSetgid), []string{"--allow-new-privs"}, "its set-gid bit would make it run as gid 0"},
+		"set-uid":                 {setID(0o755 | os.ModeSetuid), []string{"--allow-new-privs"}, "would make it run as uid 0, gid 65532"},
+		"set-gid":                 {setID(0o755 | os.ModeSetgid), []string{"--allow-new-privs"}, "would make it run as uid 65532, gid 0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := start{flags: append([]string{"--caps=net_admin", asUser}, c.flags...)}
