@@ -43,7 +43,7 @@ func scenarios(t testing.TB) []*scenario {
 	}
 	words := strings.Fields
 	list := []*scenario{
-		{name: "root becomes a user with capabilities", start: from("-I 13 -I 15 -I 35 -M 10 -M 13 -M 64 -C 0"), flags: words("-c net_admin,net_raw -u 65532:65532"),
+		{name: "root becomes a user with capabilities", start: from("-I 13 -I 15 -I 35 -M 10 -M 13 -M 64"), flags: words("-c net_admin,net_raw -u 65532:65532"),
 			uid: 65532, groups: "65532", caps: both},
 		{name: "root stays root with less", start: from("-G 0"), flags: words("-c net_admin -u 0:0"), uid: 0, groups: "0", caps: netAdmin},
 		{name: "a user keeps some of its ambient capabilities", start: from("-u 65532 -g 65532 -G 5,65532 -p 3000 -i 3000 -a 3000"),
@@ -58,6 +58,7 @@ func scenarios(t testing.TB) []*scenario {
 			flags: words("-c net_admin -u 65532:65532"), uid: 65532, groups: "65532", caps: netAdmin},
 		{name: "the groups received are kept", start: from("-G 0,5,6"), flags: words("-c net_admin -u 65532:65532 --keep-groups"),
 			uid: 65532, groups: "5 6 65532", caps: netAdmin},
+		{name: "another group", start: from("-u 65532 -g 65532 -G 5"), flags: words("-u 65532:65532"), code: engine.Failure},
 		{name: "a group too many", start: from("-u 65532 -g 65532 -G 5,65532"), flags: words("-u 65532:65532"), code: engine.Failure},
 		{name: "started set-uid", inner: from("-u 65532,0,0 -g 65532"), flags: words("-c net_admin -u 65532:65532"), code: engine.Failure},
 		{name: "started set-gid", inner: from("-u 65532 -g 65532,5,5 -G none"), flags: words("-u 65532:65532 --keep-groups"), code: engine.Failure},
