@@ -37,8 +37,7 @@ func (m SetMask) Of(s State) (union Set) {
 	return union
 }
 
-// ParseSets reads lists of names of sets. The error is an *UnknownSetError or
-// ErrEmptyList.
+// ParseSets reads lists of names. The error is an *UnknownSetError or ErrEmptyList.
 func ParseSets(lists ...string) (m SetMask, err error) {
 	for _, w := range Fields(strings.Join(lists, ",")) {
 		i := slices.Index(setNames[:], strings.ToLower(w))

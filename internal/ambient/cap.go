@@ -110,8 +110,7 @@ func names(s Set, name func(bit Cap) string) []string {
 	return list
 }
 
-// String joins the names with commas, as --caps takes them; the empty set is
-// "none".
+// String joins the names with commas, as --caps takes them; none are "none".
 func (s Set) String() string {
 	if s == 0 {
 		return "none"

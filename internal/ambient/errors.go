@@ -140,8 +140,8 @@ func (e *RefusedError) Error() string {
 	).Replace(string(e.Why))
 }
 
-// A FileError says that the program's own file would break the promise:
-// execve would refuse it (Err), or end in After instead of Want.
+// A FileError says that execve of the program's file would be refused (Err), or end in
+// After instead of Want.
 type FileError struct {
 	File        File
 	After, Want State
@@ -158,7 +158,7 @@ func (e *FileError) Error() string {
 	return fmt.Sprintf("its set-id bits would make it run as uid %d, gid %d", e.After.UID.Effective, e.After.GID.Effective)
 }
 
-// A StepError is a step that failed, on the Sim or on the kernel.
+// A StepError is a step that the kernel refused.
 type StepError struct {
 	Step Step
 	Err  error

@@ -43,6 +43,26 @@ func TestHostileListsAreRefused(t *testing.T) {
 	}
 }
 
+func TestSetsAreRead(t *testing.T) {
+	for list, want := range map[string]SetMask{"permitted": InPermitted, "Bounding, ambient": InBounding | InAmbient, "inheritable effective": InInheritable | InEffective} {
+		if got, err := ParseSets(list); err != nil || got != want {
+			t.Errorf("ParseSets(%q) = %v, %v, want %v", list, got, err, want)
+		}
+		if got, err := ParseSets(want.String()); err != nil || got != want {
+			t.Errorf("%v is read back as %v, %v", want, got, err)
+		}
+	}
+	var e *UnknownSetError
+	if _, err := ParseSets("permitted,net_admin"); !errors.As(err, &e) || e.Name != "net_admin" {
+		t.Error(err)
+	}
+	for _, list := range []string{"", ", ,"} {
+		if _, err := ParseSets(list); !errors.Is(err, ErrEmptyList) {
+			t.Errorf("ParseSets(%q): %v", list, err)
+		}
+	}
+}
+
 func FuzzParseList(f *testing.F) {
 	for _, s := range []string{"net_admin", "cap_cap_chown", "all", "none", "64", "a,b c", "net_amdin"} {
 		f.Add(s)

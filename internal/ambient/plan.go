@@ -48,7 +48,7 @@ type User struct {
 type Plan struct {
 	Steps      []Step // to be done in this order
 	AfterSteps State  // what the kernel must report before the exec
-	AfterExec  State  // what the program will find
+	AfterExec  State  // what the program will find: the promise
 
 	Given        Set    // permitted = effective = inheritable = ambient of the program
 	Skipped      []Miss // optional capabilities that could not be had
@@ -71,7 +71,7 @@ func NewPlan(req Request, now State, host Host) (Plan, error) {
 		return Plan{}, err
 	}
 	user, switched, idErr := settle(req, now, host)
-	given, skipped, err := choose(req, now, host, leavesRoot(now, user))
+	given, skipped, err := choose(req, now, host, leavesRoot(now, Same(user.UID)))
 	if err != nil {
 		return Plan{}, err
 	}
@@ -80,12 +80,20 @@ func NewPlan(req Request, now State, host Host) (Plan, error) {
 	}
 
 	p := Plan{Given: given, Skipped: skipped, Switched: switched, host: host}
-	cut := req.Bounding != KeepBounding && now.Bounding&^given != 0
-	if cut && !now.Permitted.Has(CapSetPCap) {
-		if req.Bounding == CutBounding {
-			return Plan{}, &RefusedError{Why: BoundingNeedsSetPCap, Now: now, User: user, Missing: SetOf(CapSetPCap)}
-		}
-		cut, p.BoundingKept = false, true
+	p.AfterExec = State{
+		Permitted: given, Inheritable: given, Effective: given, Ambient: given,
+		Bounding: now.Bounding, Securebits: now.Securebits &^ KeepCaps,
+		UID: Same(user.UID), GID: Same(user.GID), Groups: user.Groups,
+		NoNewPrivs: now.NoNewPrivs || !req.AllowNewPrivs,
+	}
+	switch cut := now.Bounding & given; {
+	case req.Bounding == KeepBounding || cut == now.Bounding:
+	case now.Permitted.Has(CapSetPCap):
+		p.AfterExec.Bounding = cut
+	case req.Bounding == CutBounding:
+		return Plan{}, &RefusedError{Why: BoundingNeedsSetPCap, Now: now, User: user, Missing: SetOf(CapSetPCap)}
+	default:
+		p.BoundingKept = true
 	}
 	// execve fills the sets of uid 0 from the bounding set again, which
 	// no_new_privs or a bounding set that was cut prevents.
@@ -96,10 +104,8 @@ func NewPlan(req Request, now State, host Host) (Plan, error) {
 	if now.UID.Effective == 0 {
 		p.Lost = p.Lost.Without(NewGroups(0))
 	}
-	if err := p.build(now, user, cut, !req.AllowNewPrivs); err != nil {
-		return Plan{}, err
-	}
-	return p.For(File{})
+	p.build(now)
+	return p, p.For(File{})
 }
 
 // Borrowed is a *RefusedError where the process has privilege from its own file, set-uid,
@@ -173,14 +179,13 @@ func settle(req Request, now State, host Host) (want User, switched bool, err er
 	return want, true, refused
 }
 
-// leavesRoot reports whether changing the ids to user makes the kernel clear
+// leavesRoot reports whether changing the uids makes the kernel clear
 // ambient, and permitted too unless keepcaps is on.
-func leavesRoot(now State, user User) bool {
-	return now.UID.has(0) && user.UID != 0 && now.Securebits&NoSetuidFixup == 0
+func leavesRoot(now State, to IDs) bool {
+	return now.UID.has(0) && !to.has(0) && now.Securebits&NoSetuidFixup == 0
 }
 
-// choose settles which capabilities are given. A required one that cannot be
-// is a *NotGrantedError; an optional one is skipped.
+// choose settles which capabilities are given, and which optional ones are skipped.
 func choose(req Request, now State, host Host, leavesRoot bool) (given Set, skipped []Miss, err error) {
 	refused := &NotGrantedError{Now: now}
 	required := req.Required.On(host)
@@ -225,20 +230,16 @@ func whyNot(c Cap, now State, host Host, leavesRoot bool) Reason {
 	return Grantable
 }
 
-// build puts the steps together. One that changes nothing is left out; but who
-// somebody is, is always set.
-func (p *Plan) build(now State, user User, cut, noNewPrivs bool) (err error) {
-	sim := &Sim{Now: now, On: p.host}
+// build puts the steps to the promise together. One that changes nothing is left
+// out; but who somebody is, is always set.
+func (p *Plan) build(now State) {
+	sim, want := &Sim{Now: now, On: p.host}, p.AfterExec
 	must := func(s Step) {
-		if err == nil {
-			p.Steps = append(p.Steps, s)
-			if denied := sim.Do(s); denied != nil {
-				err = &StepError{Step: s, Err: denied}
-			}
-		}
+		p.Steps = append(p.Steps, s)
+		_ = sim.Do(s) // For looks at where all of them lead
 	}
 	add := func(s Step) {
-		if next, denied := s.Next(sim.Now, sim.On); denied != nil || next != sim.Now {
+		if next, _ := s.Next(sim.Now, sim.On); next != sim.Now {
 			must(s)
 		}
 	}
@@ -247,27 +248,25 @@ func (p *Plan) build(now State, user User, cut, noNewPrivs bool) (err error) {
 	add(Capset{Permitted: now.Permitted, Inheritable: now.Inheritable, Effective: now.Permitted})
 
 	// Bounding before the ids: after setresuid there is no CAP_SETPCAP left.
-	if cut {
-		for c := range (now.Bounding &^ p.Given).All() {
-			add(DropBounding{c})
-		}
+	for c := range (now.Bounding &^ want.Bounding).All() {
+		add(DropBounding{c})
 	}
 
 	if p.Switched {
 		// Without keepcaps the uid change below would clear permitted. Locked, it
 		// cannot be set, not even where it is on.
-		if p.Given != 0 && leavesRoot(now, user) && now.Securebits&KeepCaps == 0 {
+		if p.Given != 0 && leavesRoot(now, want.UID) && now.Securebits&KeepCaps == 0 {
 			add(SetKeepCaps{})
 		}
 		// Groups before the ids: after setresuid there is no CAP_SETGID left to set
 		// them with.
-		must(SetGroups{user.Groups})
+		must(SetGroups{want.Groups})
 	}
 	// Even when they look right: an id that is not mapped in the user namespace looks
 	// like another, and the kernel refuses that one. All three: a saved id of 0 would
 	// be a way back.
-	must(SetResGID{Same(user.GID)})
-	must(SetResUID{Same(user.UID)})
+	must(SetResGID{want.GID})
+	must(SetResUID{want.UID})
 
 	// Inheritable before ambient, which has to lie within it and is cut to it.
 	add(Capset{Permitted: p.Given, Inheritable: p.Given, Effective: p.Given})
@@ -276,24 +275,20 @@ func (p *Plan) build(now State, user User, cut, noNewPrivs bool) (err error) {
 	}
 
 	// No exec of a root program, a set-id or a file-capability one gains anything then.
-	if noNewPrivs {
+	if want.NoNewPrivs {
 		add(SetNoNewPrivs{})
 	}
 	p.AfterSteps = sim.Now
-	return err
 }
 
-// For is the plan for a program whose credentials come from f. The error is a
-// *FileError when execve would not make the promise of AfterSteps.
-func (p Plan) For(f File) (Plan, error) {
+// For is a *FileError when the execve of a program whose credentials come from f would
+// not end in the promise.
+func (p Plan) For(f File) error {
 	after, err := p.AfterSteps.Execve(f, p.host)
-	want := p.AfterSteps
-	want.Securebits &^= KeepCaps
-	if err != nil || after != want {
-		return p, &FileError{File: f, After: after, Want: want, Err: err}
+	if err != nil || after != p.AfterExec {
+		return &FileError{File: f, After: after, Want: p.AfterExec, Err: err}
 	}
-	p.AfterExec = after
-	return p, nil
+	return nil
 }
 
 // Verify asks the kernel for the state: no return value of a step is trusted. The

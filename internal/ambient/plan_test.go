@@ -238,7 +238,7 @@ func TestStrictAllowsWhatTheLaunchTakes(t *testing.T) {
 	// An allowlist alone allows nothing by itself.
 	a, _ := ask(Request{Required: wants, User: relay, Allow: &wants, Sets: DefaultSets}, root(switching), linux)
 	var e *UnexpectedCapabilityError
-	if !errors.As(a.err, &e) {
+	if !errors.As(a.err, &e) || !errors.Is(a.err, ErrUnexpectedCapability) || errors.Is(a.err, ErrEmptyList) {
 		t.Fatal(a.err)
 	}
 	if stray, in := e.Set(); stray != SetOf(CapSetUID, CapSetGID) || in != InPermitted|InEffective {

@@ -167,7 +167,7 @@ func (a answer) wrongError() string {
 				return fmt.Sprintf("%v is in %v, want %v", s.Cap, s.In, want[s.Cap])
 			}
 		}
-		if len(stray.Stray) == 0 || len(stray.Stray) != len(want) || a.borrowed() != "" {
+		if len(stray.Stray) == 0 || len(stray.Stray) != len(want) || a.borrowed() != "" || !a.isAllowlist(stray.Allow) {
 			return fmt.Sprintf("beyond the allowlist are %v, want %v", stray.Stray, want)
 		}
 	case errors.As(a.err, &missing):
@@ -279,6 +279,15 @@ func (a answer) allowed(c Cap) bool {
 		return r.Bounding != KeepBounding
 	}
 	return c == CapKill && root && r.RootParent && r.User != nil && r.User.UID != 0
+}
+
+func (a answer) isAllowlist(s Set) bool {
+	for c := range UpTo(MaxCap).All() {
+		if s.Has(c) != a.allowed(c) {
+			return false
+		}
+	}
+	return true
 }
 
 func (a answer) required() Set { return a.req.Required.On(a.host) }

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// A State is all of a process that capabilities(7), credentials(7) and
-// no_new_privs make up. It is one comparable value, so that verifying is ==.
+// A State is all that capabilities(7), credentials(7) and no_new_privs say of a
+// process, as one comparable value, so that verifying is ==.
 type State struct {
 	Permitted, Inheritable, Effective, Bounding, Ambient Set
 	Securebits                                           Securebits
@@ -64,8 +64,7 @@ var securebitNames = [...]string{"noroot", "noroot_locked", "no_setuid_fixup", "
 	"keep_caps", "keep_caps_locked", "no_cap_ambient_raise", "no_cap_ambient_raise_locked",
 	"exec_restrict_file", "exec_restrict_file_locked", "exec_deny_interactive", "exec_deny_interactive_locked"}
 
-// Names lists the bits that are set. One that is newer than this binary is its
-// value in hex.
+// Names lists the bits that are set, those newer than this binary in hex.
 func (b Securebits) Names() []string {
 	return names(Set(b), func(i Cap) string {
 		if int(i) < len(securebitNames) {

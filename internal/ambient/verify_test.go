@@ -18,6 +18,9 @@ func TestVerifyBelievesNothing(t *testing.T) {
 	if err := Verify(&Sim{Now: p.AfterSteps}, p); err != nil {
 		t.Error(err)
 	}
+	if err := Verify(blind{}, p); err != errBlind {
+		t.Error(err)
+	}
 	for name, change := range map[string]func(*State){
 		"permitted":    func(s *State) { s.Permitted |= SetOf(netRaw) },
 		"inheritable":  func(s *State) { s.Inheritable |= SetOf(netRaw) },
@@ -40,6 +43,14 @@ func TestVerifyBelievesNothing(t *testing.T) {
 		}
 	}
 }
+
+// blind is a kernel that cannot be read.
+type blind struct{}
+
+var errBlind = errors.New("blind")
+
+func (blind) State() (State, error) { return State{}, errBlind }
+func (blind) Do(Step) error         { return nil }
 
 // TestKeepCapsEndsWithTheExec: it is on before the exec where the switch needs it
 // or it is locked, and never after.

@@ -164,7 +164,7 @@ func (l *Launch) judge() error {
 		return l.Program.Copy()
 	}
 	if err == nil {
-		l.Plan, err = l.Plan.For(file)
+		err = l.Plan.For(file)
 	}
 	return err
 }

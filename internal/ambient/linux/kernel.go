@@ -28,7 +28,7 @@ func OneThread() Kernel { return Kernel{} }
 // AllThreads writes on every thread, which psx reaches by a queued signal each.
 func AllThreads() Kernel { return Kernel{allThreads: true} }
 
-// Do carries a step out. The error is the kernel's errno, or ErrNoQueue.
+// Do carries a step out. The error is an errno, or ErrNoQueue.
 func (k Kernel) Do(step ambient.Step) error {
 	switch s := step.(type) {
 	case ambient.Capset:
@@ -57,8 +57,7 @@ func (k Kernel) Do(step ambient.Step) error {
 	return syscall.ENOSYS
 }
 
-// SetDeathSignal sets the parent-death signal, PR_SET_PDEATHSIG of prctl(2),
-// which belongs to a thread and is cleared by every change of ids.
+// SetDeathSignal is PR_SET_PDEATHSIG, prctl(2): a change of ids clears it.
 func (k Kernel) SetDeathSignal(sig int) error {
 	return k.call(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(sig), 0)
 }
