@@ -27,7 +27,7 @@ var (
 	ErrTooDeep       = errors.New(`more "#!" interpreters in a row than the kernel follows`)
 	ErrBadCaps       = errors.New("its file capabilities make no sense to the kernel")
 	ErrForeignCaps   = errors.New("its file capabilities belong to the root of another user namespace, and whether they count cannot be told")
-	ErrUnreadable    = errors.New("this user may not read it, so it cannot be copied")
+	ErrUnreadable    = errors.New("this user may not read it, so that it can be neither copied nor judged")
 	ErrOrigin        = errors.New("its RPATH or RUNPATH has $ORIGIN, which a copy in memory cannot resolve")
 	ErrChanged       = errors.New("it changed while caplaunch looked at it")
 	ErrReturned      = errors.New("execve reported success, but nothing was executed")

@@ -163,6 +163,10 @@ func (l *Launch) judge() error {
 	if l.StripFileCaps && (l.Request.AllowNewPrivs || err != nil || file != ambient.File{}) {
 		return l.Program.Copy()
 	}
+	if f := l.Program.Last(); l.Request.AllowNewPrivs && !f.Readable {
+		// It may be a script, and nothing would hold its interpreter's file back.
+		return &exec.Error{Path: f.Path, Err: exec.ErrUnreadable}
+	}
 	if err == nil {
 		err = l.Plan.For(file)
 	}

@@ -42,6 +42,7 @@ var (
 	badDisk            = &row{"{errno}", "look at the file system that {path} is on: dmesg"}
 	refused            = &row{"{errno}", "neither its mode nor its mount explains it: look at the security module (SELinux, AppArmor: dmesg) and the seccomp profile"}
 	unreadable         = &row{"uid {uid} may not read it, so it cannot be copied (mode {mode}, owner {owner})", "chmod a+r {path}, or {strip} and run without --strip-file-caps"}
+	opaque             = &row{"uid {uid} may not read it, so it cannot be told what it would gain (mode {mode}, owner {owner})", "chmod a+r {path}, or run without --allow-new-privs"}
 	origin             = &row{"its RPATH or RUNPATH has $ORIGIN, which a copy in memory cannot resolve", "{strip} in the image, and run without --strip-file-caps"}
 	changed            = &row{"it changed while caplaunch looked at it", "run it again when nothing writes to {path}"}
 	copyForbidden      = &row{"the kernel forbids programs in memory (vm.memfd_noexec=2)", "{strip} in the image, and run without --strip-file-caps (or sysctl -w vm.memfd_noexec=1 on the host)"}

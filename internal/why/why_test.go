@@ -329,6 +329,7 @@ func TestEachErrnoHasItsReason(t *testing.T) {
 		{exec.Error{Err: unix.ENODEV}, path, unexplained, "no such device", "dmesg"},
 		{exec.Error{Err: exec.ErrChanged}, path, changed, "", path},
 		{exec.Error{Err: exec.ErrReturned}, path, returned, "", ""},
+		{exec.Error{Err: exec.ErrUnreadable}, path, opaque, "mode 0755", "chmod a+r " + path + ", or"},
 		{exec.Error{Err: exec.ErrUnreadable, Copy: true}, path, unreadable, "mode 0755", "chmod a+r " + path + ", or setcap -r " + path + " and run without"},
 		{exec.Error{Err: exec.ErrOrigin, Copy: true}, path, origin, "", "setcap -r " + path + " in the image, and run without --strip-file-caps"},
 		{exec.Error{Err: unix.EACCES, Copy: true}, path, copyForbidden, "", "memfd_noexec=1"},
