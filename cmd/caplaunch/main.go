@@ -4,10 +4,12 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 )
 
@@ -91,14 +93,6 @@ func wantsJSON(args, environ []string) bool {
 			format = v
 		}
 	}
-	for i, a := range args {
-		if a == "--" {
-			break
-		} else if v, ok := strings.CutPrefix(a, "--log-format="); ok {
-			format = v
-		} else if a == "--log-format" && i+1 < len(args) {
-			format = args[i+1]
-		}
-	}
-	return format == "json"
+	before := args[:slices.Index(append(args[:len(args):len(args)], "--"), "--")]
+	return cmp.Or((&line{before: before}).given("log-format"), format) == "json"
 }

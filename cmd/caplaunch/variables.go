@@ -2,6 +2,7 @@ package main
 
 import (
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -82,15 +83,7 @@ func (l *line) variables(environ []string, s scanned, flags []flag) (words []str
 // isService reports whether a variable is one that Kubernetes makes of a Service
 // whose name begins with caplaunch: it is not meant for caplaunch.
 func isService(name string) bool {
-	_, rest, _ := strings.Cut(name, "_")
-	rest = "_" + rest
-	if strings.HasSuffix(rest, "_SERVICE_HOST") || strings.HasSuffix(rest, "_PORT") || strings.Contains(rest, "_SERVICE_PORT_") {
-		return true
-	}
-	_, port, isPort := strings.Cut(rest, "_PORT_")
-	number, protocol, _ := strings.Cut(port, "_")
-	protocol, _, _ = strings.Cut(protocol, "_")
-	return isPort && number != "" && strings.Trim(number, "0123456789") == "" && slices.Contains([]string{"TCP", "UDP", "SCTP"}, protocol)
+	return regexp.MustCompile(`^CAPLAUNCH_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)$`).MatchString(name)
 }
 
 // programEnviron is environ less what is caplaunch's own.

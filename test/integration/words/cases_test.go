@@ -37,8 +37,9 @@ func servers(t testing.TB) engine.Image {
 // server says that it is ready, and ends with status 7 on TERM.
 const server = `trap 'echo stopping; exit 7' TERM; echo ready; while :; do sleep 1 & wait $!; done`
 
-// stopped starts a server, stops it by docker stop and tells whether its handler for TERM ran.
-func stopped(t testing.TB, d *engine.Docker, flags, argv []string) bool {
+// stopped starts a server, stops it by docker stop, which waits for some seconds, and tells whether its handler for TERM
+// ran.
+func stopped(t testing.TB, d *engine.Docker, seconds string, flags, argv []string) bool {
 	t.Helper()
 	r := d.Cmd(t, slices.Concat([]string{"run", "-d", "--network=none"}, flags, argv)...)
 	if r.Code != 0 {
@@ -49,7 +50,7 @@ func stopped(t testing.TB, d *engine.Docker, flags, argv []string) bool {
 	if !engine.Await(func() bool { return strings.Contains(d.Cmd(t, "logs", id).Stdout, "ready") }) {
 		t.Fatal(d.Cmd(t, "logs", id))
 	}
-	d.Cmd(t, "stop", "-t", "2", id)
+	d.Cmd(t, "stop", "-t", seconds, id)
 	code := strings.TrimSpace(d.Cmd(t, "inspect", "-f", "{{.State.ExitCode}}", id).Stdout)
 	return strings.Contains(d.Cmd(t, "logs", id).Stdout, "stopping") && code == "7"
 }
@@ -69,7 +70,7 @@ func TestAnInitReachesTheProgram(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			flags := slices.Concat(grant, front.flags)
-			if stopped(t, d, flags, slices.Concat([]string{img}, front.argv, launch, program)) {
+			if stopped(t, d, "2", flags, slices.Concat([]string{img}, front.argv, launch, program)) {
 				t.Fatal("it works without the hint")
 			}
 			explain := slices.Concat(front.argv, []string{"/caplaunch", "explain", "--json"}, launch[1:], program)
@@ -78,7 +79,7 @@ func TestAnInitReachesTheProgram(t *testing.T) {
 			if notes := strings.Join(x.Notes, "\n"); !strings.Contains(notes, "is root without KILL") || !strings.Contains(notes, "put it behind --") {
 				t.Errorf("%q", notes)
 			}
-			if !stopped(t, d, slices.Concat(strings.Fields(x.Grant), front.flags), slices.Concat([]string{img}, front.argv, launch, program)) {
+			if !stopped(t, d, "60", slices.Concat(strings.Fields(x.Grant), front.flags), slices.Concat([]string{img}, front.argv, launch, program)) {
 				t.Errorf("not with %s", x.Grant)
 			}
 			// --strict lets that grant pass.
@@ -87,7 +88,7 @@ func TestAnInitReachesTheProgram(t *testing.T) {
 		})
 	}
 	t.Run("behind --", func(t *testing.T) {
-		if !stopped(t, d, grant, slices.Concat([]string{img}, launch, []string{"/tini", "--"}, program)) {
+		if !stopped(t, d, "60", grant, slices.Concat([]string{img}, launch, []string{"/tini", "--"}, program)) {
 			t.Error("not stopped by its own handler")
 		}
 	})
