@@ -269,7 +269,7 @@ func scan(path string, each func(line []byte) bool) error {
 // ends before is an error: its last line may be cut off, in the middle of a number.
 func scanLines(read func([]byte) (int, error), size int64, each func(line []byte) bool) error {
 	const longest = 1 << 20 // of a line, or a little more
-	buf, total := make([]byte, 0, 64<<10), int64(0)
+	buf, total := make([]byte, 0, min(max(size+1, 512), 64<<10)), int64(0)
 	for {
 		if len(buf) == cap(buf) {
 			if len(buf) >= longest {

@@ -48,8 +48,10 @@ func (s start) command(t testing.TB, argv ...string) *exec.Cmd {
 	}
 	words = slices.Concat(words, []string{launcher}, s.flags, []string{"--"}, argv)
 	if s.within != "" {
-		words = append([]string{"unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc",
-			"sh", "-ec", "ip link set lo up\n" + s.within + "\nexec \"$@\"", "sh"}, words...)
+		words = append([]string{
+			"unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc",
+			"sh", "-ec", "ip link set lo up\n" + s.within + "\nexec \"$@\"", "sh",
+		}, words...)
 	}
 	cmd := exec.Command(words[0], words[1:]...)
 	cmd.Env = append(os.Environ(), s.env...)
