@@ -186,8 +186,18 @@ func TestWhatIsPrintedIsComparedWithThePage(t *testing.T) {
 		page, printed string
 		same          bool
 	}{
-		{"a\nb\n", "a\nb\n", true}, {"", "", true}, {"a…c\n", "abc", true}, {"…\nb\n", "a\na\nb", true}, {"a\n…\n", "a\nb\nc", true}, {"…\n", "", true},
-		{"a\n", "a\nb\n", false}, {"", "a", false}, {"a\n", "", false}, {"a.c\n", "abc", false}, {"a…c\n", "a\nc", false}, {"…\nb\n", "a\nb\nc", false},
+		{"a\nb\n", "a\nb\n", true},
+		{"", "", true},
+		{"a…c\n", "abc", true},
+		{"…\nb\n", "a\na\nb", true},
+		{"a\n…\n", "a\nb\nc", true},
+		{"…\n", "", true},
+		{"a\n", "a\nb\n", false},
+		{"", "a", false},
+		{"a\n", "", false},
+		{"a.c\n", "abc", false},
+		{"a…c\n", "a\nc", false},
+		{"…\nb\n", "a\nb\nc", false},
 	} {
 		if like(c.page, c.printed) != c.same {
 			t.Errorf("%q on the page and %q printed: want %v", c.page, c.printed, c.same)
