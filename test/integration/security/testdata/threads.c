@@ -25,6 +25,7 @@ static void *other(void *who) {
 	pthread_barrier_wait(&done);
 	for (;;)
 		pause();
+	return NULL;
 }
 
 int main(int argc, char **argv) {
