@@ -3,10 +3,11 @@ package main
 import (
 	"encoding/json"
 	"errors"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
 	"github.com/caplaunch/caplaunch/internal/ambient/linux"
@@ -80,7 +81,7 @@ func threadsOf(pid int) (ambient.State, error) {
 	}
 	for _, path := range tasks {
 		s, err := readStatus(path)
-		if errors.Is(err, os.ErrNotExist) {
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) {
 			continue // a thread that has ended has nothing any more
 		}
 		if err != nil {

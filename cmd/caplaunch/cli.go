@@ -139,7 +139,7 @@ func parse(args, environ []string, out io.Writer) (*line, error) {
 	}
 	cmd := map[string]any{"run": &l.Run, "explain": &l.Explain, "check": &l.Check, "show": &l.Show, "install": &l.Install, "version": &l.Version}[l.command]
 	flags := flagsOf(reflect.TypeOf(cmd).Elem())
-	s := scan(l.before, flags)
+	s := scan(l.before, flags, l.argv == nil && (l.command == "run" || l.command == "explain"))
 	if s.help {
 		return nil, printUsage(l.command, out)
 	}
@@ -203,8 +203,9 @@ type scanned struct {
 	help  bool            // the help is asked for
 }
 
-// scan goes over words as kong does.
-func scan(words []string, flags []flag) scanned {
+// scan goes over words as kong does. Where "--" is missing, what follows the first
+// word that is no flag is PROGRAM's.
+func scan(words []string, flags []flag, missing bool) scanned {
 	s := scanned{used: map[string]bool{}, first: -1, known: true}
 	use := func(match func(flag) bool) (takesValue bool) {
 		i := slices.IndexFunc(flags, func(f flag) bool { return !f.isArg() && match(f) })
@@ -236,7 +237,9 @@ func scan(words []string, flags []flag) scanned {
 				}
 			}
 		case s.first < 0:
-			s.first = i
+			if s.first = i; missing {
+				return s
+			}
 		}
 	}
 	return s

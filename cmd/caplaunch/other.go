@@ -25,6 +25,7 @@ func (a *app) show(*showCmd) error            { return errNotLinux("show") }
 func (a *app) install(*installCmd) error      { return errNotLinux("install") }
 func (a *app) notBorrowed() error             { return nil }
 func (a *app) leaveNote(string)               {}
+func isUser(string) bool                      { return false }
 
 // inWords is an error with its hint.
 func (a *app) inWords(_ *line, err error) *failure {

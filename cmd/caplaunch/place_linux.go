@@ -11,6 +11,7 @@ import (
 	"github.com/caplaunch/caplaunch/internal/ambient"
 	"github.com/caplaunch/caplaunch/internal/ambient/linux"
 	"github.com/caplaunch/caplaunch/internal/grant"
+	"github.com/caplaunch/caplaunch/internal/identity"
 )
 
 // Surroundings are what only words need, read when words are needed.
@@ -108,4 +109,11 @@ func hasParent(environ []string, bounding ambient.Set) bool {
 	}
 	parent, err := readStatus("/proc/" + strconv.Itoa(os.Getppid()) + "/status")
 	return err == nil && parent.Bounding == bounding
+}
+
+// isUser reports whether a word is a user, as gosu and su-exec have it first.
+func isUser(word string) bool {
+	s, err := identity.Parse(word)
+	passwd, _ := linux.ReadFile("/etc/passwd")
+	return err == nil && (s.User.Numeric || s.Group != nil || strings.Contains("\n"+passwd, "\n"+word+":"))
 }

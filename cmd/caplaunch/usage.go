@@ -2,11 +2,9 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
-	"github.com/caplaunch/caplaunch/internal/identity"
 	"github.com/caplaunch/caplaunch/internal/shell"
 )
 
@@ -87,11 +85,4 @@ func (l *line) misplaced(s scanned, flags []flag) error {
 		return usagef(l.text([]string{"--user=" + word}, rest[1:]), "-- is missing in front of PROGRAM, and the user is a flag")
 	}
 	return usagef(l.text(before, rest), "-- is missing in front of PROGRAM")
-}
-
-// isUser reports whether a word is a user, as gosu and su-exec have it first.
-func isUser(word string) bool {
-	s, err := identity.Parse(word)
-	b, _ := os.ReadFile("/etc/passwd")
-	return err == nil && (s.User.Numeric || s.Group != nil || strings.Contains("\n"+string(b), "\n"+word+":"))
 }

@@ -114,7 +114,7 @@ func (s State) Borrowed() error {
 	switch {
 	case s.UID != Same(s.UID.Real) || s.GID != Same(s.GID.Real):
 		return &RefusedError{Why: StartedSetID, Now: s}
-	case s.UID != Same(0) && !s.Ambient.Contains(s.Permitted):
+	case (s.UID != Same(0) || s.Securebits&NoRoot != 0) && !s.Ambient.Contains(s.Permitted):
 		return &RefusedError{Why: StartedWithFileCaps, Now: s, Missing: s.Permitted &^ s.Ambient}
 	}
 	return nil
