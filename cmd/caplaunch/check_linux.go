@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"errors"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -75,12 +74,13 @@ func threadsOf(pid int) (ambient.State, error) {
 	if err != nil {
 		return all, err
 	}
-	tasks, err := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/*/status")
-	if err != nil || len(tasks) == 0 {
+	tasks := "/proc/" + strconv.Itoa(pid) + "/task/"
+	threads := list(tasks)
+	if len(threads) == 0 {
 		return all, usagef("again: it may have ended just then", "process %d cannot be read: it shows no threads", pid)
 	}
-	for _, path := range tasks {
-		s, err := readStatus(path)
+	for _, thread := range threads {
+		s, err := readStatus(tasks + thread + "/status")
 		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) {
 			continue // a thread that has ended has nothing any more
 		}
@@ -118,4 +118,22 @@ func readStatus(path string) (ambient.State, error) {
 		return ambient.State{}, err
 	}
 	return parseStatus(text)
+}
+
+// list lists a folder, none when it cannot be read. The runtime's poller is kept
+// out, which ends the process when there are no descriptors left.
+func list(folder string) (names []string) {
+	fd, err := unix.Open(folder, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	defer unix.Close(fd)
+	buf := make([]byte, 16<<10)
+	for {
+		n, err := unix.ReadDirent(fd, buf)
+		if err != nil || n <= 0 {
+			return names
+		}
+		_, _, names = unix.ParseDirent(buf[:n], -1, names)
+	}
 }

@@ -19,6 +19,8 @@ type simulated struct {
 	death int
 }
 
+func (s *simulated) Hide() error { return nil }
+
 func (s *simulated) Start() (ambient.State, ambient.Host, error) { return s.Now, s.On, nil }
 func (s *simulated) DeathSignal() (int, error)                   { return s.death, nil }
 func (s *simulated) SetDeathSignal(sig int) error                { s.death = sig; return nil }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -126,8 +125,7 @@ func steps(all []ambient.Step) []string {
 // handlers reports how many handlers binfmt_misc shows. In a container there may
 // be some that it does not show.
 func handlers() int {
-	shown, _ := filepath.Glob("/proc/sys/fs/binfmt_misc/*")
-	return len(shown) - len([]string{"register", "status"})
+	return len(list("/proc/sys/fs/binfmt_misc")) - len([]string{"register", "status"})
 }
 
 // print writes the explanation for a person, in 80 columns but for what is to be

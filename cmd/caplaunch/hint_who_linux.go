@@ -50,7 +50,7 @@ func (h *hinter) refused(e *ambient.RefusedError) string {
 		}
 		return h.startAsRoot()
 	case ambient.SetGroupsDenied:
-		if !h.Request.KeepGroups && u.UID == e.Now.UID.Effective && u.GID == e.Now.GID.Effective {
+		if !h.Request.KeepGroups && h.Request.Groups == nil && u.UID == e.Now.UID.Effective && u.GID == e.Now.GID.Effective {
 			return "caplaunch --keep-groups"
 		} else if !h.nested {
 			return h.callHint()

@@ -57,7 +57,7 @@ func (a *app) install(c *installCmd) error {
 	if err != nil {
 		return fail("the running binary cannot be read: ", err)
 	}
-	defer self.Close()
+	defer unix.Close(int(self))
 
 	origin.Ignore(^origin.Signals(0)) // a signal must not leave the temporary file behind
 	var random [8]byte
@@ -123,7 +123,7 @@ func write(dir int, name string, from io.Reader) error {
 		return err
 	}
 	defer unix.Close(fd)
-	if _, err := io.Copy(fdWriter(fd), from); err != nil {
+	if _, err := io.Copy(descriptor(fd), from); err != nil {
 		return err
 	}
 	return errors.Join(unix.Fchmod(fd, 0o555), unix.Fsync(fd))
@@ -131,17 +131,18 @@ func write(dir int, name string, from io.Reader) error {
 
 // openItself opens the running binary; without /proc it is the one that argv[0]
 // leads to.
-func (a *app) openItself() (*os.File, error) {
-	self, err := os.Open("/proc/self/exe")
+func (a *app) openItself() (descriptor, error) {
+	fd, err := unix.Open("/proc/self/exe", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err == nil {
-		return self, nil
+		return descriptor(fd), nil
 	}
 	p, findErr := exec.Find(a.args[0], exec.SearchPath(a.environ))
 	if findErr != nil {
-		return nil, err
+		return -1, err
 	}
 	defer p.Close()
-	return os.Open(p.Path)
+	fd, err = unix.Open(p.Path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	return descriptor(fd), err
 }
 
 // reason is the errno's text, without what the package os puts around it.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -19,7 +20,7 @@ type system struct {
 }
 
 func newApp() *app {
-	return &app{environ: origin.Environ(), stdout: stdout{}, stderr: fdWriter(2),
+	return &app{environ: origin.Environ(), stdout: stdout{}, stderr: descriptor(2),
 		system: system{one: linux.OneThread(), all: linux.AllThreads(), files: identity.Etc}}
 }
 
@@ -92,7 +93,7 @@ func (a *app) leaveNote(text string) {
 	defer unix.Close(fd)
 	var st unix.Stat_t
 	if unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == 0 {
-		_, _ = fdWriter(fd).Write([]byte(text))
+		_, _ = descriptor(fd).Write([]byte(text))
 	}
 }
 
@@ -106,12 +107,20 @@ func (a *app) notBorrowed() error {
 	return err
 }
 
-// An fdWriter writes to a descriptor. An os.File would end the process by SIGPIPE
+// A descriptor is read and written without the runtime. An os.File would end the process by SIGPIPE
 // when nobody reads, and neither the launch nor the exit status may depend on
 // that.
-type fdWriter int
+type descriptor int
 
-func (fd fdWriter) Write(b []byte) (n int, err error) {
+func (fd descriptor) Read(b []byte) (int, error) {
+	n, err := unix.Read(int(fd), b)
+	if err == nil && n == 0 {
+		err = io.EOF
+	}
+	return max(n, 0), err
+}
+
+func (fd descriptor) Write(b []byte) (n int, err error) {
 	for n < len(b) {
 		m, err := unix.Write(int(fd), b[n:])
 		switch {
@@ -135,7 +144,7 @@ func (stdout) Write(b []byte) (int, error) {
 	if origin.StdoutClosed() {
 		return 0, usagef(hint, "stdout is closed")
 	}
-	n, err := fdWriter(1).Write(b)
+	n, err := descriptor(1).Write(b)
 	if err != nil {
 		err = usagef(hint, "stdout cannot be written: %s", reason(err))
 	}

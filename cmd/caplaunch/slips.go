@@ -123,7 +123,7 @@ func (l *line) programSlip() string {
 	switch {
 	case len(words) == 0:
 		return ""
-	case clean != name && strings.Trim(clean, "|&;<>'\"$* ") == clean && len(words) == 1:
+	case clean != name && clean != "" && strings.Trim(clean, "|&;<>'\"$* ") == clean && len(words) == 1:
 		return l.text(l.before, append([]string{clean}, l.argv[1:]...))
 	case name == "--" && len(l.argv) > 1:
 		return l.text(l.before, l.argv[1:])

@@ -242,7 +242,7 @@ func (a answer) borrowed() Refusal {
 	switch {
 	case uid.Real != uid.Effective || uid.Real != uid.Saved || gid.Real != gid.Effective || gid.Real != gid.Saved:
 		return StartedSetID
-	case uid.Real != 0 && a.now.Permitted&^a.now.Ambient != 0:
+	case (uid.Real != 0 || a.now.Securebits&1 != 0) && a.now.Permitted&^a.now.Ambient != 0:
 		return StartedWithFileCaps
 	}
 	return ""

@@ -72,6 +72,8 @@ func open(path string) (*File, error) {
 		}
 		f.Head = head[:max(0, min(n, headSize))]
 	case unix.EACCES, unix.EPERM: // who may execute it need not be able to read it
+	case unix.EAGAIN: // somebody holds a lease for writing, fcntl(2)
+		return fail(unix.ETXTBSY)
 	default:
 		return fail(err)
 	}

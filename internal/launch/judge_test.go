@@ -20,7 +20,7 @@ func judged(t *testing.T, path string, l *Launch) (err error) {
 	t.Helper()
 	state := ambient.State{UID: ambient.Same(newUser), GID: ambient.Same(newUser), NoNewPrivs: !l.Request.AllowNewPrivs}
 	l.Host = ambient.Host{Known: ambient.UpTo(40), Ambient: true}
-	l.Plan.AfterSteps = state
+	l.Plan.AfterSteps, l.Plan.AfterExec = state, state
 	done := make(chan bool)
 	go func() { // on a thread that ends with it
 		defer close(done)

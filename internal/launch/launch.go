@@ -23,6 +23,7 @@ import (
 type Kernel interface {
 	ambient.Kernel
 	Start() (ambient.State, ambient.Host, error)
+	Hide() error
 	DeathSignal() (int, error)
 	SetDeathSignal(int) error
 }
@@ -44,7 +45,7 @@ type Launch struct {
 	Kernel Kernel // must write on every thread if the process lives on (Explain)
 	Files  identity.Files
 	Say    func(format string, args ...any) // a line of what is being done
-	Ready  func()                           // called when nothing but the execve can fail any more
+	Ready  func()                           // called before signals and descriptors are put back, and the execve
 
 	// What was found out on the way, for whoever explains it.
 	Now     ambient.State // before anything was changed
@@ -55,8 +56,8 @@ type Launch struct {
 }
 
 // Run becomes the program, and returns only when that failed. With Explain it
-// returns nil when all but the execve succeeded. The process has then changed who
-// it is, and so it may have with an error: it should end soon. The caller must be
+// returns nil when all but the execve succeeded. The process may have changed its
+// credentials by then, also with an error: it should end soon. The caller must be
 // locked to the main thread, runtime.LockOSThread.
 //
 // The errors are those of the packages that it goes through: *linux.ReadError,
@@ -126,6 +127,10 @@ func (l *Launch) apply() error {
 		return err
 	}
 	parent := os.Getppid()
+	// Until the execve other threads still have all that was granted.
+	if err := l.Kernel.Hide(); err != nil {
+		return err
+	}
 	if l.Plan.Lost.Len() > 0 {
 		l.Say("groups that PROGRAM does not get: %v", l.Plan.Lost)
 	}
@@ -135,8 +140,9 @@ func (l *Launch) apply() error {
 			return &ambient.StepError{Step: step, Err: err}
 		}
 	}
-	if death == 0 {
-		return nil
+	// A change of ids makes of it what fs.suid_dumpable says.
+	if err := l.Kernel.Hide(); err != nil || death == 0 {
+		return err
 	}
 	// A change of ids has cleared it, and a parent that died in between sent none.
 	if err := l.Kernel.SetDeathSignal(death); err != nil {
@@ -155,9 +161,9 @@ func (l *Launch) apply() error {
 	return nil
 }
 
-// judge holds the plan against the program's file, or makes a copy that has
-// nothing to be held against. With no_new_privs off, every program is copied: the
-// owner of a file could add privilege to it at any time.
+// judge holds the plan against the program's file. With StripFileCaps a file that
+// has privilege is copied instead; with no_new_privs off, every file is, since its
+// owner could add privilege to it at any time.
 func (l *Launch) judge() error {
 	file, err := l.Program.Credentials(l.Host.Known)
 	if l.StripFileCaps && (l.Request.AllowNewPrivs || err != nil || file != ambient.File{}) {

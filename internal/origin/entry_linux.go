@@ -20,9 +20,3 @@ var settings = [settingsCount]string{
 }
 
 const getFD = syscall.F_GETFD
-
-// init makes the stack of the main goroutine large enough for a launch at once. Growing it by doubling, the runtime would
-// copy it four times, which takes a twentieth of a launch. A frame in assembly is not cleared, so its pages stay untouched.
-func init() { largeFrame() }
-
-func largeFrame()

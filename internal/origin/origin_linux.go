@@ -55,13 +55,12 @@ func init() {
 		now, _ := current()
 		ours = SignalsOf(1, 2, 3, 15) &^ now.ignored &^ start.ignored
 	}
-	Ignore(start.ignored | ours)
+	// Those of a fault stay the runtime's, and so does 33, by which it reaches all threads.
+	Ignore((start.ignored | ours) &^ SignalsOf(4, 5, 6, 7, 8, 11, 31, 33))
 }
 
-// Ignore makes the process ignore signals from now on. Those of a fault stay the runtime's, and so does 33, by which
-// it reaches all threads. Restore looks at what came of it.
+// Ignore makes the process ignore signals from now on. Restore looks at what came of it.
 func Ignore(signals Signals) {
-	signals &^= SignalsOf(4, 5, 6, 7, 8, 9, 11, 19, 31, 33)
 	for signal := 1; signal <= 64; signal++ {
 		if signals.Has(signal) {
 			_ = setIgnored(signal, true)

@@ -62,8 +62,20 @@ func (k Kernel) SetDeathSignal(sig int) error {
 	return k.call(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(sig), 0)
 }
 
-// call makes one system call of up to four arguments; the fifth and sixth are 0,
-// as prctl(2) demands. What the arguments point to stays where it is until then.
+// Hide keeps other processes of the same user out of this one's memory until
+// execve(2): PR_SET_DUMPABLE 0 of prctl(2), read back. Otherwise they could make a
+// thread that still has all that was granted run their own code, ptrace(2).
+func (Kernel) Hide() error {
+	var r reader
+	r.ask("prctl PR_SET_DUMPABLE", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0)
+	if r.ask("prctl PR_GET_DUMPABLE", unix.SYS_PRCTL, unix.PR_GET_DUMPABLE, 0, 0) != 0 {
+		r.fail("prctl PR_SET_DUMPABLE", 0)
+	}
+	return r.err
+}
+
+// call makes one system call of up to three arguments; the others are 0, as
+// prctl(2) demands. What the arguments point to stays where it is until then.
 //
 //go:uintptrescapes
 func (k Kernel) call(nr, a, b, c uintptr) error {
@@ -84,19 +96,24 @@ func (k Kernel) call(nr, a, b, c uintptr) error {
 // across containers, getrlimit(2) RLIMIT_SIGPENDING.
 var ErrNoQueue = errors.New("no signal can be queued for this user, and explain needs that to reach every thread of its process (run needs none)")
 
-// canQueue queues a blocked real-time signal for this thread and takes it back.
+// canQueue queues blocked real-time signals for this thread, more than the runtime
+// has threads, and takes them back.
 func canQueue() bool {
-	const probe, maskSize = 64, 8
+	const probe, maskSize, threads = 64, 8, 16
 	var was, probed uint64 = 0, 1 << (probe - 1)
 	var now unix.Timespec
 	_, _, e := unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_BLOCK, uintptr(unsafe.Pointer(&probed)), uintptr(unsafe.Pointer(&was)), maskSize, 0, 0)
 	if e != 0 {
 		return false
 	}
-	err := unix.Tgkill(unix.Getpid(), unix.Gettid(), probe)
-	if err == nil {
+	queued := 0
+	for queued < threads && unix.Tgkill(unix.Getpid(), unix.Gettid(), probe) == nil {
+		queued++
+	}
+	full := queued < threads
+	for ; queued > 0 && e == 0; queued-- {
 		_, _, e = unix.RawSyscall6(unix.SYS_RT_SIGTIMEDWAIT, uintptr(unsafe.Pointer(&probed)), 0, uintptr(unsafe.Pointer(&now)), maskSize, 0, 0)
 	}
 	_, _, e2 := unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&was)), 0, maskSize, 0, 0)
-	return err == nil && e == 0 && e2 == 0
+	return !full && e == 0 && e2 == 0
 }
