@@ -38,8 +38,22 @@ func hold(t *testing.T, argv ...string) *held {
 	return h
 }
 
-// launcher is the process of caplaunch: the one that was started, or its only child. It is 0 until that writes.
-func (h *held) launcher(child bool) int {
+// launcher waits until caplaunch stands still, and gives what sends it a signal: to no other process, even when that has
+// ended. It is the one that was started, or its only child.
+func (h *held) launcher(t *testing.T, child bool) (send func(syscall.Signal)) {
+	t.Helper()
+	pid := 0
+	if !engine.Await(func() bool { pid = h.writing(child); return pid != 0 }) {
+		t.Fatal("it did not stand still")
+	}
+	fd, err := unix.PidfdOpen(pid, 0)
+	engine.Must(t, err)
+	t.Cleanup(func() { unix.Close(fd) })
+	return func(signal syscall.Signal) { _ = unix.PidfdSendSignal(fd, signal, nil, 0) }
+}
+
+// writing is the process of caplaunch, or 0 until that writes.
+func (h *held) writing(child bool) int {
 	pid := strconv.Itoa(h.cmd.Process.Pid)
 	if child {
 		pid = strings.TrimSpace(read("/proc/" + pid + "/task/" + pid + "/children"))
@@ -89,14 +103,11 @@ func TestSignalsDoNothingToProcess1DuringTheLaunch(t *testing.T) {
 			ignored = engine.Mask(1 << 14)
 		}
 		h := hold(t, argv...)
-		pid := 0
-		if !engine.Await(func() bool { pid = h.launcher(true); return pid != 0 }) {
-			t.Fatal("it did not stand still")
-		}
+		send := h.launcher(t, true)
 		order := random.Perm(4)
 		n := 0
 		code := h.end(func() {
-			_ = syscall.Kill(pid, []syscall.Signal{1, 2, 3, 15}[order[n%4]])
+			send([]syscall.Signal{1, 2, 3, 15}[order[n%4]])
 			n++
 		})
 		r := engine.Result{Stdout: h.stdout.String(), Code: code}
@@ -118,11 +129,7 @@ func TestSignalsEndALaunchThatIsNotProcess1(t *testing.T) {
 	for signal, status := range map[syscall.Signal]int{1: 129, 2: 130, 15: 143} {
 		argv := []string{engine.Capstart(t), "--", engine.Caplaunch(t), "-v", "-u", "65532:65532", "--", engine.Probe(t), "all"}
 		h := hold(t, argv...)
-		pid := 0
-		if !engine.Await(func() bool { pid = h.launcher(false); return pid != 0 }) {
-			t.Fatal("it did not stand still")
-		}
-		_ = syscall.Kill(pid, signal)
+		h.launcher(t, false)(signal)
 		if code := h.end(func() {}); code != status || h.stdout.Len() > 0 {
 			t.Errorf("%v: exit status %d, %q", signal, code, h.stdout.String())
 		}
