@@ -23,7 +23,8 @@ help: ## this list
 build: ## bin/caplaunch, static; GOOS= and GOARCH= make it for another machine
 	@CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=auto -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/caplaunch
 
-bin/%: examples/%/main.go ## bin/relay
+.PHONY: FORCE # go knows better than a date whether a program is up to date
+bin/%: examples/%/main.go FORCE ## bin/relay
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-w -buildid=' -o $@ ./examples/$*
 
 # -count=1: Go would take an old result where only the binary under test has changed,
