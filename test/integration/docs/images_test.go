@@ -106,11 +106,13 @@ func repository(t testing.TB) string {
 		return dir
 	}
 	r := engine.Exec(t, "sh", "-ec", `
-mkdir -p "$1/partial"
+mkdir -p "$1/partial" "$1/lists/partial"
 cd "$1"
 tar -xOf "$2" ./var/lib/dpkg/status >status
-apt-get -qq -y -o Debug::NoLocking=1 -o Dir::State::status="$1/status" -o Dir::Cache::archives="$1" --no-install-recommends --download-only install $3
-rm -rf partial status lock
+apt() { apt-get -qq -y -o Dir::State::lists="$PWD/lists" -o Dir::State::status="$PWD/status" -o Dir::Cache::archives="$PWD" "$@"; }
+apt update
+apt --no-install-recommends --download-only install $3
+rm -rf partial lists status lock
 for deb in *.deb; do
 	dpkg-deb -f "$deb"
 	printf 'Filename: ./%s\nSize: %s\nSHA256: %s\n\n' "$deb" "$(stat -c %s "$deb")" "$(sha256sum <"$deb" | cut -d' ' -f1)"
