@@ -271,8 +271,13 @@ func (s scanned) read(cmd any, flags []flag, words []string) error {
 
 // newParser is kong for a grammar; what it prints goes to out.
 func newParser(grammar any, out io.Writer) (*kong.Kong, error) {
-	groups := []kong.Group{{Key: "caps", Title: "Capabilities:"}, {Key: "who", Title: "Identity:"},
-		{Key: "allow", Title: "Allowlist:"}, {Key: "process", Title: "Process:"}, {Key: "output", Title: "Output:"}}
+	groups := []kong.Group{
+		{Key: "caps", Title: "Capabilities:"},
+		{Key: "who", Title: "Identity:"},
+		{Key: "allow", Title: "Allowlist:"},
+		{Key: "process", Title: "Process:"},
+		{Key: "output", Title: "Output:"},
+	}
 	return kong.New(grammar, kong.Name("caplaunch"), kong.Description(description), kong.Writers(out, out),
 		kong.NoDefaultHelp(), kong.Help(printHelp), kong.ExplicitGroups(groups),
 		kong.ValueFormatter(func(v *kong.Value) string { return v.Help }))

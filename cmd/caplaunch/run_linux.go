@@ -20,8 +20,10 @@ type system struct {
 }
 
 func newApp() *app {
-	return &app{environ: origin.Environ(), stdout: stdout{}, stderr: descriptor(2),
-		system: system{one: linux.OneThread(), all: linux.AllThreads(), files: identity.Etc}}
+	return &app{
+		environ: origin.Environ(), stdout: stdout{}, stderr: descriptor(2),
+		system: system{one: linux.OneThread(), all: linux.AllThreads(), files: identity.Etc},
+	}
 }
 
 // launch is the launch that flags ask for. The error is a *usageError.

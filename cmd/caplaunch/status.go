@@ -52,8 +52,10 @@ func parseStatus(text string) (s ambient.State, err error) {
 	for _, id := range read("Groups", 10, 32, -1) {
 		groups = append(groups, uint32(id))
 	}
-	s = ambient.State{UID: ids("Uid"), GID: ids("Gid"), Groups: ambient.NewGroups(groups...), NoNewPrivs: read("NoNewPrivs", 10, 1, 1)[0] == 1,
-		Inheritable: mask("CapInh"), Permitted: mask("CapPrm"), Effective: mask("CapEff"), Bounding: mask("CapBnd"), Ambient: mask("CapAmb")}
+	s = ambient.State{
+		UID: ids("Uid"), GID: ids("Gid"), Groups: ambient.NewGroups(groups...), NoNewPrivs: read("NoNewPrivs", 10, 1, 1)[0] == 1,
+		Inheritable: mask("CapInh"), Permitted: mask("CapPrm"), Effective: mask("CapEff"), Bounding: mask("CapBnd"), Ambient: mask("CapAmb"),
+	}
 	if err != nil {
 		return ambient.State{}, err
 	}

@@ -146,8 +146,10 @@ func TestGroupsReceived(t *testing.T) {
 		{name: "beside --groups", now: as(boss, 0, 2000), req: Request{User: relay, Groups: asked(7), KeepGroups: true}, who: kept(7, 2000)},
 		{name: "root's groups of the image are not kept", now: as(boss, 0, 4, 10, 2000), req: Request{User: relay, KeepGroups: true, StartGroups: g(4, 10)}, who: kept(2000), lost: g(4, 10)},
 		{name: "the primary group of the start is lost", now: with(boss, func(s *State) { s.GID = Same(5) }), req: Request{User: relay}, who: relay, lost: g(5)},
-		{name: "gid 0 is lost by another user", now: as(with(user(SetOf(CapSetUID, CapSetGID), docker), func(s *State) { s.UID, s.GID = Same(1000), Same(0) }), 2000),
-			req: Request{User: relay}, who: relay, lost: g(0, 2000)},
+		{
+			name: "gid 0 is lost by another user", now: as(with(user(SetOf(CapSetUID, CapSetGID), docker), func(s *State) { s.UID, s.GID = Same(1000), Same(0) }), 2000),
+			req: Request{User: relay}, who: relay, lost: g(0, 2000),
+		},
 		{name: "root with other groups cannot set them", now: as(root(wants.Set), 0, 2000), req: Request{User: rootID}, refused: OtherGroups},
 		{name: "root with other groups keeps them", now: as(root(wants.Set), 0, 2000), req: Request{Required: wants, User: rootID, KeepGroups: true}, given: wants.Set, who: &User{0, 0, g(0, 2000)}, stays: true},
 		{name: "setgroups denied", now: as(root(minimal), 0, 2000), host: denied, req: Request{User: rootID}, refused: SetGroupsDenied},
@@ -296,8 +298,10 @@ func aWorld(r *rand.Rand) (State, Host) {
 
 func aRequest(r *rand.Rand) Request {
 	list := func() List { return List{Set: aSet(r, UpTo(42)), All: r.IntN(12) == 0} }
-	req := Request{Sets: DefaultSets, KeepGroups: r.IntN(4) == 0, KeepNonRoot: r.IntN(3) == 0,
-		Bounding: Bounding(r.IntN(3)), AllowNewPrivs: r.IntN(3) == 0, Strict: r.IntN(10) == 0}
+	req := Request{
+		Sets: DefaultSets, KeepGroups: r.IntN(4) == 0, KeepNonRoot: r.IntN(3) == 0,
+		Bounding: Bounding(r.IntN(3)), AllowNewPrivs: r.IntN(3) == 0, Strict: r.IntN(10) == 0,
+	}
 	if r.IntN(2) == 0 {
 		req.Required = list()
 	}

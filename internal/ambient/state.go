@@ -60,9 +60,11 @@ const (
 
 // securebitNames are in the order of the values. Each second bit locks the one
 // before it. The last four came with Linux 6.14.
-var securebitNames = [...]string{"noroot", "noroot_locked", "no_setuid_fixup", "no_setuid_fixup_locked",
+var securebitNames = [...]string{
+	"noroot", "noroot_locked", "no_setuid_fixup", "no_setuid_fixup_locked",
 	"keep_caps", "keep_caps_locked", "no_cap_ambient_raise", "no_cap_ambient_raise_locked",
-	"exec_restrict_file", "exec_restrict_file_locked", "exec_deny_interactive", "exec_deny_interactive_locked"}
+	"exec_restrict_file", "exec_restrict_file_locked", "exec_deny_interactive", "exec_deny_interactive_locked",
+}
 
 // Names lists the bits that are set, those newer than this binary in hex.
 func (b Securebits) Names() []string {

@@ -160,8 +160,10 @@ func cString(b []byte) string {
 // Arch is the architecture as docker's --platform and GOARCH name it.
 func (h Header) Arch() string {
 	// Of e_machine, less a suffix for class and byte order.
-	name, ok := map[uint16]string{2: "sparc", 3: "386", 4: "m68k", 8: "mips", 15: "parisc", 18: "sparc", 20: "ppc",
-		21: "ppc64", 22: "s390x", 40: "arm", 42: "sh", 43: "sparc64", 50: "ia64", 62: "amd64", 183: "arm64", 243: "riscv", 258: "loong"}[h.Machine]
+	name, ok := map[uint16]string{
+		2: "sparc", 3: "386", 4: "m68k", 8: "mips", 15: "parisc", 18: "sparc", 20: "ppc",
+		21: "ppc64", 22: "s390x", 40: "arm", 42: "sh", 43: "sparc64", 50: "ia64", 62: "amd64", 183: "arm64", 243: "riscv", 258: "loong",
+	}[h.Machine]
 	narrow, big := h.Class == 1, h.Data == 2
 	switch {
 	case !ok:
@@ -188,7 +190,9 @@ func (h Header) Arch() string {
 // expected to load the file itself, as its own or as its other word size, and not
 // through binfmt_misc.
 func (h Header) RunsOn(goarch string) bool {
-	family := map[string][]string{"amd64": {"386", "x32"}, "386": {"amd64", "x32"}, "arm64": {"arm"}, "arm": {"arm64"},
-		"s390x": {"s390"}, "ppc64": {"ppc"}, "mips64": {"mips"}, "mips64le": {"mipsle"}, "mips": {"mips64"}, "mipsle": {"mips64le"}}
+	family := map[string][]string{
+		"amd64": {"386", "x32"}, "386": {"amd64", "x32"}, "arm64": {"arm"}, "arm": {"arm64"},
+		"s390x": {"s390"}, "ppc64": {"ppc"}, "mips64": {"mips"}, "mips64le": {"mipsle"}, "mips": {"mips64"}, "mipsle": {"mips64le"},
+	}
 	return h.Arch() == goarch || slices.Contains(family[goarch], h.Arch())
 }

@@ -113,15 +113,28 @@ func TestPlacesAreToldApart(t *testing.T) {
 		clues     Clues
 		want      Place
 	}{
-		{clues: image, want: Unknown}, {clues: Clues{Overlay: true}, want: Unknown}, {want: Host}, {env: "PATH=/bin", want: Host},
-		{clues: image, file: "/.dockerenv", want: Docker}, {env: "container=docker", want: Docker},
-		{file: "/run/.containerenv", want: Podman}, {env: "container=podman", want: Podman}, {env: "container=podman", clues: Clues{Nested: true, SingleID: true}, want: Podman},
+		{clues: image, want: Unknown},
+		{clues: Clues{Overlay: true}, want: Unknown},
+		{want: Host},
+		{env: "PATH=/bin", want: Host},
+		{clues: image, file: "/.dockerenv", want: Docker},
+		{env: "container=docker", want: Docker},
+		{file: "/run/.containerenv", want: Podman},
+		{env: "container=podman", want: Podman},
+		{env: "container=podman", clues: Clues{Nested: true, SingleID: true}, want: Podman},
 		{env: "KUBERNETES_SERVICE_HOST=10.0.0.1", file: "/.dockerenv", want: Kubernetes},
-		{env: "container=lxc", want: LXC}, {env: "container=lxc", clues: Clues{Nested: true}, want: LXC}, {env: "container=systemd-nspawn", want: Nspawn},
-		{env: "INVOCATION_ID=0", want: Systemd}, {env: "INVOCATION_ID=0 container=systemd-nspawn", want: Systemd},
-		{env: "INVOCATION_ID=0", clues: Clues{Nested: true, ParentPID: 1}, want: Systemd}, {env: "INVOCATION_ID=0", clues: Clues{Nested: true, ParentPID: 7}, want: Namespace},
-		{clues: Clues{Nested: true, SingleID: true}, want: Namespace}, {clues: Clues{Nested: true, SingleID: true}, file: "/.dockerenv", want: Namespace},
-		{clues: Clues{Nested: true}, want: Namespace}, {clues: Clues{Nested: true}, file: "/.dockerenv", want: Docker}, {env: "container=oci", clues: Clues{Nested: true}, want: Unknown},
+		{env: "container=lxc", want: LXC},
+		{env: "container=lxc", clues: Clues{Nested: true}, want: LXC},
+		{env: "container=systemd-nspawn", want: Nspawn},
+		{env: "INVOCATION_ID=0", want: Systemd},
+		{env: "INVOCATION_ID=0 container=systemd-nspawn", want: Systemd},
+		{env: "INVOCATION_ID=0", clues: Clues{Nested: true, ParentPID: 1}, want: Systemd},
+		{env: "INVOCATION_ID=0", clues: Clues{Nested: true, ParentPID: 7}, want: Namespace},
+		{clues: Clues{Nested: true, SingleID: true}, want: Namespace},
+		{clues: Clues{Nested: true, SingleID: true}, file: "/.dockerenv", want: Namespace},
+		{clues: Clues{Nested: true}, want: Namespace},
+		{clues: Clues{Nested: true}, file: "/.dockerenv", want: Docker},
+		{env: "container=oci", clues: Clues{Nested: true}, want: Unknown},
 	} {
 		c.clues.Env, c.clues.Exists = strings.Fields(c.env), func(path string) bool { return path == c.file }
 		if got := Detect(c.clues); got != c.want {

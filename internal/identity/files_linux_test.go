@@ -111,14 +111,41 @@ func TestLookupsThatFail(t *testing.T) {
 		spec string
 		want Lookup
 	}{
-		{f, "nobody", NotFound}, {f, "70:nogroup", NotFound}, {f, "1234", NoGroup},
-		{f, "bad", Malformed}, {f, "half", Malformed}, {f, "huge", Malformed}, {f, "minus", Malformed}, {f, "80", Malformed},
-		{f, "top", Malformed}, {f, "over", Malformed}, {f, "plus", Malformed}, {f, "space", Malformed}, {f, "under", Malformed}, {f, "hex", Malformed}, {f, "empty", Malformed},
-		{f, "relay:bad", Malformed}, {f, "nohome", Malformed}, // of the last, a group that lists it
-		{none, "relay", NoFile}, {none, "1234", NoGroup}, {none, "1:net", NoFile},
-		{folder, "relay", Unreadable}, {folder, "5", Unreadable}, {folder, "5:net", Unreadable}, {fifo, "relay", Unreadable}, {fifo, "5:net", Unreadable},
-		{odd, "5", NoGroup}, {odd, "#c", NotFound}, {odd, "6", NoGroup}, {odd, "7", NoGroup}, {odd, "8", Malformed}, {odd, "9", Malformed},
-		{odd, "h", Malformed}, {odd, "1:#g", NotFound}, {long, "relay", Unreadable}, {long, "5", Unreadable},
+		{f, "nobody", NotFound},
+		{f, "70:nogroup", NotFound},
+		{f, "1234", NoGroup},
+		{f, "bad", Malformed},
+		{f, "half", Malformed},
+		{f, "huge", Malformed},
+		{f, "minus", Malformed},
+		{f, "80", Malformed},
+		{f, "top", Malformed},
+		{f, "over", Malformed},
+		{f, "plus", Malformed},
+		{f, "space", Malformed},
+		{f, "under", Malformed},
+		{f, "hex", Malformed},
+		{f, "empty", Malformed},
+		{f, "relay:bad", Malformed},
+		{f, "nohome", Malformed}, // of the last, a group that lists it
+		{none, "relay", NoFile},
+		{none, "1234", NoGroup},
+		{none, "1:net", NoFile},
+		{folder, "relay", Unreadable},
+		{folder, "5", Unreadable},
+		{folder, "5:net", Unreadable},
+		{fifo, "relay", Unreadable},
+		{fifo, "5:net", Unreadable},
+		{odd, "5", NoGroup},
+		{odd, "#c", NotFound},
+		{odd, "6", NoGroup},
+		{odd, "7", NoGroup},
+		{odd, "8", Malformed},
+		{odd, "9", Malformed},
+		{odd, "h", Malformed},
+		{odd, "1:#g", NotFound},
+		{long, "relay", Unreadable},
+		{long, "5", Unreadable},
 	} {
 		_, err := look(t, c.f, c.spec)
 		var e *LookupError
@@ -258,8 +285,12 @@ func TestALineThatIsCutOffIsNoLine(t *testing.T) {
 			says string
 			read func([]byte) (int, error)
 		}{
-			{"were read", reads(text[:cut])}, {"input/output", reads(text[:cut], syscall.EIO)}, {"impossible", reads(text[:cut], -1)}, {"impossible", reads(text[:cut], 2<<20)},
-			{"", reads(text[:cut], syscall.EINTR, text[cut:])}, {"", reads(text[:cut], text[cut:cut+1], text[cut+1:])},
+			{"were read", reads(text[:cut])},
+			{"input/output", reads(text[:cut], syscall.EIO)},
+			{"impossible", reads(text[:cut], -1)},
+			{"impossible", reads(text[:cut], 2<<20)},
+			{"", reads(text[:cut], syscall.EINTR, text[cut:])},
+			{"", reads(text[:cut], text[cut:cut+1], text[cut+1:])},
 		} {
 			var seen []string
 			err := scanLines(c.read, int64(len(text)), func(line []byte) bool { seen = append(seen, strings.TrimSpace(string(line))); return true })

@@ -62,11 +62,17 @@ func TestWhatCannotBeReadIsNotTrustedWithoutNoNewPrivs(t *testing.T) {
 		want            any // nil, or a pointer to the error
 		copied          bool
 	}{
-		{plain, false, false, nil, false}, {plain, false, true, nil, false}, {opaque, false, false, nil, false},
-		{opaque, false, true, new(*exec.Error), false}, {opaque, true, true, new(*exec.Error), false},
+		{plain, false, false, nil, false},
+		{plain, false, true, nil, false},
+		{opaque, false, false, nil, false},
+		{opaque, false, true, new(*exec.Error), false},
+		{opaque, true, true, new(*exec.Error), false},
 		{setuid, false, true, new(*ambient.FileError), false},
 		// Without no_new_privs every program is copied: its owner may add bits at any time.
-		{plain, true, false, nil, false}, {plain, true, true, nil, true}, {setuid, true, true, nil, true}, {setuid, true, false, nil, true},
+		{plain, true, false, nil, false},
+		{plain, true, true, nil, true},
+		{setuid, true, true, nil, true},
+		{setuid, true, false, nil, true},
 	} {
 		var l Launch
 		l.StripFileCaps, l.Request.AllowNewPrivs = c.strip, c.newPrivs

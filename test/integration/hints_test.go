@@ -343,8 +343,10 @@ func TestHintPutsTheDashesIn(t *testing.T) {
 	engine.RequireRoot(t)
 	probe := engine.Probe(t)
 	for _, words := range [][]string{
-		{"-c", "net_admin", "-u", "65532:65532", probe}, {"--caps=net_admin", "--user", "65532:65532", probe},
-		{"run", "-c", "net_admin", "-u65532:65532", probe}, {"-qc", "net_admin", "-u", "65532:65532", probe, "state", "a b", "it's", ""},
+		{"-c", "net_admin", "-u", "65532:65532", probe},
+		{"--caps=net_admin", "--user", "65532:65532", probe},
+		{"run", "-c", "net_admin", "-u65532:65532", probe},
+		{"-qc", "net_admin", "-u", "65532:65532", probe, "state", "a b", "it's", ""},
 	} {
 		r := engine.Exec(t, append([]string{engine.Caplaunch(t)}, words...)...)
 		said := engine.Refused(t, r, engine.Failure)

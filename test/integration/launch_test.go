@@ -41,8 +41,10 @@ func TestPID1IsTheProgramWithExactlyThePromise(t *testing.T) {
 	for _, buildkit := range []bool{false, true} {
 		t.Run(fmt.Sprintf("buildkit=%v", buildkit), func(t *testing.T) {
 			img := d.BuildScratch(t, "caplaunch.test/main:1", imageFiles(t), buildkit)
-			r := d.Run(t, img, []string{"--cap-drop=ALL", "--cap-add=NET_ADMIN", "--cap-add=SETUID", "--cap-add=SETGID",
-				"--security-opt", "no-new-privileges", "--read-only"}, append(launch, "1")...)
+			r := d.Run(t, img, []string{
+				"--cap-drop=ALL", "--cap-add=NET_ADMIN", "--cap-add=SETUID", "--cap-add=SETGID",
+				"--security-opt", "no-new-privileges", "--read-only",
+			}, append(launch, "1")...)
 			wantPromise(t, r, engine.NetAdmin)
 		})
 	}
@@ -225,13 +227,48 @@ func TestUserNamespaces(t *testing.T) {
 
 // hostile are words before "--" that must be refused before anything happens.
 var hostile = [][]string{
-	{"-u", ""}, {"-u", ":"}, {"-u", "0:"}, {"-u", ":0"}, {"-u", "4294967295"}, {"-u", "4294967296"}, {"-u", "4294967296:4294967296"},
-	{"-u", "-1"}, {"--user=-1"}, {"-u", "+5"}, {"-u", "0x1"}, {"-u", " 1"}, {"-u", "1 "}, {"-u", "1:2:3"}, {"-u", "65532:4294967295"}, {"-u", "65532:-1"},
-	{"-u", "1e3"}, {"-u", "00"}, {"-u", "18446744073709551616"}, {"-u", "2147483648"}, {"-u", "nosuchuser"}, {"-u", "65532:nosuchgroup"}, {"-u", "99999"},
-	{"-u", "0\n"}, {"-u", "1:1", "--groups="}, {"-u", "1:1", "--groups=4294967296"}, {"-u", "1:1", "--groups=-1"},
-	{"-u", "1:1", "-c", "net_amdin"}, {"-u", "1:1", "-c", "CAP_CAP_NET_ADMIN"}, {"-u", "1:1", "-c", "64"}, {"-u", "1:1", "-c", "-1"}, {"-u", "1:1", "-c", "0x0c"},
-	{"-u", "1:1", "-c", ""}, {"-u", "1:1", "-c", ","}, {"-u", "1:1", "-c", "net_admin;id"}, {"-u", "1:1", "-c", "net_admin+ep"}, {"-u", "1:1", "-o", "bogus"},
-	{"-u", "1:1", "--non-root=maybe"}, {"-u", "1:1", "--bounding=some"}, {"-u", "1:1", "--nosuchflag"}, {"-u"}, {},
+	{"-u", ""},
+	{"-u", ":"},
+	{"-u", "0:"},
+	{"-u", ":0"},
+	{"-u", "4294967295"},
+	{"-u", "4294967296"},
+	{"-u", "4294967296:4294967296"},
+	{"-u", "-1"},
+	{"--user=-1"},
+	{"-u", "+5"},
+	{"-u", "0x1"},
+	{"-u", " 1"},
+	{"-u", "1 "},
+	{"-u", "1:2:3"},
+	{"-u", "65532:4294967295"},
+	{"-u", "65532:-1"},
+	{"-u", "1e3"},
+	{"-u", "00"},
+	{"-u", "18446744073709551616"},
+	{"-u", "2147483648"},
+	{"-u", "nosuchuser"},
+	{"-u", "65532:nosuchgroup"},
+	{"-u", "99999"},
+	{"-u", "0\n"},
+	{"-u", "1:1", "--groups="},
+	{"-u", "1:1", "--groups=4294967296"},
+	{"-u", "1:1", "--groups=-1"},
+	{"-u", "1:1", "-c", "net_amdin"},
+	{"-u", "1:1", "-c", "CAP_CAP_NET_ADMIN"},
+	{"-u", "1:1", "-c", "64"},
+	{"-u", "1:1", "-c", "-1"},
+	{"-u", "1:1", "-c", "0x0c"},
+	{"-u", "1:1", "-c", ""},
+	{"-u", "1:1", "-c", ","},
+	{"-u", "1:1", "-c", "net_admin;id"},
+	{"-u", "1:1", "-c", "net_admin+ep"},
+	{"-u", "1:1", "-o", "bogus"},
+	{"-u", "1:1", "--non-root=maybe"},
+	{"-u", "1:1", "--bounding=some"},
+	{"-u", "1:1", "--nosuchflag"},
+	{"-u"},
+	{},
 }
 
 // changing is a call of those that are traced, but for a question that the kernel refuses: setgroups of too many.

@@ -170,7 +170,8 @@ func tryApply(ns, manifest string) error {
 		case "Pod": // as the scheduler does
 			err = api("POST", "/api/v1/namespaces/"+ns+"/pods/"+o.Metadata.Name+"/binding", map[string]any{
 				"apiVersion": "v1", "kind": "Binding", "metadata": map[string]any{"name": o.Metadata.Name},
-				"target": map[string]any{"apiVersion": "v1", "kind": "Node", "name": "node0"}}, nil)
+				"target": map[string]any{"apiVersion": "v1", "kind": "Node", "name": "node0"},
+			}, nil)
 		case "Deployment", "DaemonSet": // as their controllers do
 			var pod map[string]any
 			if err := json.Unmarshal(o.Spec.Template, &pod); err != nil {

@@ -59,8 +59,10 @@ func TestFleet(t *testing.T) {
 	ns := namespace(t)
 	policies(t)
 	pod := example(t, "fleet/pod.yaml")
-	wrapped := []string{injected, "--caps=net_admin", "--user=65532:65532", "--keep-groups", "--strict", "--",
-		"/relay", "127.0.0.1:51820", "127.0.0.1:51821"}
+	wrapped := []string{
+		injected, "--caps=net_admin", "--user=65532:65532", "--keep-groups", "--strict", "--",
+		"/relay", "127.0.0.1:51820", "127.0.0.1:51821",
+	}
 
 	t.Run("a pod runs with what it asked for", func(t *testing.T) {
 		t.Parallel()
@@ -165,8 +167,10 @@ func TestFleet(t *testing.T) {
 			"an exec probe or hook":                            exec("livenessProbe", "/relay"),
 			"would run as root":                                {"command: [", "lifecycle: {preStop: {exec: {command: [/relay]}}}\n      command: ["},
 			"container relay: NET_AMDIN is not a capability":   {": net_admin", ": net_amdin"},
-			"container first: write command": {"spec:\n", "spec:\n  initContainers: [{name: first, image: \"busybox:1\"}]\n",
-				"relay: net_admin", "first: net_admin"},
+			"container first: write command": {
+				"spec:\n", "spec:\n  initContainers: [{name: first, image: \"busybox:1\"}]\n",
+				"relay: net_admin", "first: net_admin",
+			},
 		} {
 			judged(t, with(t, pod, change...), words)
 		}

@@ -35,10 +35,14 @@ func serve(addr string, images map[string]image) error {
 			return err
 		}
 		l := add("layer.v1.tar", files)
-		config, _ := json.Marshal(map[string]any{"architecture": runtime.GOARCH, "os": "linux", "config": img.config,
-			"rootfs": map[string]any{"type": "layers", "diff_ids": []any{l["digest"]}}})
-		manifest, _ := json.Marshal(map[string]any{"schemaVersion": 2, "mediaType": manifestType,
-			"config": add("config.v1+json", config), "layers": []any{l}})
+		config, _ := json.Marshal(map[string]any{
+			"architecture": runtime.GOARCH, "os": "linux", "config": img.config,
+			"rootfs": map[string]any{"type": "layers", "diff_ids": []any{l["digest"]}},
+		})
+		manifest, _ := json.Marshal(map[string]any{
+			"schemaVersion": 2, "mediaType": manifestType,
+			"config": add("config.v1+json", config), "layers": []any{l},
+		})
 		tags[name] = add("manifest.v1+json", manifest)["digest"].(string)
 	}
 	mux := http.NewServeMux()

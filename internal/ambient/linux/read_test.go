@@ -84,9 +84,11 @@ var lies = []lie{
 	{name: "there is no ambient set", call: unix.SYS_PRCTL, to: option(unix.PR_CAP_AMBIENT), errno: unix.EINVAL, want: told{NoAmbient: true}},
 	{name: "securebits fail", call: unix.SYS_PRCTL, to: option(unix.PR_GET_SECUREBITS), errno: unix.EPERM, want: told{Errno: unix.EPERM}},
 	{name: "securebits are not known", call: unix.SYS_PRCTL, to: option(unix.PR_GET_SECUREBITS), errno: unix.EINVAL, want: told{Errno: unix.EINVAL}},
-	{name: "neither ambient nor securebits, as in an old gVisor", call: unix.SYS_PRCTL,
+	{
+		name: "neither ambient nor securebits, as in an old gVisor", call: unix.SYS_PRCTL,
 		to:    func(a [6]uint64) bool { return a[0] == unix.PR_CAP_AMBIENT || a[0] == unix.PR_GET_SECUREBITS },
-		errno: unix.EINVAL, want: told{NoAmbient: true}},
+		errno: unix.EINVAL, want: told{NoAmbient: true},
+	},
 	{name: "no_new_privs is odd", call: unix.SYS_PRCTL, to: option(unix.PR_GET_NO_NEW_PRIVS), value: 2, want: told{Faked: true}},
 	{name: "no_new_privs fails", call: unix.SYS_PRCTL, to: option(unix.PR_GET_NO_NEW_PRIVS), errno: unix.EPERM, want: told{Errno: unix.EPERM}},
 	{name: "the death signal is not filled in", call: unix.SYS_PRCTL, to: option(unix.PR_GET_PDEATHSIG), want: told{Faked: true}},

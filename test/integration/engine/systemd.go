@@ -167,8 +167,10 @@ func (s *Systemd) RunUnit(t testing.TB, properties []string, argv ...string) Res
 	t.Helper()
 	unit := fmt.Sprintf("test%d", s.units.Add(1))
 	out, errs := "/run/"+unit+".out", "/run/"+unit+".err"
-	run := []string{"systemd-run", "--wait", "--collect", "--unit=" + unit,
-		"-p", "StandardOutput=file:" + out, "-p", "StandardError=file:" + errs}
+	run := []string{
+		"systemd-run", "--wait", "--collect", "--unit=" + unit,
+		"-p", "StandardOutput=file:" + out, "-p", "StandardError=file:" + errs,
+	}
 	for _, p := range properties {
 		run = append(run, "-p", p)
 	}

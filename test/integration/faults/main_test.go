@@ -40,6 +40,7 @@ const outOfTheWay = "0x10000000"
 var linkedOutOfTheWay = []string{"-no-pie", "-Wl,-Ttext-segment=" + outOfTheWay}
 
 func probe(t testing.TB) string { return engine.BuildC(t, "testdata/probe.c", linkedOutOfTheWay...) }
+
 func capstart(t testing.TB) string {
 	return engine.BuildC(t, "testdata/capstart.c", linkedOutOfTheWay...)
 }

@@ -90,14 +90,20 @@ func TestLimitsAreKeptOrNamed(t *testing.T) {
 		{name: "address space enough for the Go runtime", start: limited("as=1300000000"), argv: launch(t), keep: thePoor().With("rlimit_as", "1300000000 1300000000")},
 		{name: "a small stack", start: limited("stack=65536"), argv: launch(t), keep: thePoor().With("rlimit_stack", "65536 65536")},
 		{name: "no file may be written", start: limited("fsize=0"), argv: launch(t), keep: thePoor().With("rlimit_fsize", "0 0")},
-		{name: "no file may be written, and a copy is needed", start: limited("fsize=0"), says: "RLIMIT_FSIZE",
-			argv: []string{engine.Caplaunch(t), "--strip-file-caps", "-u", "65532:65532", "--", privileged(t), "all"}},
-		{name: "no core, no locked memory, no queues, no priority", start: limited("core=0", "memlock=0", "msgqueue=0", "nice=0", "rtprio=0", "locks=0"),
-			argv: launch(t), keep: thePoor().With("rlimit_memlock", "0 0", "rlimit_msgqueue", "0 0")},
+		{
+			name: "no file may be written, and a copy is needed", start: limited("fsize=0"), says: "RLIMIT_FSIZE",
+			argv: []string{engine.Caplaunch(t), "--strip-file-caps", "-u", "65532:65532", "--", privileged(t), "all"},
+		},
+		{
+			name: "no core, no locked memory, no queues, no priority", start: limited("core=0", "memlock=0", "msgqueue=0", "nice=0", "rtprio=0", "locks=0"),
+			argv: launch(t), keep: thePoor().With("rlimit_memlock", "0 0", "rlimit_msgqueue", "0 0"),
+		},
 	}
 	for n := 3; n <= 10; n++ {
-		list = append(list, hardship{name: fmt.Sprintf("%d descriptors", n), start: limited(fmt.Sprintf("nofile=%d", n)), argv: launch(t),
-			keep: thePoor().With("rlimit_nofile", fmt.Sprintf("%d %d", n, n)), may: []outcome{refused}, says: "too many open files"})
+		list = append(list, hardship{
+			name: fmt.Sprintf("%d descriptors", n), start: limited(fmt.Sprintf("nofile=%d", n)), argv: launch(t),
+			keep: thePoor().With("rlimit_nofile", fmt.Sprintf("%d %d", n, n)), may: []outcome{refused}, says: "too many open files",
+		})
 	}
 	endureAll(t, list)
 }
@@ -155,14 +161,20 @@ func TestALaunchNeedsNoFileButTheProgram(t *testing.T) {
 	named := []string{engine.Caplaunch(t), "-u", "faults", "-c", "net_admin", "--", probe(t), "all"}
 	endureAll(t, []hardship{
 		{name: "a root with caplaunch and the program and nothing else", start: root(), argv: inside, keep: thePoor().With("proc", "0", "cwd", "/")},
-		{name: "a read-only root", start: append(mounting(fmt.Sprintf("mount --bind %[1]s %[1]s\nmount -o remount,bind,ro %[1]s", readOnly)), capstart(t), "-R", readOnly, "--"),
-			argv: inside, keep: thePoor()},
-		{name: "a full /tmp", start: mounting("mount -t tmpfs -o size=4k,mode=1777 none /var/tmp\ncat /dev/zero >/var/tmp/full 2>/dev/null || true\nmount --bind /var/tmp /dev/shm"),
-			argv: []string{engine.Caplaunch(t), "--strip-file-caps", "-c", "net_admin", "-u", fmt.Sprintf("%d:%d", poor, poor), "--", privileged(t), "all"}, keep: thePoor()},
+		{
+			name: "a read-only root", start: append(mounting(fmt.Sprintf("mount --bind %[1]s %[1]s\nmount -o remount,bind,ro %[1]s", readOnly)), capstart(t), "-R", readOnly, "--"),
+			argv: inside, keep: thePoor(),
+		},
+		{
+			name: "a full /tmp", start: mounting("mount -t tmpfs -o size=4k,mode=1777 none /var/tmp\ncat /dev/zero >/var/tmp/full 2>/dev/null || true\nmount --bind /var/tmp /dev/shm"),
+			argv: []string{engine.Caplaunch(t), "--strip-file-caps", "-c", "net_admin", "-u", fmt.Sprintf("%d:%d", poor, poor), "--", privileged(t), "all"}, keep: thePoor(),
+		},
 		{name: "no /proc", start: mounting("umount -l /proc"), argv: launch(t), keep: thePoor().With("proc", "0")},
 		{name: "no /dev", start: mounting("mount -t tmpfs none /dev"), argv: launch(t), keep: thePoor()},
-		{name: "no /dev, and a copy is needed", start: mounting("mount -t tmpfs none /dev\numount -l /proc"), keep: thePoor(),
-			argv: []string{engine.Caplaunch(t), "--strip-file-caps", "-c", "net_admin", "-u", fmt.Sprintf("%d:%d", poor, poor), "--", privileged(t), "all"}},
+		{
+			name: "no /dev, and a copy is needed", start: mounting("mount -t tmpfs none /dev\numount -l /proc"), keep: thePoor(),
+			argv: []string{engine.Caplaunch(t), "--strip-file-caps", "-c", "net_admin", "-u", fmt.Sprintf("%d:%d", poor, poor), "--", privileged(t), "all"},
+		},
 		// The Go runtime puts /dev/null on what is closed, and gives up without one.
 		{name: "no /dev/null for a closed stdin", start: root("-C", "0"), argv: inside, may: []outcome{aborted}},
 		{name: "no /dev/null for a closed stderr", start: root("-C", "2"), argv: inside, may: []outcome{aborted}},
@@ -174,8 +186,10 @@ func TestALaunchNeedsNoFileButTheProgram(t *testing.T) {
 		{name: "a passwd that is a FIFO, and a number", start: over("/etc/passwd", fifo), argv: launch(t), keep: thePoor(), may: []outcome{refused}},
 		{name: "a passwd that is /dev/zero, and a name", start: over("/etc/passwd", "/dev/zero"), argv: named, says: "/etc/passwd: it is not a regular file"},
 		{name: "a passwd that is /dev/zero, and a number", start: over("/etc/passwd", "/dev/zero"), argv: launch(t), keep: thePoor(), may: []outcome{refused}},
-		{name: "a group that is a FIFO, and a name", start: append(accounts(t, "faults:x:64321:64321::/:/bin/sh\n", ""), over("/etc/group", fifo)...), argv: named,
-			says: "/etc/group: it is not a regular file"},
+		{
+			name: "a group that is a FIFO, and a name", start: append(accounts(t, "faults:x:64321:64321::/:/bin/sh\n", ""), over("/etc/group", fifo)...), argv: named,
+			says: "/etc/group: it is not a regular file",
+		},
 	})
 }
 
@@ -217,14 +231,22 @@ func TestQuantitiesAreKeptOrRefused(t *testing.T) {
 		{name: "65,537 groups asked for", argv: own(append(flags, "--groups=65537", "-u", "65536:65536")...), says: "more groups than the kernel takes"},
 		{name: "65,536 groups of a name", start: accounts(t, entry, members.String()), argv: own("-u", "faults"), keep: credentials(65536, most, netAdmin)},
 		{name: "65,537 groups of a name", start: accounts(t, entry, members.String()+"one:x:65537:faults\n"), argv: own("-u", "faults"), says: "more than the kernel takes"},
-		{name: "a working directory that is deleted", argv: launch(t), keep: thePoor().With("cwd", ""),
-			start: []string{"sh", "-ec", `cd "$1"; rmdir "$1"; shift; exec "$@"`, "sh", engine.TempDir(t)}},
-		{name: "a working directory that is deleted, and a program in it", argv: []string{engine.Caplaunch(t), "-u", "65532:65532", "--", "./probe"}, says: "./probe",
-			start: []string{"sh", "-ec", `cd "$1"; rmdir "$1"; shift; exec "$@"`, "sh", engine.TempDir(t)}},
-		{name: "a working directory that the user may not enter", argv: launch(t), keep: thePoor(),
-			start: []string{"sh", "-ec", `cd "$1"; chmod 0 .; shift; exec "$@"`, "sh", engine.TempDir(t)}},
-		{name: "a working directory that the user may not enter, and a program in it", argv: []string{engine.Caplaunch(t), "-u", "65532:65532", "--", "./probe"}, says: "may not search",
-			start: []string{"sh", "-ec", `cd "$1"; cp "$2" probe; chmod 0 .; shift 2; exec "$@"`, "sh", engine.TempDir(t), probe(t)}},
+		{
+			name: "a working directory that is deleted", argv: launch(t), keep: thePoor().With("cwd", ""),
+			start: []string{"sh", "-ec", `cd "$1"; rmdir "$1"; shift; exec "$@"`, "sh", engine.TempDir(t)},
+		},
+		{
+			name: "a working directory that is deleted, and a program in it", argv: []string{engine.Caplaunch(t), "-u", "65532:65532", "--", "./probe"}, says: "./probe",
+			start: []string{"sh", "-ec", `cd "$1"; rmdir "$1"; shift; exec "$@"`, "sh", engine.TempDir(t)},
+		},
+		{
+			name: "a working directory that the user may not enter", argv: launch(t), keep: thePoor(),
+			start: []string{"sh", "-ec", `cd "$1"; chmod 0 .; shift; exec "$@"`, "sh", engine.TempDir(t)},
+		},
+		{
+			name: "a working directory that the user may not enter, and a program in it", argv: []string{engine.Caplaunch(t), "-u", "65532:65532", "--", "./probe"}, says: "may not search",
+			start: []string{"sh", "-ec", `cd "$1"; cp "$2" probe; chmod 0 .; shift 2; exec "$@"`, "sh", engine.TempDir(t), probe(t)},
+		},
 	})
 }
 

@@ -43,21 +43,35 @@ func scenarios(t testing.TB) []*scenario {
 	}
 	words := strings.Fields
 	list := []*scenario{
-		{name: "root becomes a user with capabilities", start: from("-I 13 -I 15 -I 35 -M 10 -M 1 -M 64"), flags: words("-c net_admin,net_raw -u 65532:65532"),
-			uid: 65532, groups: "65532", caps: both},
+		{
+			name: "root becomes a user with capabilities", start: from("-I 13 -I 15 -I 35 -M 10 -M 1 -M 64"), flags: words("-c net_admin,net_raw -u 65532:65532"),
+			uid: 65532, groups: "65532", caps: both,
+		},
 		{name: "root stays root with less", start: from("-G 0"), flags: words("-c net_admin -u 0:0"), uid: 0, groups: "0", caps: netAdmin},
-		{name: "a user keeps some of its ambient capabilities", start: from("-u 65532 -g 65532 -G 5,65532 -p 3000 -i 3000 -a 3000"),
-			flags: words("-c net_admin --non-root=keep"), uid: 65532, groups: "5 65532", caps: netAdmin},
-		{name: "the bounding set is cut", start: from("-b 31c0"), flags: words("-c net_admin -u 65532:65532 --bounding=drop"),
-			uid: 65532, groups: "65532", caps: netAdmin},
-		{name: "a copy without file capabilities", flags: words("-c net_admin -u 65532:65532 --strip-file-caps"), path: privileged(t),
-			uid: 65532, groups: "65532", caps: netAdmin},
-		{name: "a name brings its groups", start: underAccounts(t), flags: words("-c net_admin -u faults"),
-			uid: 40001, groups: "40001 40002 40003", caps: netAdmin},
-		{name: "a parent-death signal is kept", inner: []string{engine.BuildC(t, "transparency/testdata/stage.c", linkedOutOfTheWay...), "pdeathsig=12", "--"},
-			flags: words("-c net_admin -u 65532:65532"), uid: 65532, groups: "65532", caps: netAdmin},
-		{name: "the groups received are kept", start: from("-G 0,5,6"), flags: words("-c net_admin -u 65532:65532 --keep-groups"),
-			uid: 65532, groups: "5 6 65532", caps: netAdmin},
+		{
+			name: "a user keeps some of its ambient capabilities", start: from("-u 65532 -g 65532 -G 5,65532 -p 3000 -i 3000 -a 3000"),
+			flags: words("-c net_admin --non-root=keep"), uid: 65532, groups: "5 65532", caps: netAdmin,
+		},
+		{
+			name: "the bounding set is cut", start: from("-b 31c0"), flags: words("-c net_admin -u 65532:65532 --bounding=drop"),
+			uid: 65532, groups: "65532", caps: netAdmin,
+		},
+		{
+			name: "a copy without file capabilities", flags: words("-c net_admin -u 65532:65532 --strip-file-caps"), path: privileged(t),
+			uid: 65532, groups: "65532", caps: netAdmin,
+		},
+		{
+			name: "a name brings its groups", start: underAccounts(t), flags: words("-c net_admin -u faults"),
+			uid: 40001, groups: "40001 40002 40003", caps: netAdmin,
+		},
+		{
+			name: "a parent-death signal is kept", inner: []string{engine.BuildC(t, "transparency/testdata/stage.c", linkedOutOfTheWay...), "pdeathsig=12", "--"},
+			flags: words("-c net_admin -u 65532:65532"), uid: 65532, groups: "65532", caps: netAdmin,
+		},
+		{
+			name: "the groups received are kept", start: from("-G 0,5,6"), flags: words("-c net_admin -u 65532:65532 --keep-groups"),
+			uid: 65532, groups: "5 6 65532", caps: netAdmin,
+		},
 		{name: "another group", start: from("-u 65532 -g 65532 -G 5"), flags: words("-u 65532:65532"), code: engine.Failure},
 		{name: "a group too many", start: from("-u 65532 -g 65532 -G 5,65532"), flags: words("-u 65532:65532"), code: engine.Failure},
 		{name: "started set-uid", inner: from("-u 65532,0,0 -g 65532"), flags: words("-c net_admin -u 65532:65532"), code: engine.Failure},
@@ -70,8 +84,10 @@ func scenarios(t testing.TB) []*scenario {
 		{name: "ambient beyond the allowlist", start: from("-u 65532 -g 65532 -G 65532 -p 3000 -i 3000 -a 3000"), flags: words("-c net_admin --strict"), code: engine.Unexpected},
 		{name: "a capability is missing", start: from("-b 20c0 -p 20c0"), flags: words("-c net_admin -u 65532:65532"), code: engine.NotGranted},
 		{name: "a capability is only in the bounding set", start: from("-p 20c0 -i 0 -n"), flags: words("-c net_admin -u 65532:65532"), code: engine.NotGranted},
-		{name: "an id that is not mapped", inner: []string{engine.BuildC(t, "security/testdata/userns.c", linkedOutOfTheWay...), "-G", "none", "-k", "-m", "0 0 5", "-n", "0 0 5,65534 100000 1", "-u", "7,7,7", "-g", "0,0,0", "--"},
-			flags: words("-u 65534:0"), code: engine.Failure},
+		{
+			name: "an id that is not mapped", inner: []string{engine.BuildC(t, "security/testdata/userns.c", linkedOutOfTheWay...), "-G", "none", "-k", "-m", "0 0 5", "-n", "0 0 5,65534 100000 1", "-u", "7,7,7", "-g", "0,0,0", "--"},
+			flags: words("-u 65534:0"), code: engine.Failure,
+		},
 		{name: "root regains the bounding set", flags: words("-c net_admin -u 0:0 --allow-new-privs"), code: engine.Failure},
 	}
 	for _, s := range list {

@@ -264,7 +264,8 @@ var sources = []struct {
 		{here, "^TestModelAgreesAsRoot$", []string{"-n=20000"}, disagrees},
 		{here, "^TestMoreGroupsThanNGROUPS_MAXAreRefused$", nil, disagrees},
 		{here, "^TestModelAgreesWhereOneIDIsMapped$", []string{"-n=20000"}, disagrees},
-		{model, "^Test", nil, unitFails}}},
+		{model, "^Test", nil, unitFails},
+	}},
 	{model + "/plan.go", []judge{{model, "^Test", nil, unitFails}}},
 	{model + "/allow.go", []judge{{model, "^Test", nil, unitFails}}},
 	// A Kernel that is wrong can already fail to take up the starting state.

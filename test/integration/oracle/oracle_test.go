@@ -434,9 +434,11 @@ func (f figures) enough(t *testing.T, w world) {
 	if *only >= 0 || f.Sequences < 1000 {
 		return
 	}
-	rules := []ambient.Rule{ambient.RuleInheritableNew, ambient.RuleInheritableBound, ambient.RulePermittedGrows,
+	rules := []ambient.Rule{
+		ambient.RuleInheritableNew, ambient.RuleInheritableBound, ambient.RulePermittedGrows,
 		ambient.RuleEffective, ambient.RuleAmbientSecurebit, ambient.RuleAmbientWithin, ambient.RuleNeedsSetPCap,
-		ambient.RuleKeepCapsLocked, ambient.RuleUnknownCap}
+		ambient.RuleKeepCapsLocked, ambient.RuleUnknownCap,
+	}
 	if w.noGroups {
 		rules = append(rules, ambient.RuleSetGroupsDenied)
 	} else {

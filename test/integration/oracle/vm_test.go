@@ -81,8 +81,10 @@ func TestDebiansKernelAgreesToo(t *testing.T) {
 		t.Errorf("it is the machine's own kernel, %s", running)
 	}
 	figures, launched386, _ := strings.Cut(figures, "\noracle-vm: 386\n")
-	for _, line := range []string{"arch=386", "Uid=100000 100000 100000 100000", "Gid=200000 200000 200000 200000", "Groups=200000 300000",
-		"CapInh=0000008000001000", "CapPrm=0000008000001000", "CapEff=0000008000001000", "CapAmb=0000008000001000", "NoNewPrivs=1"} {
+	for _, line := range []string{
+		"arch=386", "Uid=100000 100000 100000 100000", "Gid=200000 200000 200000 200000", "Groups=200000 300000",
+		"CapInh=0000008000001000", "CapPrm=0000008000001000", "CapEff=0000008000001000", "CapAmb=0000008000001000", "NoNewPrivs=1",
+	} {
 		if !strings.Contains("\n"+launched386, "\n"+line+"\n") {
 			t.Errorf("a 386 program behind a 386 caplaunch: no %s in\n%s", line, launched386)
 		}

@@ -49,13 +49,17 @@ const hostBase = 700000 // where root maps ids to; nobody's on any machine
 
 var (
 	machine = world{name: "machine"}
-	manyIDs = world{name: "user namespace, many ids", nested: true, root: true,
+	manyIDs = world{
+		name: "user namespace, many ids", nested: true, root: true,
 		// Not 65534, which is what stat(2) shows for an id that is not mapped.
 		maps: []syscall.SysProcIDMap{{ContainerID: 0, HostID: hostBase, Size: 1500}, {ContainerID: 65532, HostID: hostBase + 5000, Size: 2}},
-		gids: []syscall.SysProcIDMap{{ContainerID: 0, HostID: hostBase, Size: 5000}}}
+		gids: []syscall.SysProcIDMap{{ContainerID: 0, HostID: hostBase, Size: 5000}},
+	}
 	oneID = world{name: "user namespace, one id", nested: true, noGroups: true, maps: []syscall.SysProcIDMap{{Size: 1}}}
-	noID0 = world{name: "user namespace, no id 0", nested: true, ambient: true, noGroups: true,
-		maps: []syscall.SysProcIDMap{{ContainerID: 1000, HostID: hostBase + 1000, Size: 1}}}
+	noID0 = world{
+		name: "user namespace, no id 0", nested: true, ambient: true, noGroups: true,
+		maps: []syscall.SysProcIDMap{{ContainerID: 1000, HostID: hostBase + 1000, Size: 1}},
+	}
 )
 
 // A place is a world from the inside.
@@ -137,8 +141,10 @@ func (w world) enter(t *testing.T) figures {
 // respawn runs this test again, further inside.
 func (w world) respawn(t *testing.T, own, inside string) figures {
 	t.Helper()
-	cmd := exec.Command(own, append([]string{"-test.run=^" + strings.ReplaceAll(t.Name(), "/", "$/^") + "$",
-		"-test.v=true", "-test.count=1", "-test.timeout=0"}, passedFlags()...)...)
+	cmd := exec.Command(own, append([]string{
+		"-test.run=^" + strings.ReplaceAll(t.Name(), "/", "$/^") + "$",
+		"-test.v=true", "-test.count=1", "-test.timeout=0",
+	}, passedFlags()...)...)
 	cmd.Env = append(os.Environ(), insideEnv+"="+inside)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	if inside == "world" {
@@ -304,8 +310,10 @@ func prepare() (place, error) {
 	if err := own.make(p.executor); err != nil {
 		return p, err
 	}
-	p.gen.targets = own.targets(view{Known: host.Known, UID: same, GID: same,
-		Owns: func(rootID uint32) bool { return rootID == 0 && uids.has(0) }})
+	p.gen.targets = own.targets(view{
+		Known: host.Known, UID: same, GID: same,
+		Owns: func(rootID uint32) bool { return rootID == 0 && uids.has(0) },
+	})
 
 	if out := outside(everyID); uids[0].count != everyID.UIDs[0].count && exists(out.normal()) {
 		seen := out.targets(view{Known: host.Known, UID: uids.translate, GID: gids.translate, Owns: func(rootID uint32) bool {

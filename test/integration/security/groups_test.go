@@ -56,7 +56,8 @@ func TestKeepGroupsInAnImageLikeAlpine(t *testing.T) {
 	d := engine.TheDocker(t)
 	img := d.Load(t, engine.ScratchImage("caplaunch.test/alpine:1", map[string]engine.Src{
 		"/caplaunch": engine.File(engine.Caplaunch(t)), "/probe": engine.File(engine.Probe(t)),
-		"/etc/passwd": engine.Text(alpine["passwd"]), "/etc/group": engine.Text(alpine["group"])}))
+		"/etc/passwd": engine.Text(alpine["passwd"]), "/etc/group": engine.Text(alpine["group"]),
+	}))
 	r := d.Run(t, img, []string{"--group-add=2000"}, "/probe")
 	if groups := engine.ParseProbe(r.Stdout)["Groups"]; groups != "0 1 3 4 6 10 11 26 2000 2001" {
 		t.Fatalf("the image does not do what it is for: %v", r)

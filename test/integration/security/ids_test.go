@@ -31,8 +31,10 @@ func TestAnIDThatIsNotMappedIsNotTheUser(t *testing.T) {
 		"gids":      {"-n", contained},
 	} {
 		for caps, k := range map[string][]string{"with capabilities": {"-k"}, "without": nil} {
-			for _, flags := range []string{"-u 65534:65534", "-u nobody", "-u 65534:65534 --keep-groups", "-u 65534:65534 --non-root=keep",
-				"-u nobody --keep-groups --non-root=keep", ""} {
+			for _, flags := range []string{
+				"-u 65534:65534", "-u nobody", "-u 65534:65534 --keep-groups", "-u 65534:65534 --non-root=keep",
+				"-u nobody --keep-groups --non-root=keep", "",
+			} {
 				t.Run(maps+" "+caps+" "+flags, func(t *testing.T) {
 					t.Parallel()
 					e := outside(t, slices.Concat([]string{helper(t, "userns"), "-G", "0,5"}, words, k, []string{"--"}, paused(t, flags))...)
@@ -54,8 +56,10 @@ func TestAnIDThatIsNotMappedIsNotTheUser(t *testing.T) {
 func TestAnIDThatIsNotMappedIsNotTheUserWithoutProc(t *testing.T) {
 	t.Parallel()
 	engine.RequireRoot(t)
-	jail := engine.Tree(t, map[string]engine.Src{"/caplaunch": engine.File(engine.Caplaunch(t)), "/probe": engine.File(engine.Probe(t)),
-		"/etc/passwd": engine.Text("nobody:x:65534:65534::/:/bin/sh\n"), "/etc/group": engine.Text("nogroup:x:65534:\n")})
+	jail := engine.Tree(t, map[string]engine.Src{
+		"/caplaunch": engine.File(engine.Caplaunch(t)), "/probe": engine.File(engine.Probe(t)),
+		"/etc/passwd": engine.Text("nobody:x:65534:65534::/:/bin/sh\n"), "/etc/group": engine.Text("nogroup:x:65534:\n"),
+	})
 	for _, flags := range []string{"-u 65534:65534", "-u nobody", "-u 65534:65534 --keep-groups", "-u 65534:65534 --non-root=keep", ""} {
 		inside := slices.Concat([]string{"/caplaunch"}, strings.Fields(flags), []string{"--", "/probe", "pause"})
 		for _, words := range [][]string{{"-k"}, {}, {"-k", "-m", contained}, {"-k", "-n", contained}} {

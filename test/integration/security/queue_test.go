@@ -76,8 +76,10 @@ func TestAFilterOfSignalsStopsNoLaunch(t *testing.T) {
 	link := []string{"-no-pie", "-Wl,-Ttext-segment=" + outOfTheWay}
 	deny := engine.BuildC(t, "faults/testdata/deny.c", append(link, "-DBASE="+outOfTheWay)...)
 	probe := engine.BuildC(t, "testdata/probe.c", link...)
-	calls := map[string]int{"tgkill": unix.SYS_TGKILL, "timer_create": unix.SYS_TIMER_CREATE, "timer_settime": unix.SYS_TIMER_SETTIME, "rt_sigqueueinfo": unix.SYS_RT_SIGQUEUEINFO,
-		"rt_tgsigqueueinfo": unix.SYS_RT_TGSIGQUEUEINFO, "setitimer": unix.SYS_SETITIMER, "rt_sigtimedwait": unix.SYS_RT_SIGTIMEDWAIT}
+	calls := map[string]int{
+		"tgkill": unix.SYS_TGKILL, "timer_create": unix.SYS_TIMER_CREATE, "timer_settime": unix.SYS_TIMER_SETTIME, "rt_sigqueueinfo": unix.SYS_RT_SIGQUEUEINFO,
+		"rt_tgsigqueueinfo": unix.SYS_RT_TGSIGQUEUEINFO, "setitimer": unix.SYS_SETITIMER, "rt_sigtimedwait": unix.SYS_RT_SIGTIMEDWAIT,
+	}
 	var all []string
 	for _, nr := range calls {
 		all = append(all, deny, strconv.Itoa(int(unix.EPERM)), strconv.Itoa(nr), "--")

@@ -200,8 +200,10 @@ func factOf(status map[string]string) (f fact) {
 		return three
 	}
 	mask := func(key string) uint64 { n, _ := strconv.ParseUint(status[key], 16, 64); return n }
-	f = fact{uid: ids("Uid"), gid: ids("Gid"), groups: []int{}, p: mask("CapPrm"), i: mask("CapInh"), e: mask("CapEff"), b: mask("CapBnd"), a: mask("CapAmb"),
-		noNewPrivs: status["NoNewPrivs"] == "1"}
+	f = fact{
+		uid: ids("Uid"), gid: ids("Gid"), groups: []int{}, p: mask("CapPrm"), i: mask("CapInh"), e: mask("CapEff"), b: mask("CapBnd"), a: mask("CapAmb"),
+		noNewPrivs: status["NoNewPrivs"] == "1",
+	}
 	for _, word := range strings.Fields(status["Groups"]) {
 		n, _ := strconv.Atoi(word)
 		f.groups = append(f.groups, n)

@@ -81,8 +81,10 @@ func TestAPrivilegedCaplaunchDoesNothing(t *testing.T) {
 			run := func(words string) engine.Result {
 				return engine.Start(t, strings.Fields("-u 65532 -g 65532 -G none"), append([]string{path}, strings.Fields(words)...)...)
 			}
-			for _, words := range []string{"-- " + probe, "-u 65532:65532 -- " + probe, "-u 0:0 -- " + probe, "explain -- " + probe, "explain --json -- " + probe, "explain --for=docker -c net_admin",
-				"explain --for=kubernetes -c net_admin -- " + probe, "show", "show --json", "show 1", "check --allow=none", "check --allow=all --json", "check --allow=all --pid 1", "install " + secret} {
+			for _, words := range []string{
+				"-- " + probe, "-u 65532:65532 -- " + probe, "-u 0:0 -- " + probe, "explain -- " + probe, "explain --json -- " + probe, "explain --for=docker -c net_admin",
+				"explain --for=kubernetes -c net_admin -- " + probe, "show", "show --json", "show 1", "check --allow=none", "check --allow=all --json", "check --allow=all --pid 1", "install " + secret,
+			} {
 				r := run(words)
 				if plain := strings.HasPrefix(words, "explain -"); change != "" && plain && !strings.Contains(words, "--for") { // it explains even that
 					if r.Code != engine.Failure || !strings.Contains(flat(r.Stdout), "to whoever calls it") || strings.Contains(r.Stdout, "setresuid") {
@@ -116,11 +118,29 @@ func TestAFailureIsTwoLines(t *testing.T) {
 	missing := filepath.Join(engine.TempDir(t), "missing", "x")
 	bad := engine.Write(t, "bad", "#!/nonexistent/interpreter\r\n")
 	for _, words := range [][]string{
-		{"-u", "nosuchuser:nosuchgroup", "--groups=nosuch,none", "--", "/bin/true"}, {"-u", "1:1", "-c", "nosuch,bogus", "--", "/bin/true"}, {"-u", "1:1", "--", "/nonexistent"},
-		{"-u", "1:1", "--", bad}, {"-u", "1:1", "--allow=none", "--", "/bin/true"}, {"install", missing}, {"install", "/dev/null"}, {"install", "/proc/x"}, {"check", "--allow=none"},
-		{"check", "--allow=nosuch"}, {"check", "--allow=all", "--pid=999999999"}, {"show", "999999999"}, {"--nonsense"}, {}, {"-u", "1:1", "--ignore-signals=KILL,nosuch", "--", "/bin/true"},
-		{"explain", "--for=docker", "-u", "1:1", "-c", "nosuch"}, {"explain", "--for=nothing"}, {"install"}, {"nonsense", "--", "/bin/true"},
-		{"-u", "1:1\n2", "--", "/bin/true"}, {"-u", "1:1", "--", "/none\nsuch"}, {"install", missing + "\n\x1b[31m"}, {"-c", "a\nb", "--", "x"},
+		{"-u", "nosuchuser:nosuchgroup", "--groups=nosuch,none", "--", "/bin/true"},
+		{"-u", "1:1", "-c", "nosuch,bogus", "--", "/bin/true"},
+		{"-u", "1:1", "--", "/nonexistent"},
+		{"-u", "1:1", "--", bad},
+		{"-u", "1:1", "--allow=none", "--", "/bin/true"},
+		{"install", missing},
+		{"install", "/dev/null"},
+		{"install", "/proc/x"},
+		{"check", "--allow=none"},
+		{"check", "--allow=nosuch"},
+		{"check", "--allow=all", "--pid=999999999"},
+		{"show", "999999999"},
+		{"--nonsense"},
+		{},
+		{"-u", "1:1", "--ignore-signals=KILL,nosuch", "--", "/bin/true"},
+		{"explain", "--for=docker", "-u", "1:1", "-c", "nosuch"},
+		{"explain", "--for=nothing"},
+		{"install"},
+		{"nonsense", "--", "/bin/true"},
+		{"-u", "1:1\n2", "--", "/bin/true"},
+		{"-u", "1:1", "--", "/none\nsuch"},
+		{"install", missing + "\n\x1b[31m"},
+		{"-c", "a\nb", "--", "x"},
 	} {
 		for _, format := range []string{"text", "json"} {
 			cmd := exec.Command(engine.Caplaunch(t), words...)

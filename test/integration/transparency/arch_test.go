@@ -22,11 +22,15 @@ func TestOtherArchitectures(t *testing.T) {
 	// Not HUP, INT, BUS, SEGV, nor those from 32 on.
 	const own = 1<<0 | 1<<1 | 1<<6 | 1<<10
 	all := fmt.Sprintf("%x", every&0x7fffffff&^own)
-	plain := []condition{{}, {stage: []string{"pdeathsig=12", "fds=300", "nice=19", "umask=077", "oom=100", "slack=70000", "setsid", "subreaper", "children"},
-		environ: []string{"A=1", "HOME=/x"}}}
+	plain := []condition{{}, {
+		stage:   []string{"pdeathsig=12", "fds=300", "nice=19", "umask=077", "oom=100", "slack=70000", "setsid", "subreaper", "children"},
+		environ: []string{"A=1", "HOME=/x"},
+	}}
 	whole := append(plain, condition{stage: []string{"ignore=" + all}}, condition{stage: []string{"block=" + all}}, condition{stage: []string{"close=012"}}, condition{stage: []string{"close=1"}},
-		condition{stage: []string{"ignore=" + set(13, 15), "block=" + set(10), "close=0", "pdeathsig=12", "fds=300", "limit=7:500:600"},
-			environ: []string{"A=1", "GOMEMLIMIT=x", "HOME=/x", "GODEBUG=inittrace=1"}})
+		condition{
+			stage:   []string{"ignore=" + set(13, 15), "block=" + set(10), "close=0", "pdeathsig=12", "fds=300", "limit=7:500:600"},
+			environ: []string{"A=1", "GOMEMLIMIT=x", "HOME=/x", "GODEBUG=inittrace=1"},
+		})
 	for _, arch := range []struct {
 		name, emulator string
 		conditions     []condition

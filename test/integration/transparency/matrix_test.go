@@ -231,9 +231,11 @@ func TestConditionsTogetherPass(t *testing.T) {
 	lock := filepath.Join(engine.TempDir(t), "locked")
 	engine.Must(t, os.WriteFile(lock, make([]byte, 100), 0o666))
 	engine.Must(t, os.Chmod(lock, 0o666))
-	stage := []string{"nice=19", "schedule=3:19:0:0", "affinity=1", "ioprio=16389", "oom=300", "coredump=0x3f", "slack=77777", "umask=013", "personality=40000",
+	stage := []string{
+		"nice=19", "schedule=3:19:0:0", "affinity=1", "ioprio=16389", "oom=300", "coredump=0x3f", "slack=77777", "umask=013", "personality=40000",
 		"pdeathsig=10", "setsid", "subreaper", "thp", "timers", "lock=" + lock, "children", "fds=300", "limit=1:1000000:1000000", "limit=4:0:0",
-		"limit=7:500:600", "limit=11:100:100", "block=" + set(1, 2, 15, 17, 34, 64), "ignore=" + set(3, 10, 13, 15, 40), "close=0"}
+		"limit=7:500:600", "limit=11:100:100", "block=" + set(1, 2, 15, 17, 34, 64), "ignore=" + set(3, 10, 13, 15, 40), "close=0",
+	}
 	c := condition{stage: stage, environ: []string{"", "A=1", "A=1", "GOMEMLIMIT=x", "B"}}
 	has(t, c.invisible(t), "lock POSIX  ADVISORY  WRITE self ", "pdeathsig 10\n", "dead child yes status 7\n")
 }

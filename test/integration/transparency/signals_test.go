@@ -37,9 +37,11 @@ func TestIgnoreSignalsIsWhatTheProgramStartsWith(t *testing.T) {
 func TestWhatCannotBeIgnoredIsRefused(t *testing.T) {
 	t.Parallel()
 	engine.RequireRoot(t)
-	for word, says := range map[string]string{"KILL": "signal KILL cannot be ignored", "9": "signal 9 cannot", "SIGSTOP": "signal SIGSTOP cannot",
+	for word, says := range map[string]string{
+		"KILL": "signal KILL cannot be ignored", "9": "signal 9 cannot", "SIGSTOP": "signal SIGSTOP cannot",
 		"19": "signal 19 cannot", "pipe,kill": "signal kill cannot", "PIEP": "did you mean pipe", "0": `"0"`,
-		"65": `"65"`, "-1": `"-1"`, "rtmin+31": "rtmin+31", "nosuch": "nosuch"} {
+		"65": `"65"`, "-1": `"-1"`, "rtmin+31": "rtmin+31", "nosuch": "nosuch",
+	} {
 		l := caplaunch(t, "--ignore-signals="+word)
 		if l := engine.Refused(t, engine.Exec(t, append(l, "/bin/echo", "started")...), engine.Failure); !strings.Contains(l.Msg+l.Hint, says) {
 			t.Errorf("%s: %+v", word, l)
@@ -169,8 +171,10 @@ func TestParentDeathSignalComesDuringTheLaunch(t *testing.T) {
 	engine.Must(t, os.Chmod(dir, 0o777))
 	out, trace, end := filepath.Join(dir, "out"), filepath.Join(dir, "trace"), filepath.Join(dir, "end")
 	// The change of the gid takes the signal away; that of the uid is held up for a second.
-	argv := slices.Concat([]string{"orphan=" + end, "pdeathsig=9", "--", "/usr/bin/strace", "-D", "-qq", "-b", "execve", "-o", trace,
-		"-e", "inject=setresuid:delay_enter=1000000"}, caplaunch(t), []string{program(t, "mirror"), out})
+	argv := slices.Concat([]string{
+		"orphan=" + end, "pdeathsig=9", "--", "/usr/bin/strace", "-D", "-qq", "-b", "execve", "-o", trace,
+		"-e", "inject=setresuid:delay_enter=1000000",
+	}, caplaunch(t), []string{program(t, "mirror"), out})
 	cmd := exec.Command(program(t, "stage"), argv...)
 	engine.Must(t, cmd.Start())
 	traced := func(word string) bool {

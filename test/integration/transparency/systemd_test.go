@@ -79,8 +79,10 @@ func TestServiceThatWritesToAClosedPipeSurvives(t *testing.T) {
 func TestServiceFindsWhatItFindsWithoutCaplaunch(t *testing.T) {
 	t.Parallel()
 	s := boot(t)
-	common := []string{"LimitNOFILE=2000:3000", "Nice=4", "OOMScoreAdjust=77", "UMask=0027", "CPUSchedulingPolicy=batch", "IOSchedulingClass=idle",
-		"TimerSlackNSec=123us", "WorkingDirectory=/usr/local", "Environment=GOMEMLIMIT=x A=1", "KeyringMode=private", "StandardOutput=null", "StandardInput=null", "StandardError=null"}
+	common := []string{
+		"LimitNOFILE=2000:3000", "Nice=4", "OOMScoreAdjust=77", "UMask=0027", "CPUSchedulingPolicy=batch", "IOSchedulingClass=idle",
+		"TimerSlackNSec=123us", "WorkingDirectory=/usr/local", "Environment=GOMEMLIMIT=x A=1", "KeyringMode=private", "StandardOutput=null", "StandardInput=null", "StandardError=null",
+	}
 	find := func(properties []string, l launcher) string {
 		out := "/tmp/mirror.out"
 		name := newName() + ".service"

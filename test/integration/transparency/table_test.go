@@ -116,8 +116,10 @@ func value(prefix string) func([]string) string {
 }
 
 // identity is what a launcher is asked to change.
-var identity = []string{"status Uid", "status Gid", "status Groups", "status Cap", "status NoNewPrivs", "no_new_privs", "auxv 11", "auxv 12", "auxv 13", "auxv 14",
-	"keyring_session"} // without one of its own, a process has the user's
+var identity = []string{
+	"status Uid", "status Gid", "status Groups", "status Cap", "status NoNewPrivs", "no_new_privs", "auxv 11", "auxv 12", "auxv 13", "auxv 14",
+	"keyring_session",
+} // without one of its own, a process has the user's
 
 // mentioned is what has a row of its own.
 var mentioned = append([]string{"ignored", "blocked", "pending", "status Sig", "status Shd", "fd ", "fds ", "env ", "envs ", "rlimit nofile", "pdeathsig"}, identity...)
@@ -128,23 +130,31 @@ func rows() []row {
 		{what: "ignored signals, all 62", from: condition{stage: []string{fmt.Sprintf("ignore=%x", every)}}, differs: lost("ignored", "are default again")},
 		{what: "blocked signals, all 62", from: condition{stage: []string{fmt.Sprintf("block=%x", every)}}, differs: lost("blocked", "are unblocked")},
 		{what: "blocked and pending: SIGUSR1", from: condition{stage: []string{"block=" + set(10), "pend=10"}}, differs: lost("pending", "is lost")},
-		{what: "blocked and pending: SIGTERM", from: condition{stage: []string{"block=" + set(15), "pend=15"}}, differs: lost("pending", "is lost"),
-			reason: "The Go runtime takes HUP, INT, QUIT, ILL, TRAP, ABRT, BUS, FPE, SEGV, TERM, STKFLT, CHLD, PROF, SYS and 32 to 34 out of the mask before any code of ours runs; one that is pending then has its effect at once. All others stay pending."},
+		{
+			what: "blocked and pending: SIGTERM", from: condition{stage: []string{"block=" + set(15), "pend=15"}}, differs: lost("pending", "is lost"),
+			reason: "The Go runtime takes HUP, INT, QUIT, ILL, TRAP, ABRT, BUS, FPE, SEGV, TERM, STKFLT, CHLD, PROF, SYS and 32 to 34 out of the mask before any code of ours runs; one that is pending then has its effect at once. All others stay pending.",
+		},
 		{what: "descriptors 0 to 2 closed", from: condition{stage: []string{"close=012"}}, differs: lines(says("/dev/null instead"), "fd ")},
 		{what: "300 open descriptors", from: condition{stage: []string{"fds=300"}}, differs: lines(says("others"), "fd ", "fds ")},
 		{what: "repeated and empty variables", from: condition{environ: append([]string{"A=1", "", "A=2", "B", "A=1", ""}, plain[1])}, differs: lines(says("dropped"), "env \"A", "env \"B", "env \"\"")},
 		{what: "`GOMEMLIMIT=garbage` for the program", from: condition{environ: append([]string{"GOMEMLIMIT=garbage"}, plain[1])}, differs: lines(says("lost"), "env \"GO")},
 		{what: "`GODEBUG=inittrace=1` for the program", from: condition{environ: append([]string{"GODEBUG=inittrace=1"}, plain[1])}, differs: lines(says("obeyed: lines on stderr"), "fd 2 ")},
-		{what: "HOME, USER, LOGNAME of root", from: condition{environ: plain}, differs: lines(variables, "env \"HOME", "env \"USER", "env \"LOGNAME"),
-			reason: "Those of the new user, as login(1) sets them; `--keep-env` leaves them alone."},
+		{
+			what: "HOME, USER, LOGNAME of root", from: condition{environ: plain}, differs: lines(variables, "env \"HOME", "env \"USER", "env \"LOGNAME"),
+			reason: "Those of the new user, as login(1) sets them; `--keep-env` leaves them alone.",
+		},
 		{what: "RLIMIT_NOFILE 500, hard 600", from: condition{stage: []string{"limit=7:500:600"}}, differs: lines(value("rlimit nofile "), "rlimit nofile")},
-		{what: "RLIMIT_AS 50 MB", from: condition{stage: []string{"limit=9:50000000:50000000"}}, differs: lines(says("another"), "rlimit as"),
-			reason: "The Go runtime reserves more than that, and ends with its own message and status 2."},
+		{
+			what: "RLIMIT_AS 50 MB", from: condition{stage: []string{"limit=9:50000000:50000000"}}, differs: lines(says("another"), "rlimit as"),
+			reason: "The Go runtime reserves more than that, and ends with its own message and status 2.",
+		},
 		{what: "parent-death signal", from: condition{stage: []string{"pdeathsig=12"}}, differs: lines(says("lost"), "pdeathsig ")},
 		{what: "all the rest, at its default", from: condition{environ: plain}, differs: others},
-		{what: "all the rest, changed", from: condition{environ: plain, stage: []string{"nice=19", "schedule=3:19:0:0", "affinity=1", "ioprio=16389", "oom=300", "coredump=0x3f",
+		{what: "all the rest, changed", from: condition{environ: plain, stage: []string{
+			"nice=19", "schedule=3:19:0:0", "affinity=1", "ioprio=16389", "oom=300", "coredump=0x3f",
 			"slack=77777", "umask=013", "personality=40000", "setsid", "subreaper", "thp", "timers", "children", "cd=/", "limit=1:1000000:1000000", "limit=4:0:0",
-			"limit=11:100:100", "limit=8:4096:8192"}}, differs: others},
+			"limit=11:100:100", "limit=8:4096:8192",
+		}}, differs: others},
 	}
 }
 

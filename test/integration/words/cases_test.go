@@ -154,8 +154,10 @@ func TestGroupsThatPodmanKeeps(t *testing.T) {
 	p := engine.TheRootlessPodman(t)
 	img := p.Load(t, servers(t))
 	run := func(flags ...string) engine.Result {
-		cmd := p.Command(slices.Concat([]string{"run", "--rm", "--network=none", "--cgroups=disabled", "--runtime=crun", "--user=1000:1000", "--group-add=keep-groups",
-			"--cap-add=NET_ADMIN", img, "/caplaunch", "-c", "net_admin", "-u", "1000:1000"}, flags, []string{"--", "/probe"})...)
+		cmd := p.Command(slices.Concat([]string{
+			"run", "--rm", "--network=none", "--cgroups=disabled", "--runtime=crun", "--user=1000:1000", "--group-add=keep-groups",
+			"--cap-add=NET_ADMIN", img, "/caplaunch", "-c", "net_admin", "-u", "1000:1000",
+		}, flags, []string{"--", "/probe"})...)
 		cmd.Args[slices.Index(cmd.Args, "--clear-groups")] = "--groups=4242"
 		return engine.Command(t, cmd)
 	}

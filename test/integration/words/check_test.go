@@ -70,9 +70,13 @@ func TestCheckComparesTheSetsAskedFor(t *testing.T) {
 		stray          string
 		sets           string
 	}{
-		{"-b 0", "--allow=none", "", ""}, {"-b 10c0", "--allow=setuid,SETGID --allow=cap_net_admin", "", ""}, {"-b 10c0", "--allow=all", "", ""},
-		{"-b 10c0", "--allow=6,7", "net_admin", "permitted,effective"}, {"-b 11c0 -i 1000", "--allow=6,7,8", "net_admin", "permitted,effective,inheritable"},
-		{"-u 65532 -b 1000", "--allow=none", "", ""}, {"-u 65532 -b 1000", "--allow=none --sets=bounding", "net_admin", "bounding"},
+		{"-b 0", "--allow=none", "", ""},
+		{"-b 10c0", "--allow=setuid,SETGID --allow=cap_net_admin", "", ""},
+		{"-b 10c0", "--allow=all", "", ""},
+		{"-b 10c0", "--allow=6,7", "net_admin", "permitted,effective"},
+		{"-b 11c0 -i 1000", "--allow=6,7,8", "net_admin", "permitted,effective,inheritable"},
+		{"-u 65532 -b 1000", "--allow=none", "", ""},
+		{"-u 65532 -b 1000", "--allow=none --sets=bounding", "net_admin", "bounding"},
 		{"-u 65532 -b 3000 -p 1000 -i 1000 -a 1000", "--allow=net_raw --sets=ambient,Bounding", "net_admin", "ambient,bounding"},
 		{"-u 65532 -b 3000 -p 1000 -i 1000 -a 1000", "--allow=none --sets=effective", "net_admin", "effective"},
 	} {
@@ -91,8 +95,10 @@ func TestCheckComparesTheSetsAskedFor(t *testing.T) {
 			t.Errorf("%+v: %+v", c, l)
 		}
 	}
-	for _, words := range []string{"", "--allow=", "--allow=net_amdin", "--allow=none,chown", "--allow=none --sets=all", "--allow=none --sets=",
-		"--allow=none --pid=0", "--allow=none --pid=-1", "--allow=none --pid=x", "--allow=none --pid=", "--allow=none --pid=4194305", "--allow=none --pid=99999999999999999999", "--allow=none extra", "--allow=none --bogus"} {
+	for _, words := range []string{
+		"", "--allow=", "--allow=net_amdin", "--allow=none,chown", "--allow=none --sets=all", "--allow=none --sets=",
+		"--allow=none --pid=0", "--allow=none --pid=-1", "--allow=none --pid=x", "--allow=none --pid=", "--allow=none --pid=4194305", "--allow=none --pid=99999999999999999999", "--allow=none extra", "--allow=none --bogus",
+	} {
 		r, _ := check("", words)
 		engine.Refused(t, r, engine.Failure)
 	}

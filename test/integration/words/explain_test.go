@@ -176,8 +176,10 @@ func TestExplainSaysWhatRunDoes(t *testing.T) {
 		}
 	}
 	probe := engine.Probe(t)
-	programs := []string{engine.WithCaps(t, probe, "cap_net_raw=+ep"), engine.WithCaps(t, probe, "="), engine.WithCaps(t, probe, "cap_net_admin=+ei"),
-		engine.Copy(t, probe, 0o755|os.ModeSetuid), engine.Copy(t, probe, 0o755|os.ModeSetgid), engine.Copy(t, probe, 0o644), "/nonexistent", "no-such-program", engine.TempDir(t)}
+	programs := []string{
+		engine.WithCaps(t, probe, "cap_net_raw=+ep"), engine.WithCaps(t, probe, "="), engine.WithCaps(t, probe, "cap_net_admin=+ei"),
+		engine.Copy(t, probe, 0o755|os.ModeSetuid), engine.Copy(t, probe, 0o755|os.ModeSetgid), engine.Copy(t, probe, 0o644), "/nonexistent", "no-such-program", engine.TempDir(t),
+	}
 	for _, options := range []string{"", "-b 10c0", "-u 65532 -g 65532 -G 65532 -p 1000 -i 1000 -a 1000"} {
 		for _, program := range programs {
 			for _, request := range []string{requests[0], requests[0] + " --strip-file-caps"} {
@@ -272,8 +274,10 @@ func listing(t testing.TB, dir string) string {
 func TestTheHintOfAnAllowlistNamesWhatIsNeeded(t *testing.T) {
 	engine.RequireRoot(t)
 	for _, c := range []struct{ options, words, hint string }{
-		{"-b a80425fb -p a80425fb -e a80425fb", "-c net_raw -u 65532:65532 --allow=net_raw,chown,fowner,fsetid,kill,setpcap,net_bind_service,sys_chroot,mknod,audit_write",
-			"--allow=chown,fowner,fsetid,kill,setgid,setuid,setpcap,net_bind_service,net_raw,sys_chroot,mknod,audit_write; and docker run --user=0:0 --cap-drop=ALL --cap-add=SETGID --cap-add=SETUID --cap-add=NET_RAW --security-opt=no-new-privileges"},
+		{
+			"-b a80425fb -p a80425fb -e a80425fb", "-c net_raw -u 65532:65532 --allow=net_raw,chown,fowner,fsetid,kill,setpcap,net_bind_service,sys_chroot,mknod,audit_write",
+			"--allow=chown,fowner,fsetid,kill,setgid,setuid,setpcap,net_bind_service,net_raw,sys_chroot,mknod,audit_write; and docker run --user=0:0 --cap-drop=ALL --cap-add=SETGID --cap-add=SETUID --cap-add=NET_RAW --security-opt=no-new-privileges",
+		},
 		{"-u 65532 -g 65532 -G 65532 -b 20c0 -i 20c0 -a 20c0", "-c net_raw -u 65532:65532 --strict", "docker run --cap-drop=ALL --cap-add=NET_RAW --security-opt=no-new-privileges"},
 	} {
 		r := engine.Start(t, strings.Fields(c.options), append([]string{"env", "container=docker", engine.Caplaunch(t)}, behind(t, strings.Fields(c.words)...)...)...)
@@ -290,8 +294,13 @@ func TestQuietAndVerbose(t *testing.T) {
 		variable, words string
 		verbose, told   bool
 	}{
-		{"x=", "-v", true, true}, {"x=", "-q", false, false}, {"x=", "-q -v", false, false}, {"x=", "", false, true},
-		{"CAPLAUNCH_VERBOSE=1", "-q", false, false}, {"CAPLAUNCH_QUIET=1", "-v", true, true}, {"CAPLAUNCH_QUIET=1", "", false, false},
+		{"x=", "-v", true, true},
+		{"x=", "-q", false, false},
+		{"x=", "-q -v", false, false},
+		{"x=", "", false, true},
+		{"CAPLAUNCH_VERBOSE=1", "-q", false, false},
+		{"CAPLAUNCH_QUIET=1", "-v", true, true},
+		{"CAPLAUNCH_QUIET=1", "", false, false},
 	} {
 		r := engine.Exec(t, append([]string{"env", c.variable, engine.Caplaunch(t), "-u", "65532:65532", "-o", "63"}, behind(t, strings.Fields(c.words)...)...)...)
 		if verbose, told := strings.Contains(r.Stderr, "setresuid"), strings.Contains(r.Stderr, "63 skipped"); r.Code != 0 || verbose != c.verbose || told != c.told {

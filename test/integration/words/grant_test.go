@@ -193,7 +193,8 @@ func TestComposeKeysAreStrictAndSayTheSame(t *testing.T) {
 	}
 	// The loader does refuse what it does not know.
 	if _, err := loader.LoadWithContext(context.Background(), compose.ConfigDetails{ConfigFiles: []compose.ConfigFile{
-		{Filename: "compose.yaml", Content: []byte("services: {x: {image: x, cap_ad: [CHOWN]}}")}}}, func(o *loader.Options) { o.SetProjectName("x", true) }); err == nil {
+		{Filename: "compose.yaml", Content: []byte("services: {x: {image: x, cap_ad: [CHOWN]}}")},
+	}}, func(o *loader.Options) { o.SetProjectName("x", true) }); err == nil {
 		t.Error("cap_ad is taken for a key")
 	}
 }

@@ -13,7 +13,9 @@ func TestHintsOfOtherCommandsWork(t *testing.T) {
 	for _, c := range []struct{ words, part, again string }{
 		{"check --allow=net_amdin", "--allow=net_admin", "check --allow=net_admin --sets=ambient"},
 		{"check --allow=all --sets=any", "--sets=permitted,bounding", "check --allow=all --sets=permitted,bounding"},
-		{"check --allow=all -- true", "caplaunch check --allow=all", "check --allow=all"}, {"version -- true", "caplaunch version", "version"}, {"show -- true", "caplaunch show", "show"},
+		{"check --allow=all -- true", "caplaunch check --allow=all", "check --allow=all"},
+		{"version -- true", "caplaunch version", "version"},
+		{"show -- true", "caplaunch show", "show"},
 		{"explain --for=docker -u 1:1 -c 45,net_admin", "leave 45 out of the list here; run takes it", "explain --for=docker -u 1:1 -c net_admin"},
 		{"explain --for=docker -u 1:1 -o 45", "leave 45 out of the list here; run takes it", "explain --for=docker -u 1:1"},
 	} {

@@ -143,11 +143,24 @@ func TestInstallRefuses(t *testing.T) {
 	engine.Must(t, os.Mkdir(in("closed"), 0o500))
 	engine.Must(t, os.Chown(in("closed"), 65532, 65532))
 	for _, c := range []struct{ dest, says string }{
-		{in("link"), "is a symlink"}, {in("link/"), "is a symlink"}, {in("dangling"), "is a symlink"}, {in("dangling/"), "is a symlink"},
-		{in("folderlink"), "is a symlink"}, {in("folderlink") + "/", "is a symlink"}, {in("linked"), "is a symlink"},
-		{in("fifo"), "is not a regular file"}, {"/dev/null", "is not a regular file"}, {in("taken"), "is not a regular file"}, {in("file") + "/", "is no folder"},
-		{in("missing") + "/", "is no folder"}, {in("missing/caplaunch"), "no such file or directory"}, {in("file/caplaunch"), "not a directory"},
-		{"", "it is empty"}, {in(strings.Repeat("n", 300)), "file name too long"}, {"/proc/caplaunch", "/proc"}, {in("a\nb/c"), "no such file"},
+		{in("link"), "is a symlink"},
+		{in("link/"), "is a symlink"},
+		{in("dangling"), "is a symlink"},
+		{in("dangling/"), "is a symlink"},
+		{in("folderlink"), "is a symlink"},
+		{in("folderlink") + "/", "is a symlink"},
+		{in("linked"), "is a symlink"},
+		{in("fifo"), "is not a regular file"},
+		{"/dev/null", "is not a regular file"},
+		{in("taken"), "is not a regular file"},
+		{in("file") + "/", "is no folder"},
+		{in("missing") + "/", "is no folder"},
+		{in("missing/caplaunch"), "no such file or directory"},
+		{in("file/caplaunch"), "not a directory"},
+		{"", "it is empty"},
+		{in(strings.Repeat("n", 300)), "file name too long"},
+		{"/proc/caplaunch", "/proc"},
+		{in("a\nb/c"), "no such file"},
 	} {
 		r := caplaunch(t, "install", c.dest)
 		if l := engine.Refused(t, r, engine.Failure); !strings.Contains(l.Msg, c.says) {
