@@ -53,24 +53,15 @@ func TestOnlyAllThreadsNeedsAQueuedSignal(t *testing.T) {
 	}
 }
 
-// TestTheQueueIsLeftAsItWas: neither a signal nor a mask is left behind.
-func TestTheQueueIsLeftAsItWas(t *testing.T) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	mask := func() (m unix.Sigset_t) {
-		if err := unix.PthreadSigmask(unix.SIG_BLOCK, nil, &m); err != nil {
-			t.Fatal(err)
-		}
-		return m
+func TestTheDeathSignalIsSetAndRead(t *testing.T) {
+	if !asChild(t, nil) {
+		return
 	}
-	was := mask()
-	for range 100 {
-		if !canQueue() {
-			t.Fatal("a signal cannot be queued")
+	for _, want := range []int{15, 0} {
+		err := OneThread().SetDeathSignal(want)
+		if got, readErr := OneThread().DeathSignal(); err != nil || readErr != nil || got != want {
+			t.Errorf("%d is %d, %v, %v", want, got, err, readErr)
 		}
-	}
-	if now := mask(); now != was {
-		t.Errorf("the mask is %v, it was %v", now, was)
 	}
 }
 
