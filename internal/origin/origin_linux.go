@@ -55,12 +55,13 @@ func init() {
 		now, _ := current()
 		ours = SignalsOf(1, 2, 3, 15) &^ now.ignored &^ start.ignored
 	}
-	// Those of a fault stay the runtime's, and so does 33, by which it reaches all threads.
-	Ignore((start.ignored | ours) &^ SignalsOf(4, 5, 6, 7, 8, 11, 31, 33))
+	Ignore((start.ignored | ours) &^ SignalsOf(4, 5, 6, 7, 8, 11, 31)) // those of a fault stay the runtime's
 }
 
-// Ignore makes the process ignore signals from now on. Restore looks at what came of it.
+// Ignore makes the process ignore signals from now on, but for 33, by which the runtime reaches all threads. Restore
+// looks at what came of it.
 func Ignore(signals Signals) {
+	signals &^= SignalsOf(9, 19, 33)
 	for signal := 1; signal <= 64; signal++ {
 		if signals.Has(signal) {
 			_ = setIgnored(signal, true)
