@@ -3,12 +3,14 @@
 package linux
 
 import (
+	"context"
 	"errors"
 	"os"
 	"os/exec"
 	"runtime"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -22,7 +24,9 @@ func asChild(t *testing.T, attr *syscall.SysProcAttr) bool {
 		runtime.LockOSThread()
 		return true
 	}
-	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // what psx cannot reach it waits for, for ever
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
 	cmd.Env, cmd.SysProcAttr = append(os.Environ(), childEnv+"=1"), attr
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
