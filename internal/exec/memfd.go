@@ -68,6 +68,9 @@ func memfd(name string) (int, error) {
 	if err == unix.EINVAL { // before Linux 6.3
 		fd, err = unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	}
+	if err == nil && fd <= 2 { // the runtime keeps 0 to 2 open: somebody else has answered
+		return -1, unix.EBADF
+	}
 	return fd, err
 }
 

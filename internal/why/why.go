@@ -238,6 +238,9 @@ func loaderDoubt(p *exec.Program) *exec.Error {
 		return &exec.Error{Path: e.Path, For: p.Last().Path, Err: e.Err}
 	}
 	defer loader.Close()
+	if !loader.Last().Readable {
+		return nil // nothing can be told of it
+	}
 	if l, err := loader.Last().ELF(); err != nil || len(loader.Files) > 1 || l.Machine != header.Machine {
 		return &exec.Error{Path: p.Path, Err: unix.ELIBBAD}
 	}

@@ -319,7 +319,7 @@ func build(t *testing.T, dir string) (all []mutant, binaries map[string]string) 
 
 // try reports whether a judge finds a mutant out.
 func (j judge) try(m mutant, binary, executor string) (caught bool, out string) {
-	args := append([]string{"-test.run=" + j.run, "-test.v", "-test.failfast", "-test.timeout=10m"}, j.args...)
+	args := append([]string{"-test.run=" + j.run, "-test.v", "-test.failfast", "-test.timeout=2m"}, j.args...)
 	cmd := exec.Command(binary, args...)
 	cmd.Dir = j.dir
 	cmd.Env = append(os.Environ(), executorEnv+"="+executor, "TEST_REQUIRE=1", "TEST_SEED=1", fmt.Sprint(mutantEnv, "=", m.n))
@@ -344,7 +344,7 @@ func TestEveryMutantIsFoundOut(t *testing.T) {
 		}
 	}
 	if !*allMutants && *oneMutant == "" {
-		r := rand.New(rand.NewPCG(theSeed(), 3))
+		r := rand.New(rand.NewPCG(1, 3)) // the same share every time: make oracle tries all
 		r.Shuffle(len(chosen), func(i, j int) { chosen[i], chosen[j] = chosen[j], chosen[i] })
 		chosen = chosen[:min(*someMutants, len(chosen))]
 	}
