@@ -235,7 +235,7 @@ func (m *mutator) condition(e ast.Expr) {
 // the compiler must see.
 func (m *mutator) operand(e ast.Expr, how, becomes string) {
 	text := m.text(e)
-	if _, isLiteral := e.(*ast.BasicLit); isLiteral || strings.HasPrefix(text, "unix.") || strings.Contains(text, "unsafe.") || strings.Contains(text, "<<") {
+	if _, isLiteral := e.(*ast.BasicLit); isLiteral || text == "op" || strings.HasPrefix(text, "unix.") || strings.Contains(text, "unsafe.") || strings.Contains(text, "<<") {
 		return
 	}
 	m.mutate(e, how+"(%d, ", ")", becomes)
