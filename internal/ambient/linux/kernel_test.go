@@ -104,5 +104,8 @@ func TestGroupsAreDoubtfulWhereNotEveryGIDIsMapped(t *testing.T) {
 		if got := Doubtful(ambient.NewGroups(5)); got != "" {
 			t.Errorf("%v of 5", got)
 		}
+		if err := unix.Unmount("/proc/sys/kernel/overflowgid", 0); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
