@@ -189,10 +189,9 @@ func (r *reader) ask(op string, nr, a, b, c uintptr) int {
 // user_namespaces(7). There are none where every gid is mapped.
 func Doubtful(g ambient.Groups) ambient.Groups {
 	overflow := uint64(65534)
-	if text, err := ReadFile("/proc/sys/kernel/overflowgid"); err == nil {
-		if id, err := strconv.ParseUint(strings.TrimSpace(text), 10, 32); err == nil {
-			overflow = id
-		}
+	text, _ := ReadFile("/proc/sys/kernel/overflowgid")
+	if id, err := strconv.ParseUint(strings.TrimSpace(text), 10, 32); err == nil {
+		overflow = id
 	}
 	mapped, _ := ReadFile("/proc/self/gid_map")
 	if !g.Has(uint32(overflow)) || strings.Join(strings.Fields(mapped), " ") == "0 0 4294967295" {
