@@ -64,6 +64,13 @@ func TestForSaysWhatExecveMakesOfThePromise(t *testing.T) {
 	}
 }
 
+// TestWithoutAnAmbientSetNothingIsRaised, as before Linux 4.3.
+func TestWithoutAnAmbientSetNothingIsRaised(t *testing.T) {
+	if s, err := (RaiseAmbient{netAdmin}).Next(user(wants.Set, 0), Host{Known: UpTo(40)}); err != RuleNoAmbient || s != user(wants.Set, 0) {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
 // TestUnequalIDsAtExec: before Linux 6.17 they cleared ambient, and were made
 // equal under no_new_privs; since then it takes a change.
 func TestUnequalIDsAtExec(t *testing.T) {

@@ -238,7 +238,7 @@ func (s State) Execve(f File, h Host) (State, error) {
 		return s, RuleFileCapsUncovered
 	}
 	// A set-uid root program that also has file capabilities gets only these.
-	mixed := f.Caps != nil && n.UID.Effective == 0 && n.UID.Real != 0
+	mixed := f.Caps != nil && n.UID.Real != 0
 	if s.Securebits&NoRoot == 0 && !mixed {
 		if n.UID.Effective == 0 || n.UID.Real == 0 {
 			n.Permitted = s.Bounding | s.Inheritable

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -57,6 +59,17 @@ func TestOnlyAllThreadsNeedsAQueuedSignal(t *testing.T) {
 	}
 }
 
+// TestSetGroupsIsAskedOfWhoMayCallIt: the kernel refuses anybody else in any case.
+func TestSetGroupsIsAskedOfWhoMayCallIt(t *testing.T) {
+	if !asChild(t, nil) {
+		return
+	}
+	err := OneThread().Do(ambient.Capset{})
+	if _, h, startErr := OneThread().Start(); err != nil || startErr != nil || !h.SetGroups {
+		t.Errorf("%+v, %v, %v", h, err, startErr)
+	}
+}
+
 func TestTheDeathSignalIsSetAndRead(t *testing.T) {
 	if !asChild(t, nil) {
 		return
@@ -73,18 +86,30 @@ func TestTheDeathSignalIsSetAndRead(t *testing.T) {
 // another group there.
 func TestGroupsAreDoubtfulWhereNotEveryGIDIsMapped(t *testing.T) {
 	g := ambient.NewGroups(7, 65534)
-	if got := Doubtful(ambient.NewGroups(7)); got != "" {
-		t.Errorf("%v of 7", got)
-	}
 	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
 	gids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
-	if !asChild(t, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: ids, GidMappings: gids}) {
-		if b, err := os.ReadFile("/proc/self/gid_map"); err == nil && string(b) == "         0          0 4294967295\n" && Doubtful(g) != "" {
+	if !asChild(t, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS, UidMappings: ids, GidMappings: gids}) {
+		if b, err := os.ReadFile("/proc/self/gid_map"); err == nil && strings.Join(strings.Fields(string(b)), " ") == "0 0 4294967295" && Doubtful(g) != "" {
 			t.Errorf("%v of %v where every gid is mapped", Doubtful(g), g)
 		}
 		return
 	}
-	if got := Doubtful(g); got != ambient.NewGroups(65534) {
-		t.Errorf("%v of %v", got, g)
+	sysctl := filepath.Join(t.TempDir(), "overflowgid")
+	for _, c := range []struct {
+		content string
+		want    uint32
+	}{{"65534\n", 65534}, {"7\n", 7}, {"x", 65534}} {
+		if err := errors.Join(os.WriteFile(sysctl, []byte(c.content), 0o644), unix.Mount(sysctl, "/proc/sys/kernel/overflowgid", "", unix.MS_BIND, "")); err != nil {
+			t.Fatal(err)
+		}
+		if got := Doubtful(g); got != ambient.NewGroups(c.want) {
+			t.Errorf("%v of %v, the sysctl is %q", got, g, c.content)
+		}
+		if got := Doubtful(ambient.NewGroups(5)); got != "" {
+			t.Errorf("%v of 5", got)
+		}
+		if err := unix.Unmount("/proc/sys/kernel/overflowgid", 0); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

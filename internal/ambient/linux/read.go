@@ -40,7 +40,7 @@ func (Kernel) Start() (ambient.State, ambient.Host, error) {
 	var r reader
 	s, h := r.state()
 	h.SetGroups = true
-	if r.err == nil && s.Effective.Has(ambient.CapSetGID) {
+	if s.Effective.Has(ambient.CapSetGID) {
 		// More groups than there can be: EINVAL where groups can be set at all.
 		switch _, _, errno := unix.RawSyscall(sysSetgroups, ambient.MaxGroups+1, 0, 0); errno {
 		case unix.EINVAL:
@@ -87,10 +87,8 @@ func (r *reader) state() (s ambient.State, h ambient.Host) {
 	} else if h.Ambient && known != h.Known {
 		r.fail("prctl PR_CAP_AMBIENT_IS_SET", 0)
 	}
-	if bits, _, errno := unix.RawSyscall6(unix.SYS_PRCTL, unix.PR_GET_SECUREBITS, 0, 0, 0, 0, 0); errno == 0 {
-		s.Securebits = ambient.Securebits(bits)
-	} else if h.Ambient || errno != unix.EINVAL { // an old gVisor has neither
-		r.fail("prctl PR_GET_SECUREBITS", errno)
+	if h.Ambient { // an old gVisor has no securebits either
+		s.Securebits = ambient.Securebits(r.ask("prctl PR_GET_SECUREBITS", unix.SYS_PRCTL, unix.PR_GET_SECUREBITS, 0, 0))
 	}
 	bit := r.ask("prctl PR_GET_NO_NEW_PRIVS", unix.SYS_PRCTL, unix.PR_GET_NO_NEW_PRIVS, 0, 0)
 	if s.NoNewPrivs = bit == 1; bit != 0 && bit != 1 {
@@ -131,8 +129,7 @@ func (r *reader) set(op string, at int, args ...uintptr) (set, known ambient.Set
 // caps is capget(2) of this thread.
 func (r *reader) caps() (permitted, inheritable, effective ambient.Set) {
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	// Effective without permitted: no kernel says that.
-	data := [2]unix.CapUserData{{Effective: ^uint32(0)}, {Effective: ^uint32(0)}}
+	data := [2]unix.CapUserData{{Effective: 1}} // without permitted: no kernel says that
 	r.ask("capget", unix.SYS_CAPGET, uintptr(unsafe.Pointer(&hdr)), uintptr(unsafe.Pointer(&data[0])), 0)
 	join := func(lo, hi uint32) ambient.Set { return ambient.Set(lo) | ambient.Set(hi)<<32 }
 	return join(data[0].Permitted, data[1].Permitted), join(data[0].Inheritable, data[1].Inheritable), join(data[0].Effective, data[1].Effective)
@@ -144,7 +141,7 @@ func (r *reader) ids(op string, nr uintptr) ambient.IDs {
 	const nobody = ^uint32(0)
 	ids := ambient.Same(nobody)
 	r.ask(op, nr, uintptr(unsafe.Pointer(&ids.Real)), uintptr(unsafe.Pointer(&ids.Effective)), uintptr(unsafe.Pointer(&ids.Saved)))
-	if ids.Real == nobody || ids.Effective == nobody || ids.Saved == nobody {
+	if ids.Saved == nobody {
 		r.fail(op, 0)
 	}
 	return ids
@@ -195,10 +192,9 @@ func Doubtful(g ambient.Groups) ambient.Groups {
 		return g
 	}
 	overflow := uint64(65534)
-	if text, err := ReadFile("/proc/sys/kernel/overflowgid"); err == nil {
-		if id, err := strconv.ParseUint(strings.TrimSpace(text), 10, 32); err == nil {
-			overflow = id
-		}
+	text, _ := ReadFile("/proc/sys/kernel/overflowgid")
+	if id, err := strconv.ParseUint(strings.TrimSpace(text), 10, 32); err == nil {
+		overflow = id
 	}
 	mapped, _ := ReadFile("/proc/self/gid_map")
 	if !g.Has(uint32(overflow)) || strings.Join(strings.Fields(mapped), " ") == "0 0 4294967295" {
