@@ -113,3 +113,15 @@ func TestGroupsAreDoubtfulWhereNotEveryGIDIsMapped(t *testing.T) {
 		}
 	}
 }
+
+// TestAHiddenProcessIsNotDumpable, and says so itself.
+func TestAHiddenProcessIsNotDumpable(t *testing.T) {
+	if !asChild(t, nil) {
+		return
+	}
+	err := OneThread().Hide()
+	now, errno := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
+	if err != nil || errno != nil || now != 0 {
+		t.Errorf("%d, %v, %v", now, err, errno)
+	}
+}
