@@ -133,45 +133,17 @@ func (c *cause) inaccessible() *row {
 		return notSearchable
 	case unix.Statfs(c.Path, &fs) == nil && fs.Flags&unix.MS_NOEXEC != 0:
 		return noExecMount
-	case c.Err == unix.EACCES && mayExecute(c.Path):
+	case c.Err == unix.EACCES && unix.Faccessat(unix.AT_FDCWD, c.Path, unix.X_OK, unix.AT_EACCESS) == nil:
 		return refused
 	}
 	return notExecutable
 }
 
-// mayExecute reports whether the present user may execute path.
-func mayExecute(path string) bool {
-	return unix.Faccessat(unix.AT_FDCWD, path, unix.X_OK, unix.AT_EACCESS) == nil
-}
-
-// unsearchable is the first directory on the way to path, symlinks followed, that the user may not search, or "".
+// unsearchable is the directory on the way to path, symlinks followed, that the user may not search, or "".
 func unsearchable(path string) string {
-	for range 40 { // symlinks
-		dir := "."
-		if strings.HasPrefix(path, "/") {
-			dir = "/"
-		}
-		parts := strings.Split(path, "/")
-		for i, part := range parts {
-			if part == "" {
-				continue
-			}
-			if !mayExecute(dir) {
-				return dir
-			}
-			next := filepath.Join(dir, part)
-			to, err := os.Readlink(next)
-			if err == nil {
-				if !filepath.IsAbs(to) {
-					to = filepath.Join(dir, to)
-				}
-				path = filepath.Join(append([]string{to}, parts[i+1:]...)...)
-				break
-			}
-			if dir = next; i == len(parts)-1 {
-				return ""
-			}
-		}
+	var failed *os.PathError
+	if _, err := filepath.EvalSymlinks(path); errors.As(err, &failed) && failed.Err == unix.EACCES {
+		return filepath.Dir(failed.Path)
 	}
 	return ""
 }
