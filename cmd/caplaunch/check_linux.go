@@ -20,7 +20,7 @@ func (a *app) check(l *line, report *reporter) error {
 	if err != nil {
 		return err
 	}
-	now, host, err := a.one.Start()
+	now, host, err := a.one.StateAndHost()
 	if err == nil {
 		err = now.Borrowed()
 	}

@@ -21,7 +21,7 @@ type simulated struct {
 
 func (s *simulated) Hide() error { return nil }
 
-func (s *simulated) Start() (ambient.State, ambient.Host, error) { return s.Now, s.On, nil }
+func (s *simulated) StateAndHost() (ambient.State, ambient.Host, error) { return s.Now, s.On, nil }
 func (s *simulated) DeathSignal() (int, error)                   { return s.death, nil }
 func (s *simulated) SetDeathSignal(sig int) error                { s.death = sig; return nil }
 

@@ -75,7 +75,7 @@ func (a *app) inWords(l *line, err error) *failure {
 		l = &line{command: "run"}
 	}
 	job := &launch.Launch{}
-	if now, host, startErr := a.one.Start(); startErr == nil {
+	if now, host, startErr := a.one.StateAndHost(); startErr == nil {
 		job.Now, job.Host = now, host
 	}
 	return a.hinter(l, job).explainFailure(err)

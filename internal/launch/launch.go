@@ -22,7 +22,7 @@ import (
 // A Kernel is what a launch asks of package linux.
 type Kernel interface {
 	ambient.Kernel
-	Start() (ambient.State, ambient.Host, error)
+	StateAndHost() (ambient.State, ambient.Host, error)
 	Hide() error
 	DeathSignal() (int, error)
 	SetDeathSignal(int) error
@@ -68,7 +68,7 @@ func (l *Launch) Run() (err error) {
 	if err = origin.Check(); err != nil {
 		return err
 	}
-	if l.Now, l.Host, err = l.Kernel.Start(); err != nil {
+	if l.Now, l.Host, err = l.Kernel.StateAndHost(); err != nil {
 		return err
 	}
 	l.identify()

@@ -65,7 +65,7 @@ func TestSetGroupsIsAskedOfWhoMayCallIt(t *testing.T) {
 		return
 	}
 	err := OneThread().Do(ambient.Capset{})
-	if _, h, startErr := OneThread().Start(); err != nil || startErr != nil || !h.SetGroups {
+	if _, h, startErr := OneThread().StateAndHost(); err != nil || startErr != nil || !h.SetGroups {
 		t.Errorf("%+v, %v, %v", h, err, startErr)
 	}
 }

@@ -35,8 +35,8 @@ func (Kernel) State() (ambient.State, error) {
 	return s, r.err
 }
 
-// Start is State, and what the kernel knows. The error is a *ReadError.
-func (Kernel) Start() (ambient.State, ambient.Host, error) {
+// StateAndHost is State, and what the kernel knows. The error is a *ReadError.
+func (Kernel) StateAndHost() (ambient.State, ambient.Host, error) {
 	var r reader
 	s, h := r.state()
 	h.SetGroups = true

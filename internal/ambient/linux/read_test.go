@@ -146,12 +146,12 @@ func (l lie) child() {
 			panic(err)
 		}
 	}
-	truth, _, err := k.Start()
+	truth, _, err := k.StateAndHost()
 	if err != nil {
 		panic(err)
 	}
 	l.tell()
-	s, h, err := k.Start()
+	s, h, err := k.StateAndHost()
 	if !h.Ambient {
 		truth.Securebits = 0
 	}

@@ -285,7 +285,7 @@ func prepare() (place, error) {
 	p := place{executor: os.Getenv(executorEnv)}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	now, host, err := linux.OneThread().Start()
+	now, host, err := linux.OneThread().StateAndHost()
 	uids, err1 := readMap("/proc/self/uid_map")
 	gids, err2 := readMap("/proc/self/gid_map")
 	if err := errors.Join(err, err1, err2); err != nil {
