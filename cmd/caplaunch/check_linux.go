@@ -32,7 +32,7 @@ func (a *app) check(l *line, report *reporter) error {
 			return err
 		}
 	}
-	allow := allowed.On(host)
+	allow := allowed.Resolve(host)
 	err = ambient.CheckAllowed(now, allow, sets)
 	out := outcome{OK: err == nil, Allow: allow.Names(), Sets: sets.Names(), Stray: []shownStray{}}
 	var stray *ambient.UnexpectedCapabilityError

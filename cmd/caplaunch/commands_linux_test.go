@@ -21,7 +21,7 @@ type simulated struct {
 
 func (s *simulated) Hide() error { return nil }
 
-func (s *simulated) StateAndHost() (ambient.State, ambient.Host, error) { return s.Now, s.On, nil }
+func (s *simulated) StateAndHost() (ambient.State, ambient.Host, error) { return s.Now, s.Host, nil }
 func (s *simulated) DeathSignal() (int, error)                   { return s.death, nil }
 func (s *simulated) SetDeathSignal(sig int) error                { s.death = sig; return nil }
 
@@ -30,7 +30,7 @@ var thisHost = ambient.Host{Known: ambient.UpTo(40), Ambient: true, SetGroups: t
 // on is an app on the Sim, in that state.
 func on(now ambient.State) (a *app, stdout, stderr *bytes.Buffer) {
 	stdout, stderr = &bytes.Buffer{}, &bytes.Buffer{}
-	sim := &simulated{Sim: &ambient.Sim{Now: now, On: thisHost}}
+	sim := &simulated{Sim: &ambient.Sim{Now: now, Host: thisHost}}
 	return &app{args: []string{"caplaunch"}, environ: []string{"container=docker"}, stdout: stdout, stderr: stderr, system: system{one: sim, all: sim, files: identity.Etc}}, stdout, stderr
 }
 

@@ -66,7 +66,7 @@ func FuzzRun(f *testing.F) {
 				!now.Permitted.Contains(given) || !got.NoNewPrivs && !flags.AllowNewPrivs {
 				t.Fatalf("ends in %+v: %q", got, args)
 			}
-			if asked, err := flags.ask(l.sources); err != nil || !given.Contains(asked.req.Required.On(thisHost)) || asked.user != nil && asked.user.User.Numeric && !asked.req.KeepNonRoot && got.UID.Real != asked.user.User.ID {
+			if asked, err := flags.ask(l.sources); err != nil || !given.Contains(asked.req.Required.Resolve(thisHost)) || asked.user != nil && asked.user.User.Numeric && !asked.req.KeepNonRoot && got.UID.Real != asked.user.User.ID {
 				t.Fatalf("ends in %+v without what was asked: %q, %v", got, args, err)
 			}
 		case code == exitNotGranted, code == exitUnexpected, !launches:

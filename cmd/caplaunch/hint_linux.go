@@ -106,7 +106,7 @@ func (h *hinter) smallest(asRoot bool) grant.Grant {
 }
 
 func (h *hinter) asked() ambient.Set {
-	return h.Request.Required.On(h.Host) | h.Request.Optional.Set
+	return h.Request.Required.Resolve(h.Host) | h.Request.Optional.Set
 }
 
 func (h *hinter) known() ambient.Set {

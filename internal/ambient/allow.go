@@ -67,10 +67,10 @@ func (req Request) checkGrant(now State, host Host) error {
 	}
 	var allow Set
 	if req.Allow != nil {
-		allow = req.Allow.On(host)
+		allow = req.Allow.Resolve(host)
 	}
 	if req.Strict {
-		allow |= req.Required.On(host) | req.Optional.On(host)
+		allow |= req.Required.Resolve(host) | req.Optional.Resolve(host)
 		if now.UID.Effective == 0 {
 			allow |= SetOf(CapSetUID, CapSetGID)
 			if req.RootParent && req.User != nil && req.User.UID != 0 {

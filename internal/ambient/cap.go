@@ -124,8 +124,8 @@ type List struct {
 	All bool // "all" was among them
 }
 
-// On is the set that the list means on this host.
-func (l List) On(h Host) Set {
+// Resolve is the set that the list means on this host.
+func (l List) Resolve(h Host) Set {
 	if l.All {
 		return l.Set | h.Known
 	}

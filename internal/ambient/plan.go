@@ -188,8 +188,8 @@ func leavesRoot(now State, to IDs) bool {
 // choose settles which capabilities are given, and which optional ones are skipped.
 func choose(req Request, now State, host Host, leavesRoot bool) (given Set, skipped []Miss, err error) {
 	refused := &NotGrantedError{Now: now}
-	required := req.Required.On(host)
-	for c := range (required | req.Optional.On(host)).All() {
+	required := req.Required.Resolve(host)
+	for c := range (required | req.Optional.Resolve(host)).All() {
 		switch why := whyNot(c, now, host, leavesRoot); {
 		case why == Grantable:
 			given |= SetOf(c)
@@ -233,13 +233,13 @@ func whyNot(c Cap, now State, host Host, leavesRoot bool) Reason {
 // build puts the steps to the promise together. One that changes nothing is left
 // out; but who somebody is, is always set.
 func (p *Plan) build(now State) {
-	sim, want := &Sim{Now: now, On: p.host}, p.AfterExec
+	sim, want := &Sim{Now: now, Host: p.host}, p.AfterExec
 	must := func(s Step) {
 		p.Steps = append(p.Steps, s)
 		_ = sim.Do(s) // For looks at where all of them lead
 	}
 	add := func(s Step) {
-		if next, _ := s.Next(sim.Now, sim.On); next != sim.Now {
+		if next, _ := s.Next(sim.Now, sim.Host); next != sim.Now {
 			must(s)
 		}
 	}

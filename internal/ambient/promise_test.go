@@ -267,11 +267,11 @@ func (a answer) stray() map[Cap]SetMask {
 func (a answer) allowed(c Cap) bool {
 	r, root := a.req, a.now.UID.Real == 0
 	switch {
-	case r.Allow != nil && r.Allow.On(a.host).Has(c):
+	case r.Allow != nil && r.Allow.Resolve(a.host).Has(c):
 		return true
 	case !r.Strict:
 		return false
-	case (a.required() | r.Optional.On(a.host)).Has(c):
+	case (a.required() | r.Optional.Resolve(a.host)).Has(c):
 		return true
 	case c == CapSetUID, c == CapSetGID:
 		return root
@@ -290,11 +290,11 @@ func (a answer) isAllowlist(s Set) bool {
 	return true
 }
 
-func (a answer) required() Set { return a.req.Required.On(a.host) }
+func (a answer) required() Set { return a.req.Required.Resolve(a.host) }
 
 func (a answer) grantable() (s Set) {
 caps:
-	for c := range (a.required() | a.req.Optional.On(a.host)).All() {
+	for c := range (a.required() | a.req.Optional.Resolve(a.host)).All() {
 		for _, why := range reasons {
 			if a.holds(why, c) {
 				continue caps

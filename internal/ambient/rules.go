@@ -19,14 +19,14 @@ type Kernel interface {
 
 // A Sim is a Kernel that follows the model.
 type Sim struct {
-	Now State
-	On  Host
+	Now  State
+	Host Host
 }
 
 func (m *Sim) State() (State, error) { return m.Now, nil }
 
 func (m *Sim) Do(s Step) (err error) {
-	m.Now, err = s.Next(m.Now, m.On)
+	m.Now, err = s.Next(m.Now, m.Host)
 	return err
 }
 
