@@ -47,7 +47,7 @@ func TestCheckReachesItsSentinelAndItsFields(t *testing.T) {
 	if !errors.Is(err, ambient.ErrUnexpectedCapability) || !errors.As(err, &e) || !errors.As(err, &f) || f.code != exitUnexpected {
 		t.Fatal(err)
 	}
-	if all, _ := e.Set(); all != stray || e.Allow != ambient.SetOf(12) || e.Stray[0].In != ambient.InPermitted|ambient.InEffective || e.Stray[1].In != ambient.InPermitted {
+	if all, _ := e.Set(); all != stray || e.Allow != ambient.SetOf(12) || e.Stray[0].Sets != ambient.InPermitted|ambient.InEffective || e.Stray[1].Sets != ambient.InPermitted {
 		t.Errorf("%+v", e)
 	}
 	if code := a.main([]string{"caplaunch", "check", "--allow=net_admin"}); code != 78 {

@@ -81,7 +81,7 @@ func cells(c ambient.Cap, before, now ambient.State) string {
 // permitted. What changed since before is marked.
 func printSets(w io.Writer, before, now ambient.State) {
 	const every = ambient.DefaultSets | ambient.InBounding
-	union := every.Of(before) | every.Of(now)
+	union := every.Union(before) | every.Union(now)
 	if union == 0 {
 		fmt.Fprintln(w, "  no capability in any of the five sets")
 		return

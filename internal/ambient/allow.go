@@ -27,8 +27,8 @@ var setNames = [...]string{"permitted", "effective", "inheritable", "ambient", "
 func (m SetMask) Names() []string { return names(Set(m), func(i Cap) string { return setNames[i] }) }
 func (m SetMask) String() string  { return strings.Join(m.Names(), ",") }
 
-// Of joins the sets of s that m names.
-func (m SetMask) Of(s State) (union Set) {
+// Union joins the sets of s that m names.
+func (m SetMask) Union(s State) (union Set) {
 	for i, set := range [...]Set{s.Permitted, s.Effective, s.Inheritable, s.Ambient, s.Bounding} {
 		if m&(1<<i) != 0 {
 			union |= set
@@ -88,11 +88,11 @@ func (req Request) checkGrant(now State, host Host) error {
 // *UnexpectedCapabilityError.
 func CheckAllowed(now State, allow Set, m SetMask) error {
 	e := &UnexpectedCapabilityError{Allow: allow}
-	for c := range (m.Of(now) &^ allow).All() {
+	for c := range (m.Union(now) &^ allow).All() {
 		stray := Stray{Cap: c}
 		for one := InPermitted; one <= InBounding; one <<= 1 {
-			if (m & one).Of(now).Has(c) {
-				stray.In |= one
+			if (m & one).Union(now).Has(c) {
+				stray.Sets |= one
 			}
 		}
 		e.Stray = append(e.Stray, stray)
@@ -114,8 +114,8 @@ type UnexpectedCapabilityError struct {
 
 // A Stray is a capability, and the sets it was found in.
 type Stray struct {
-	Cap Cap
-	In  SetMask
+	Cap  Cap
+	Sets SetMask
 }
 
 func (*UnexpectedCapabilityError) Is(target error) bool { return target == ErrUnexpectedCapability }
@@ -124,7 +124,7 @@ func (*UnexpectedCapabilityError) Is(target error) bool { return target == ErrUn
 func (e *UnexpectedCapabilityError) Set() (s Set, in SetMask) {
 	for _, x := range e.Stray {
 		s |= SetOf(x.Cap)
-		in |= x.In
+		in |= x.Sets
 	}
 	return s, in
 }
@@ -139,8 +139,8 @@ func (e *UnexpectedCapabilityError) Error() string {
 		if int(x.Cap) < Named() {
 			text += fmt.Sprintf(" (%d)", x.Cap)
 		}
-		if sep = ", "; i+1 == len(shown) || shown[i+1].In != x.In {
-			text += " in " + x.In.String()
+		if sep = ", "; i+1 == len(shown) || shown[i+1].Sets != x.Sets {
+			text += " in " + x.Sets.String()
 			sep = "; "
 		}
 	}

@@ -163,8 +163,8 @@ func (a answer) wrongError() string {
 	case errors.As(a.err, &stray):
 		want := a.stray()
 		for _, s := range stray.Stray {
-			if want[s.Cap] != s.In || s.In == 0 {
-				return fmt.Sprintf("%v is in %v, want %v", s.Cap, s.In, want[s.Cap])
+			if want[s.Cap] != s.Sets || s.Sets == 0 {
+				return fmt.Sprintf("%v is in %v, want %v", s.Cap, s.Sets, want[s.Cap])
 			}
 		}
 		if len(stray.Stray) == 0 || len(stray.Stray) != len(want) || a.borrowed() != "" || !a.isAllowlist(stray.Allow) {
