@@ -11,10 +11,10 @@ import (
 
 // An Error says that the program cannot be found, executed or copied.
 type Error struct {
-	Path string // the file that it is about
-	For  string // the script whose "#!" interpreter Path is, "" for the program itself
-	Err  error  // an errno, or one of the errors below
-	Copy bool   // it was to be copied
+	Path   string // the file that it is about
+	Script string // the script whose "#!" interpreter Path is, "" for the program itself
+	Err    error  // an errno, or one of the errors below
+	Copy   bool   // it was to be copied
 }
 
 // What keeps a program from being executed, beside the errnos of execve(2).
@@ -81,7 +81,7 @@ func Find(name, path string) (*Program, error) {
 		if !failed {
 			return p, nil
 		}
-		isThere := e.For != ""
+		isThere := e.Script != ""
 		switch e.Err {
 		case ErrNotExecutable, ErrNotRegular, ErrNoInterpreter:
 			isThere = true
@@ -123,7 +123,7 @@ func look(path string) (*Program, error) {
 		if err != nil {
 			e := &Error{Path: next, Err: err}
 			if len(p.Files) > 0 {
-				e.For = p.Last().Path
+				e.Script = p.Last().Path
 			}
 			p.Close()
 			return nil, e

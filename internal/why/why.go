@@ -32,8 +32,8 @@ func Explain(e *exec.Error, p *exec.Program) (text, hint string) {
 		"{mode}", fmt.Sprintf("%04o", st.Mode&0o7777), "{owner}", fmt.Sprintf("%d:%d", st.Uid, st.Gid),
 		"{arch}", c.header.Arch(), "{goarch}", runtime.GOARCH, "{mend}", Mend(p), "{strip}", strip(p))
 	who := shell.Word(c.Path)
-	if c.For != "" {
-		who += ", the interpreter of " + shell.Word(c.For)
+	if c.Script != "" {
+		who += ", the interpreter of " + shell.Word(c.Script)
 	}
 	return who + ": " + fill.Replace(r.text), fill.Replace(r.hint)
 }
@@ -85,8 +85,8 @@ func (c *cause) find() *row {
 
 // absent looks for what does not exist: the file, or an interpreter of it.
 func (c *cause) absent() *row {
-	if c.For != "" {
-		c.culprit, c.Error = c.Path, &exec.Error{Path: c.For, Err: c.Err}
+	if c.Script != "" {
+		c.culprit, c.Error = c.Path, &exec.Error{Path: c.Script, Err: c.Err}
 		if strings.HasSuffix(c.culprit, "\r") {
 			return carriageReturn
 		}
@@ -120,8 +120,8 @@ func (c *cause) absent() *row {
 // inaccessible looks for what the user may not do: search a directory on the way, or execute the file or its ELF
 // interpreter.
 func (c *cause) inaccessible() *row {
-	if c.Err == unix.EACCES && c.For == "" && c.program != nil { // execve said so of a file that may be executed
-		if e := loaderDoubt(c.program); e != nil && e.For != "" {
+	if c.Err == unix.EACCES && c.Script == "" && c.program != nil { // execve said so of a file that may be executed
+		if e := loaderDoubt(c.program); e != nil && e.Script != "" {
 			c.Error = e
 			return c.find()
 		}
@@ -207,7 +207,7 @@ func loaderDoubt(p *exec.Program) *exec.Error {
 		if e.Missing() {
 			return &exec.Error{Path: p.Path, Err: unix.ENOENT}
 		}
-		return &exec.Error{Path: e.Path, For: p.Last().Path, Err: e.Err}
+		return &exec.Error{Path: e.Path, Script: p.Last().Path, Err: e.Err}
 	}
 	defer loader.Close()
 	if !loader.Last().Readable {
