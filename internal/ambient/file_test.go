@@ -27,10 +27,10 @@ func aFile(r *rand.Rand) File {
 	return f
 }
 
-// TestForSaysWhatExecveMakesOfThePromise holds Plan.For, over random worlds and
+// TestCheckFileSaysWhatExecveMakesOfThePromise holds Plan.CheckFile, over random worlds and
 // programs, to the promise; and shows that no verdict depends on Host.OldExecIDs,
 // which is why nobody has to know it.
-func TestForSaysWhatExecveMakesOfThePromise(t *testing.T) {
+func TestCheckFileSaysWhatExecveMakesOfThePromise(t *testing.T) {
 	r := random(t)
 	kept, broke, refused := 0, 0, 0
 	for range 100_000 {
@@ -40,7 +40,7 @@ func TestForSaysWhatExecveMakesOfThePromise(t *testing.T) {
 			continue
 		}
 		f := aFile(r)
-		said := p.For(f)
+		said := p.CheckFile(f)
 		for _, host.OldExecIDs = range []bool{true, false} {
 			after, denied := p.AfterSteps.Execve(f, host)
 			var e *FileError
@@ -50,7 +50,7 @@ func TestForSaysWhatExecveMakesOfThePromise(t *testing.T) {
 			case !broken:
 				t.Fatalf("%+v breaks the promise of %+v: %v, old rule %v", f, p, denied, host.OldExecIDs)
 			case denied == nil && after == p.AfterExec, e.File != f, e.Want != p.AfterExec, e.Err != denied, !host.OldExecIDs && e.After != after:
-				t.Fatalf("%+v ends in %+v, %v of the promise of %+v, For says %+v", f, after, denied, p, e)
+				t.Fatalf("%+v ends in %+v, %v of the promise of %+v, CheckFile says %+v", f, after, denied, p, e)
 			case denied != nil:
 				refused++
 			default:

@@ -60,7 +60,7 @@ type Plan struct {
 }
 
 // NewPlan decides the launch of a program without file capabilities and set-id bits
-// (see For), or refuses it. The errors, in the order in which they are looked for:
+// (see CheckFile), or refuses it. The errors, in the order in which they are looked for:
 // *RefusedError for a privileged start, *UnexpectedCapabilityError, *NotGrantedError,
 // and for the identity req.UserErr or *RefusedError.
 func NewPlan(req Request, now State, host Host) (Plan, error) {
@@ -105,7 +105,7 @@ func NewPlan(req Request, now State, host Host) (Plan, error) {
 		p.Lost = p.Lost.Without(NewGroups(0))
 	}
 	p.build(now)
-	return p, p.For(File{})
+	return p, p.CheckFile(File{})
 }
 
 // Borrowed is a *RefusedError where the process has privilege from its own file, set-uid,
@@ -236,7 +236,7 @@ func (p *Plan) build(now State) {
 	sim, want := &Sim{Now: now, Host: p.host}, p.AfterExec
 	must := func(s Step) {
 		p.Steps = append(p.Steps, s)
-		_ = sim.Do(s) // For looks at where all of them lead
+		_ = sim.Do(s) // CheckFile looks at where all of them lead
 	}
 	add := func(s Step) {
 		if next, _ := s.Next(sim.Now, sim.Host); next != sim.Now {
@@ -281,9 +281,9 @@ func (p *Plan) build(now State) {
 	p.AfterSteps = sim.Now
 }
 
-// For is a *FileError when the execve of a program whose credentials come from f would
+// CheckFile is a *FileError when the execve of a program whose credentials come from f would
 // not end in the promise.
-func (p Plan) For(f File) error {
+func (p Plan) CheckFile(f File) error {
 	after, err := p.AfterSteps.Execve(f, p.host)
 	if err != nil || after != p.AfterExec {
 		return &FileError{File: f, After: after, Want: p.AfterExec, Err: err}

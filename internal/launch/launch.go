@@ -174,7 +174,7 @@ func (l *Launch) judge() error {
 		return &exec.Error{Path: f.Path, Err: exec.ErrUnreadable}
 	}
 	if err == nil {
-		err = l.Plan.For(file)
+		err = l.Plan.CheckFile(file)
 	}
 	return err
 }
