@@ -22,8 +22,8 @@ type simulated struct {
 func (s *simulated) Hide() error { return nil }
 
 func (s *simulated) StateAndHost() (ambient.State, ambient.Host, error) { return s.Now, s.Host, nil }
-func (s *simulated) DeathSignal() (int, error)                   { return s.death, nil }
-func (s *simulated) SetDeathSignal(sig int) error                { s.death = sig; return nil }
+func (s *simulated) DeathSignal() (int, error)                          { return s.death, nil }
+func (s *simulated) SetDeathSignal(sig int) error                       { s.death = sig; return nil }
 
 var thisHost = ambient.Host{Known: ambient.UpTo(40), Ambient: true, SetGroups: true}
 

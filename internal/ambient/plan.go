@@ -20,7 +20,7 @@ type Request struct {
 	UserErr     error   // why User or Groups could not be found out; reported in its turn
 	Groups      *Groups // in the place of User's
 	KeepGroups  bool    // the supplementary groups received stay, beside those
-	StartGroups Groups  // what /etc/group gives to the user that caplaunch was started as: it is not kept
+	Unkept      Groups  // those received that KeepGroups leaves out: what /etc/group gives to the starting user
 	Doubtful    Groups  // entries of the list received that may stand for a gid that is not mapped
 	KeepNonRoot bool    // a start as another user that cannot switch runs as it is
 
@@ -141,7 +141,7 @@ func settle(req Request, now State, host Host) (want User, switched bool, err er
 		want.Groups = *req.Groups
 	}
 	if req.KeepGroups {
-		kept := now.Groups.Without(req.StartGroups.With(0)).Without(req.Doubtful)
+		kept := now.Groups.Without(req.Unkept.With(0)).Without(req.Doubtful)
 		want.Groups = want.Groups.With(kept.IDs()...)
 	}
 	// As initgroups(3) does, lest a set-gid program sheds the primary group. That a

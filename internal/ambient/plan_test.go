@@ -144,7 +144,7 @@ func TestGroupsReceived(t *testing.T) {
 		{name: "fsGroup lost by root", now: as(boss, 0, 2000), req: Request{User: relay}, who: relay, lost: g(2000)},
 		{name: "fsGroup kept by root, gid 0 is not", now: as(boss, 0, 2000), req: Request{User: relay, KeepGroups: true}, who: kept(2000)},
 		{name: "beside --groups", now: as(boss, 0, 2000), req: Request{User: relay, Groups: asked(7), KeepGroups: true}, who: kept(7, 2000)},
-		{name: "root's groups of the image are not kept", now: as(boss, 0, 4, 10, 2000), req: Request{User: relay, KeepGroups: true, StartGroups: g(4, 10)}, who: kept(2000), lost: g(4, 10)},
+		{name: "root's groups of the image are not kept", now: as(boss, 0, 4, 10, 2000), req: Request{User: relay, KeepGroups: true, Unkept: g(4, 10)}, who: kept(2000), lost: g(4, 10)},
 		{name: "the primary group of the start is lost", now: with(boss, func(s *State) { s.GID = Same(5) }), req: Request{User: relay}, who: relay, lost: g(5)},
 		{
 			name: "gid 0 is lost by another user", now: as(with(user(SetOf(CapSetUID, CapSetGID), docker), func(s *State) { s.UID, s.GID = Same(1000), Same(0) }), 2000),

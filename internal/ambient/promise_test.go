@@ -349,7 +349,7 @@ func (a answer) wish() (u User, named bool) {
 	}
 	ids := append(u.Groups.IDs(), u.GID)
 	for _, g := range a.now.Groups.IDs() {
-		if a.req.KeepGroups && g != 0 && !a.req.StartGroups.Has(g) && !a.req.Doubtful.Has(g) {
+		if a.req.KeepGroups && g != 0 && !a.req.Unkept.Has(g) && !a.req.Doubtful.Has(g) {
 			ids = append(ids, g)
 		}
 	}

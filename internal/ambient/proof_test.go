@@ -94,7 +94,7 @@ func TestNoRequestEndsInAnythingButThePromiseOrATrueRefusal(t *testing.T) {
 				for n := range 16 {
 					req := Request{User: u, Groups: groups, KeepGroups: n&1 != 0, KeepNonRoot: n&2 != 0}
 					if n&4 != 0 {
-						req.StartGroups = NewGroups(7)
+						req.Unkept = NewGroups(7)
 					}
 					if n&8 != 0 {
 						req.Doubtful = NewGroups(65534)

@@ -36,7 +36,7 @@ type Wish struct {
 type Answer struct {
 	User        *ambient.User   // nil where nobody was named
 	Groups      *ambient.Groups // nil where none were named
-	StartGroups ambient.Groups  // memberships of the starting user, where KeepGroups asks for them
+	Memberships ambient.Groups  // memberships of the starting user, where KeepGroups asks for them
 	New, Start  Entry           // of the user and of the starting user
 }
 
@@ -132,7 +132,7 @@ func (f Files) Look(w Wish, start uint32) (a Answer, err error) {
 		}
 		var ids []uint32
 		ids, err = f.memberships(self, name)
-		a.StartGroups = ambient.NewGroups(ids...)
+		a.Memberships = ambient.NewGroups(ids...)
 	}
 	return a, err
 }

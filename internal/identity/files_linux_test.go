@@ -216,12 +216,12 @@ func TestKeptGroupsAreLessThoseOfTheStartingUser(t *testing.T) {
 		"a malformed entry":     {"root:x:0:zero:::\n", alpine, 0, "", true},
 	} {
 		a, err := files(t, c.passwd, c.group).Look(Wish{KeepGroups: true}, c.start)
-		if (err != nil) != c.fails || err == nil && a.StartGroups != c.want {
-			t.Errorf("%s: %v, %v", name, a.StartGroups, err)
+		if (err != nil) != c.fails || err == nil && a.Memberships != c.want {
+			t.Errorf("%s: %v, %v", name, a.Memberships, err)
 		}
 	}
 	// An image without files has no memberships.
-	if a, err := (Files{"/nonexistent", "/nonexistent"}).Look(Wish{KeepGroups: true}, 0); err != nil || a.StartGroups != "" {
+	if a, err := (Files{"/nonexistent", "/nonexistent"}).Look(Wish{KeepGroups: true}, 0); err != nil || a.Memberships != "" {
 		t.Errorf("%+v, %v", a, err)
 	}
 	if _, err := (Files{"/nonexistent", t.TempDir()}).Look(Wish{KeepGroups: true}, 0); err == nil {
@@ -327,7 +327,7 @@ func FuzzFiles(f *testing.F) {
 		if u := a.User; !s.User.Numeric && !stands(passwd, u.UID) || s.Group == nil && !stands(passwd, u.GID) || s.Group != nil && !s.Group.Numeric && !stands(group, u.GID) {
 			t.Fatalf("%+v from nowhere", u)
 		}
-		for _, id := range append(a.StartGroups.IDs(), a.User.Groups.Without(ambient.NewGroups(a.User.GID)).IDs()...) {
+		for _, id := range append(a.Memberships.IDs(), a.User.Groups.Without(ambient.NewGroups(a.User.GID)).IDs()...) {
 			if !stands(group, id) {
 				t.Fatalf("group %d from nowhere", id)
 			}

@@ -114,7 +114,7 @@ func (l *Launch) identify() {
 	r := &l.Request
 	wish := identity.Wish{User: l.User, Groups: l.Groups, KeepGroups: r.KeepGroups, Entries: l.User != nil && !l.KeepEnv}
 	l.Answer, r.UserErr = l.Files.Look(wish, l.Now.UID.Real)
-	r.User, r.Groups, r.StartGroups = l.Answer.User, l.Answer.Groups, l.Answer.StartGroups
+	r.User, r.Groups, r.Unkept = l.Answer.User, l.Answer.Groups, l.Answer.Memberships
 	if r.User != nil || r.Groups != nil {
 		r.Doubtful = linux.Doubtful(l.Now.Groups)
 	}
