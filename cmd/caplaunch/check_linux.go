@@ -40,7 +40,7 @@ func (a *app) check(l *line, report *reporter) error {
 		for _, x := range stray.Stray {
 			out.Stray = append(out.Stray, shownStray{x.Cap.String(), uint8(x.Cap), x.Sets.Names()})
 		}
-		around, kept := lookAround(a.environ), allow&(sets|ambient.DefaultSets).Union(now)&ambient.UpTo(ambient.Cap(ambient.Named()-1))
+		around, kept := lookAround(a.environ), allow&(sets|ambient.DefaultSets).Union(now)&ambient.NamedCaps
 		beyond, _ := stray.Set()
 		out.Hint = around.only(grant.Grant{Caps: kept, NewPrivs: !now.NoNewPrivs, Privileged: around.privileged(now)}, beyond)
 	}

@@ -25,7 +25,7 @@ func (s *simulated) StateAndHost() (ambient.State, ambient.Host, error) { return
 func (s *simulated) DeathSignal() (int, error)                          { return s.death, nil }
 func (s *simulated) SetDeathSignal(sig int) error                       { s.death = sig; return nil }
 
-var thisHost = ambient.Host{Known: ambient.UpTo(40), Ambient: true, SetGroups: true}
+var thisHost = ambient.Host{Known: ambient.NamedCaps, Ambient: true, SetGroups: true}
 
 // on is an app on the Sim, in that state.
 func on(now ambient.State) (a *app, stdout, stderr *bytes.Buffer) {

@@ -16,7 +16,7 @@ func (a *app) explainFor(l *line, report *reporter) error {
 		return err
 	}
 	f := &l.Explain.launchFlags
-	known := ambient.UpTo(ambient.Cap(ambient.Named() - 1))
+	known := ambient.NamedCaps
 	const someone = "65532:65532"
 	if f.User == nil {
 		user := someone

@@ -16,7 +16,7 @@ import (
 var starts = func() []ambient.State {
 	docker := ambient.Set(0xa80425fb) | ambient.SetOf(12)
 	root := ambient.State{Permitted: docker, Effective: docker, Bounding: docker}
-	full := ambient.UpTo(40)
+	full := ambient.NamedCaps
 	user := ambient.State{UID: ambient.Same(65532), GID: ambient.Same(65532), Bounding: docker}
 	podman := user
 	admin := ambient.SetOf(12)

@@ -110,7 +110,7 @@ func (h *hinter) asked() ambient.Set {
 }
 
 func (h *hinter) known() ambient.Set {
-	return h.Host.Known & ambient.UpTo(ambient.Cap(ambient.Named()-1)) // no runtime takes a number
+	return h.Host.Known & ambient.NamedCaps // no runtime takes a number
 }
 
 // grantLine is a grant as a hint, with what is to be known of the place.

@@ -133,12 +133,7 @@ func (f option) example() string {
 // groupTitles are those of the help.
 var groupTitles = []struct{ key, title string }{{"caps", "Capabilities"}, {"who", "Identity"}, {"allow", "Allowlist"}, {"process", "Process"}, {"output", "Output"}}
 
-func capabilities() (names []string) {
-	for c := range ambient.Named() {
-		names = append(names, ambient.Cap(c).String())
-	}
-	return names
-}
+func capabilities() []string { return ambient.NamedCaps.Names() }
 
 func manPage(t *testing.T, template string) string {
 	parts := map[string]string{}

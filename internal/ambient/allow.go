@@ -136,7 +136,7 @@ func (e *UnexpectedCapabilityError) Error() string {
 	shown := e.Stray[:min(len(e.Stray), most)]
 	for i, x := range shown {
 		text += sep + x.Cap.String()
-		if int(x.Cap) < Named() {
+		if NamedCaps.Has(x.Cap) {
 			text += fmt.Sprintf(" (%d)", x.Cap)
 		}
 		if sep = ", "; i+1 == len(shown) || shown[i+1].Sets != x.Sets {

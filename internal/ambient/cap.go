@@ -37,8 +37,8 @@ var table = [...]string{
 	"mac_override", "mac_admin", "syslog", "wake_alarm", "block_suspend", "audit_read", "perfmon", "bpf", "checkpoint_restore",
 }
 
-// Named is how many capabilities, counted from 0, this binary has names for.
-func Named() int { return len(table) }
+// NamedCaps are those that this binary has names for.
+const NamedCaps Set = 1<<len(table) - 1
 
 // String is the name in lower case without "cap_", or the number of a
 // capability that is newer than this binary.
@@ -80,9 +80,6 @@ func SetOf(caps ...Cap) (s Set) {
 	}
 	return s
 }
-
-// UpTo is the set of all capabilities from 0 to last.
-func UpTo(last Cap) Set { return Set(1)<<last<<1 - 1 }
 
 // Has reports whether c is in s, Contains whether all of sub is.
 func (s Set) Has(c Cap) bool        { return s>>c&1 == 1 }

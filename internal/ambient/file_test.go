@@ -16,7 +16,7 @@ func aFile(r *rand.Rand) File {
 		return &ids[r.IntN(len(ids))]
 	}
 	if r.IntN(2) == 0 {
-		f.Caps = &FileCaps{aSet(r, UpTo(40)), aSet(r, UpTo(40)), r.IntN(2) == 0}
+		f.Caps = &FileCaps{aSet(r, upTo(40)), aSet(r, upTo(40)), r.IntN(2) == 0}
 	}
 	if r.IntN(3) == 0 {
 		f.SetUID = id()
@@ -66,7 +66,7 @@ func TestCheckFileSaysWhatExecveMakesOfThePromise(t *testing.T) {
 
 // TestWithoutAnAmbientSetNothingIsRaised, as before Linux 4.3.
 func TestWithoutAnAmbientSetNothingIsRaised(t *testing.T) {
-	if s, err := (RaiseAmbient{netAdmin}).Next(user(wants.Set, 0), Host{Known: UpTo(40)}); err != RuleNoAmbient || s != user(wants.Set, 0) {
+	if s, err := (RaiseAmbient{netAdmin}).Next(user(wants.Set, 0), Host{Known: upTo(40)}); err != RuleNoAmbient || s != user(wants.Set, 0) {
 		t.Errorf("%+v, %v", s, err)
 	}
 }
@@ -75,8 +75,8 @@ func TestWithoutAnAmbientSetNothingIsRaised(t *testing.T) {
 // equal under no_new_privs; since then it takes a change.
 func TestUnequalIDsAtExec(t *testing.T) {
 	for _, start := range []State{
-		with(user(wants.Set, UpTo(40)), func(s *State) { s.UID = IDs{1000, 65532, 65532} }),
-		with(user(wants.Set, UpTo(40)), func(s *State) { s.GID = IDs{1000, 65532, 65532} }),
+		with(user(wants.Set, upTo(40)), func(s *State) { s.UID = IDs{1000, 65532, 65532} }),
+		with(user(wants.Set, upTo(40)), func(s *State) { s.GID = IDs{1000, 65532, 65532} }),
 	} {
 		for _, start.NoNewPrivs = range []bool{false, true} {
 			for _, old := range []bool{false, true} {

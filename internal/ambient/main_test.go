@@ -18,13 +18,16 @@ const (
 )
 
 var (
-	linux   = Host{Known: UpTo(40), Ambient: true, SetGroups: true}
+	linux   = Host{Known: upTo(40), Ambient: true, SetGroups: true}
 	docker  = Set(0xa80425fb) // the default 14
 	minimal = SetOf(netAdmin, CapSetUID, CapSetGID)
 	relay   = &User{UID: 65532, GID: 65532, Groups: NewGroups(65532)}
 	rootID  = &User{Groups: NewGroups(0)}
 	wants   = List{Set: SetOf(netAdmin)}
 )
+
+// upTo is the set of all capabilities from 0 to last.
+func upTo(last Cap) Set { return Set(1)<<last<<1 - 1 }
 
 // root is uid 0 as container runtimes start it: P=E=B, I=A=0.
 func root(b Set) State { return State{Permitted: b, Effective: b, Bounding: b} }

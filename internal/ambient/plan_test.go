@@ -12,7 +12,7 @@ import (
 // launched, as whom and with what, and why the others are refused.
 func TestStartingStates(t *testing.T) {
 	gvisor, unshared, old := linux, linux, linux
-	gvisor.Ambient, unshared.SetGroups, old.Known = false, false, UpTo(36)
+	gvisor.Ambient, unshared.SetGroups, old.Known = false, false, upTo(36)
 	openShift := with(user(0, 0), func(s *State) { s.UID, s.GID = Same(1000680000), Same(0) })
 	none := NewGroups()
 	for _, c := range []launch{
@@ -20,7 +20,7 @@ func TestStartingStates(t *testing.T) {
 		{name: "root with drop ALL and the smallest grant", now: root(minimal), req: Request{Required: wants, User: relay}, given: wants.Set, who: relay},
 		{name: "root under no_new_privs", now: with(root(minimal), func(s *State) { s.NoNewPrivs = true }), req: Request{Required: wants, User: relay}, given: wants.Set, who: relay},
 		{name: "old docker: inheritable as well", now: with(root(docker), func(s *State) { s.Inheritable = docker }), req: Request{Required: List{Set: SetOf(netRaw)}, User: relay}, given: SetOf(netRaw), who: relay},
-		{name: "CRI-O privileged: ambient as well", now: with(root(UpTo(40)), func(s *State) { s.Inheritable, s.Ambient = UpTo(40), UpTo(40) }), req: Request{Required: wants, User: relay}, given: wants.Set, who: relay},
+		{name: "CRI-O privileged: ambient as well", now: with(root(upTo(40)), func(s *State) { s.Inheritable, s.Ambient = upTo(40), upTo(40) }), req: Request{Required: wants, User: relay}, given: wants.Set, who: relay},
 		{name: "root without SETUID", now: root(SetOf(netAdmin, CapSetGID)), req: Request{Required: wants, User: relay}, refused: RootCannotSwitch},
 		{name: "root without SETGID", now: root(SetOf(netAdmin, CapSetUID)), req: Request{Required: wants, User: relay}, refused: RootCannotSwitch},
 		{name: "root, wanted not granted", now: root(docker), req: Request{Required: wants, User: relay}, refused: NotGranted},
@@ -35,15 +35,15 @@ func TestStartingStates(t *testing.T) {
 		{name: "OpenShift restricted, refused", now: openShift, req: Request{Optional: wants, User: relay}, refused: OtherUser},
 		{name: "OpenShift restricted, kept", now: openShift, req: Request{Optional: wants, User: relay, KeepNonRoot: true}, who: &User{UID: 1000680000, Groups: NewGroups(0)}},
 		{name: "runAsUser without runAsGroup", now: with(user(0, 0), func(s *State) { s.GID = Same(0) }), req: Request{User: relay}, refused: OtherGroups},
-		{name: "systemd User= and AmbientCapabilities=", now: user(SetOf(netAdmin), UpTo(40)), req: Request{Required: wants, User: relay}, given: wants.Set, who: relay},
-		{name: "unshare -r", now: root(UpTo(40)), host: unshared, req: Request{Required: wants, User: rootID}, given: wants.Set, who: rootID},
-		{name: "unshare -r, another user", now: root(UpTo(40)), host: unshared, req: Request{Required: wants, User: relay}, refused: SetGroupsDenied},
+		{name: "systemd User= and AmbientCapabilities=", now: user(SetOf(netAdmin), upTo(40)), req: Request{Required: wants, User: relay}, given: wants.Set, who: relay},
+		{name: "unshare -r", now: root(upTo(40)), host: unshared, req: Request{Required: wants, User: rootID}, given: wants.Set, who: rootID},
+		{name: "unshare -r, another user", now: root(upTo(40)), host: unshared, req: Request{Required: wants, User: relay}, refused: SetGroupsDenied},
 		{name: "hostUsers: false where restricted is enforced", now: root(SetOf(CapNetBindService)), req: Request{Required: List{Set: SetOf(CapNetBindService)}, User: rootID}, given: SetOf(CapNetBindService), who: rootID},
 		{name: "the same, and a switch", now: root(SetOf(CapNetBindService)), req: Request{Required: List{Set: SetOf(CapNetBindService)}, User: relay}, refused: RootCannotSwitch},
 		{name: "too many groups", now: root(minimal), req: Request{User: &User{65532, 65532, manyGroups()}}, refused: TooManyGroups},
-		{name: "set-uid caplaunch", now: with(root(UpTo(40)), func(s *State) { s.UID.Real = 1000 }), req: Request{Required: wants, User: relay}, refused: StartedSetID},
-		{name: "set-gid caplaunch", now: with(user(0, UpTo(40)), func(s *State) { s.GID.Effective, s.GID.Saved = 4, 4 }), req: Request{User: relay}, refused: StartedSetID},
-		{name: "caplaunch with file capabilities", now: with(user(minimal, UpTo(40)), func(s *State) { s.Inheritable, s.Ambient = 0, 0 }), req: Request{Required: wants, User: relay}, refused: StartedWithFileCaps},
+		{name: "set-uid caplaunch", now: with(root(upTo(40)), func(s *State) { s.UID.Real = 1000 }), req: Request{Required: wants, User: relay}, refused: StartedSetID},
+		{name: "set-gid caplaunch", now: with(user(0, upTo(40)), func(s *State) { s.GID.Effective, s.GID.Saved = 4, 4 }), req: Request{User: relay}, refused: StartedSetID},
+		{name: "caplaunch with file capabilities", now: with(user(minimal, upTo(40)), func(s *State) { s.Inheritable, s.Ambient = 0, 0 }), req: Request{Required: wants, User: relay}, refused: StartedWithFileCaps},
 		{name: "no ambient set", now: root(minimal), host: gvisor, req: Request{Required: wants, User: relay}, refused: NoAmbient},
 		{name: "no ambient set, nothing asked", now: root(minimal), host: gvisor, req: Request{User: relay}, who: relay},
 		{name: "root without a user", now: root(minimal), req: Request{Required: wants}, refused: RootWithoutUser},
@@ -56,9 +56,9 @@ func TestStartingStates(t *testing.T) {
 		{name: "another becomes root without no_new_privs", now: user(SetOf(CapSetUID, CapSetGID), docker), req: Request{User: rootID, AllowNewPrivs: true}, refused: RootRegains},
 		{name: "bounding=drop without SETPCAP", now: root(minimal), req: Request{Required: wants, User: relay, Bounding: CutBounding}, refused: BoundingNeedsSetPCap},
 		{name: "bounding=drop without SETPCAP, and nothing to drop", now: user(wants.Set, wants.Set), req: Request{Required: wants, User: relay, Bounding: CutBounding}, given: wants.Set, who: relay},
-		{name: "unknown to the kernel", now: root(UpTo(36)), host: old, req: Request{Required: List{Set: SetOf(39)}, User: relay}, refused: NotKnown},
+		{name: "unknown to the kernel", now: root(upTo(36)), host: old, req: Request{Required: List{Set: SetOf(39)}, User: relay}, refused: NotKnown},
 		{name: "permitted alone", now: with(root(minimal), func(s *State) { s.Bounding = SetOf(CapSetUID, CapSetGID) }), req: Request{Required: wants, User: relay}, refused: NotInheritable},
-		{name: "securebit noroot", now: with(root(0), func(s *State) { s.Bounding, s.Securebits = UpTo(40), NoRoot }), req: Request{Required: wants, User: relay}, refused: RootWithoutRoot},
+		{name: "securebit noroot", now: with(root(0), func(s *State) { s.Bounding, s.Securebits = upTo(40), NoRoot }), req: Request{Required: wants, User: relay}, refused: RootWithoutRoot},
 		{name: "securebit keep_caps_locked", now: with(root(minimal), func(s *State) { s.Securebits = KeepCapsLocked }), req: Request{Required: wants, User: relay}, refused: KeepCapsIsLocked},
 		{name: "the same, keep_caps on", now: with(root(minimal), func(s *State) { s.Securebits = KeepCapsLocked | KeepCaps }), req: Request{Required: wants, User: relay}, given: wants.Set, who: relay},
 		{name: "securebit keep_caps_locked, root stays", now: with(root(minimal), func(s *State) { s.Securebits = KeepCapsLocked }), req: Request{Required: wants, User: rootID}, given: wants.Set, who: rootID},
@@ -274,7 +274,7 @@ func aWorld(r *rand.Rand) (State, Host) {
 		}
 		return IDs{a, b, b}
 	}
-	known := UpTo(40)
+	known := upTo(40)
 	s := State{UID: id(), GID: id(), NoNewPrivs: r.IntN(3) == 0, Bounding: aSet(r, known), Inheritable: aSet(r, known)}
 	s.Permitted = aSet(r, known)
 	s.Effective = aSet(r, s.Permitted)
@@ -297,7 +297,7 @@ func aWorld(r *rand.Rand) (State, Host) {
 }
 
 func aRequest(r *rand.Rand) Request {
-	list := func() List { return List{Set: aSet(r, UpTo(42)), All: r.IntN(12) == 0} }
+	list := func() List { return List{Set: aSet(r, upTo(42)), All: r.IntN(12) == 0} }
 	req := Request{
 		Sets: DefaultSets, KeepGroups: r.IntN(4) == 0, KeepNonRoot: r.IntN(3) == 0,
 		Bounding: Bounding(r.IntN(3)), AllowNewPrivs: r.IntN(3) == 0, Strict: r.IntN(10) == 0,

@@ -282,7 +282,7 @@ func (a answer) allowed(c Cap) bool {
 }
 
 func (a answer) isAllowlist(s Set) bool {
-	for c := range UpTo(MaxCap).All() {
+	for c := range upTo(MaxCap).All() {
 		if s.Has(c) != a.allowed(c) {
 			return false
 		}

@@ -30,7 +30,7 @@ const (
 	nobody    = 65534
 )
 
-var known = ambient.UpTo(40)
+var known = ambient.NamedCaps
 
 // A launcher stays on its main thread, where strace counts its calls.
 func init() {

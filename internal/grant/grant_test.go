@@ -80,7 +80,7 @@ func TestAHintIsOneLineAndWhenUnsureSaysThemAll(t *testing.T) {
 
 func TestTheGrantIsTheSmallest(t *testing.T) {
 	one, root := &ambient.User{UID: 1, GID: 1}, &ambient.User{}
-	known := ambient.UpTo(40)
+	known := ambient.NamedCaps
 	list := func(text string) ambient.List { l, _ := ambient.ParseList(text); return l }
 	for _, c := range []struct {
 		request ambient.Request

@@ -19,7 +19,7 @@ import (
 func judged(t *testing.T, path string, l *Launch) (err error) {
 	t.Helper()
 	state := ambient.State{UID: ambient.Same(newUser), GID: ambient.Same(newUser), NoNewPrivs: !l.Request.AllowNewPrivs}
-	l.Host = ambient.Host{Known: ambient.UpTo(40), Ambient: true}
+	l.Host = ambient.Host{Known: ambient.NamedCaps, Ambient: true}
 	l.Plan.AfterSteps, l.Plan.AfterExec = state, state
 	done := make(chan bool)
 	go func() { // on a thread that ends with it

@@ -124,7 +124,7 @@ func aFileSet(r *rand.Rand) ambient.Set {
 	case 0:
 		return ambient.Set(r.Uint64()) // also bits that no kernel knows
 	case 1:
-		return ambient.UpTo(40)
+		return ambient.NamedCaps
 	case 2:
 		return favourites
 	}

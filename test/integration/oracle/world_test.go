@@ -201,9 +201,9 @@ func (w world) inUserNamespace(attr *syscall.SysProcAttr) {
 		attr.Credential = &syscall.Credential{Uid: id, Gid: id, NoSetGroups: w.noGroups}
 	}
 	if w.ambient {
-		for c := range uintptr(ambient.Named()) {
-			if n, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, c, 0, 0, 0); err == nil && n >= 0 {
-				attr.AmbientCaps = append(attr.AmbientCaps, c)
+		for c := range ambient.NamedCaps.All() {
+			if n, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(c), 0, 0, 0); err == nil && n >= 0 {
+				attr.AmbientCaps = append(attr.AmbientCaps, uintptr(c))
 			}
 		}
 	}
