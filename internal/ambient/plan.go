@@ -253,9 +253,10 @@ func (p *Plan) build(now State) {
 	}
 
 	if p.Switched {
-		// Without keepcaps the uid change below would clear permitted. Locked, it
-		// cannot be set, not even where it is on.
-		if p.Given != 0 && leavesRoot(now, want.UID) && now.Securebits&KeepCaps == 0 {
+		// Without keepcaps the uid change below would clear permitted: too early even
+		// where nothing is given, see Hide in package linux. Where there is no ambient
+		// set, the securebits cannot be read, and nothing can be given.
+		if p.host.Ambient && leavesRoot(now, want.UID) {
 			add(SetKeepCaps{})
 		}
 		// Groups before the ids: after setresuid there is no CAP_SETGID left to set

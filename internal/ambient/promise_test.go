@@ -74,6 +74,9 @@ func (a answer) wrongSteps() string {
 		if err != nil {
 			return fmt.Sprintf("%v: %v", step, err)
 		}
+		if _, isCapset := step.(Capset); !isCapset && next.Permitted != s.Permitted && a.host.Ambient && s.Securebits&(KeepCaps|KeepCapsLocked) != KeepCapsLocked {
+			return fmt.Sprintf("%v takes capabilities away before the process is hidden", step)
+		}
 		s = next
 	}
 	want := []Step{SetResGID{Same(s.GID.Real)}, SetResUID{Same(s.UID.Real)}}

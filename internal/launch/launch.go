@@ -127,10 +127,6 @@ func (l *Launch) apply() error {
 		return err
 	}
 	parent := os.Getppid()
-	// Until the execve other threads still have all that was granted.
-	if err := l.Kernel.Hide(); err != nil {
-		return err
-	}
 	if l.Plan.Lost.Len() > 0 {
 		l.Say("groups that PROGRAM does not get: %v", l.Plan.Lost)
 	}
@@ -139,10 +135,14 @@ func (l *Launch) apply() error {
 		if err := l.Kernel.Do(step); err != nil {
 			return &ambient.StepError{Step: step, Err: err}
 		}
+		// After each: a change of ids has undone it where fs.suid_dumpable is 1, and
+		// only what this thread still has keeps the new user out until here.
+		if err := l.Kernel.Hide(); err != nil {
+			return err
+		}
 	}
-	// A change of ids makes of it what fs.suid_dumpable says.
-	if err := l.Kernel.Hide(); err != nil || death == 0 {
-		return err
+	if death == 0 {
+		return nil
 	}
 	// A change of ids has cleared it, and a parent that died in between sent none.
 	if err := l.Kernel.SetDeathSignal(death); err != nil {

@@ -64,7 +64,9 @@ func (k Kernel) SetDeathSignal(sig int) error {
 
 // Hide keeps other processes of the same user out of this one's memory until
 // execve(2): PR_SET_DUMPABLE 0 of prctl(2), read back. Otherwise they could make a
-// thread that still has all that was granted run their own code, ptrace(2).
+// thread that still has all that was granted run their own code, ptrace(2). It has
+// to come before this thread gives up a permitted capability: ptrace(2) also denies
+// access to whoever lacks one of them.
 func (Kernel) Hide() error {
 	var r reader
 	r.ask("prctl PR_SET_DUMPABLE", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0)

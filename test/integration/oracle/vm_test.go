@@ -99,10 +99,11 @@ func vmInit() {
 		unix.Mount("proc", "/proc", "proc", 0, ""),
 		unix.Mount("dev", "/dev", "devtmpfs", 0, ""),
 		unix.Mount("tmp", "/tmp", "tmpfs", 0, "mode=1777"),
+		os.WriteFile("/proc/sys/fs/suid_dumpable", []byte("1"), 0),
 	)
 	if err == nil {
-		cmd := exec.Command("/proc/self/exe", append([]string{"-test.v", "-test.timeout=0", "-test.run=^Test(ModelAgrees|MoreGroups|Inspection)"}, os.Args[1:]...)...)
-		cmd.Env = []string{"PATH=/", "TMPDIR=/tmp", "TEST_REQUIRE=1", executorEnv + "=/executor"}
+		cmd := exec.Command("/proc/self/exe", append([]string{"-test.v", "-test.timeout=0", "-test.run=^Test(ModelAgrees|MoreGroups|Inspection|NobodyReaches)"}, os.Args[1:]...)...)
+		cmd.Env = []string{"PATH=/", "TMPDIR=/tmp", "TEST_REQUIRE=1", executorEnv + "=/executor", caplaunchEnv + "=/caplaunch386"}
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 		err = cmd.Run()
 		if cmd.ProcessState != nil {
