@@ -14,7 +14,7 @@ import (
 
 // A Header is what the headers of an executable say.
 type Header struct {
-	Class, Data byte // 1 is 32 bits, 2 is big-endian
+	Narrow, Big bool // 32 bits; big-endian
 	Machine     uint16
 	Interp      string // the dynamic loader, "" for a static program
 	Origin      bool   // RPATH or RUNPATH has $ORIGIN: it finds libraries beside its own file
@@ -30,40 +30,36 @@ var ErrNotELF = errors.New("not an ELF file")
 // pathMax is PATH_MAX, the longest name of an interpreter.
 const pathMax = 4096
 
-// A reader reads one file in its class and byte order.
+// A reader reads one file in its word size and byte order.
 type reader struct {
 	io.ReaderAt
 	binary.ByteOrder
-	wide bool
+	narrow bool
 }
 
 // Parse reads the header, the program headers, the interpreter's name and the
-// run path, with the limits of load_elf_binary in fs/binfmt_elf.c. What could be
-// read is returned with the error.
+// run path, with the limits of load_elf_binary in fs/binfmt_elf.c. Like that, it
+// believes nothing of e_ident but the first four bytes: the word size is told by
+// e_phentsize, the byte order by e_type. What could be read is returned with the
+// error.
 func Parse(r io.ReaderAt) (h Header, err error) {
 	var b [64]byte
 	n, _ := r.ReadAt(b[:], 0)
 	if n < 4 || string(b[:4]) != "\x7fELF" {
 		return h, ErrNotELF
 	}
-	if n < 52 {
-		return h, ErrMalformed
-	}
-	h.Class, h.Data = b[4], b[5]
-	f := reader{r, binary.LittleEndian, h.Class != 1}
-	if h.Data == 2 {
+	f := reader{r, binary.LittleEndian, false}
+	if h.Big = b[16] == 0; h.Big {
 		f.ByteOrder = binary.BigEndian
 	}
 	h.Machine = f.Uint16(b[18:])
-	if f.wide && n < 64 {
-		return h, ErrMalformed
+	sizes, entry := b[54:], 56
+	if h.Narrow = int(f.Uint16(sizes)) != entry; h.Narrow {
+		sizes, entry = b[42:], 32
 	}
-	offset, sizes, entry := f.number(b[:], 28, 32), b[42:], 32
-	if f.wide {
-		sizes, entry = b[54:], 56
-	}
+	f.narrow = h.Narrow
+	offset, count := f.number(b[:], 28, 32), int(f.Uint16(sizes[2:]))
 	const executable, shared = 2, 3
-	count := int(f.Uint16(sizes[2:]))
 	if typ := f.Uint16(b[16:]); typ != executable && typ != shared ||
 		int(f.Uint16(sizes)) != entry || count == 0 || count*entry > 1<<16 {
 		return h, ErrMalformed
@@ -76,14 +72,14 @@ func Parse(r io.ReaderAt) (h Header, err error) {
 	for _, p := range segments {
 		const dynamic, interp = 2, 3
 		at, size := f.number(p, 4, 8), f.number(p, 16, 32)
-		switch f.Uint32(p) {
-		case interp:
+		switch typ := f.Uint32(p); {
+		case typ == interp && h.Interp == "":
 			name, ok := f.read(at, size)
 			if !ok || size < 2 || size > pathMax || name[size-1] != 0 {
 				return h, ErrMalformed
 			}
 			h.Interp = cString(name)
-		case dynamic:
+		case typ == dynamic:
 			if section, ok := f.read(at, size); ok {
 				h.Origin = h.Origin || f.hasOrigin(section, segments)
 			}
@@ -94,10 +90,10 @@ func Parse(r io.ReaderAt) (h Header, err error) {
 
 // number reads an address or size that stands at one of two places.
 func (f reader) number(b []byte, at32, at64 int) uint64 {
-	if f.wide {
-		return f.Uint64(b[at64:])
+	if f.narrow {
+		return uint64(f.Uint32(b[at32:]))
 	}
-	return uint64(f.Uint32(b[at32:]))
+	return f.Uint64(b[at64:])
 }
 
 // read reads a part of the file, of at most 1 MiB.
@@ -114,9 +110,9 @@ func (f reader) read(at, size uint64) ([]byte, bool) {
 // ld.so(8). Of several entries the last counts, as for the loader.
 func (f reader) hasOrigin(section []byte, segments [][]byte) bool {
 	const null, strtab, rpath, runpath, load = 0, 5, 15, 29, 1
-	word := 4
-	if f.wide {
-		word = 8
+	word := 8
+	if f.narrow {
+		word = 4
 	}
 	values := map[uint64]uint64{}
 	for entry := range slices.Chunk(section, 2*word) {
@@ -164,23 +160,22 @@ func (h Header) Arch() string {
 		2: "sparc", 3: "386", 4: "m68k", 8: "mips", 15: "parisc", 18: "sparc", 20: "ppc",
 		21: "ppc64", 22: "s390x", 40: "arm", 42: "sh", 43: "sparc64", 50: "ia64", 62: "amd64", 183: "arm64", 243: "riscv", 258: "loong",
 	}[h.Machine]
-	narrow, big := h.Class == 1, h.Data == 2
 	switch {
-	case !ok:
+	case !ok, name == "386" && !h.Narrow, (name == "386" || name == "amd64") && h.Big:
 		return fmt.Sprintf("machine %d", h.Machine)
-	case name == "amd64" && narrow:
+	case name == "amd64" && h.Narrow:
 		return "x32"
-	case name == "s390x" && narrow:
+	case name == "s390x" && h.Narrow:
 		return "s390"
-	case (name == "mips" || name == "riscv" || name == "loong") && !narrow:
+	case (name == "mips" || name == "riscv" || name == "loong") && !h.Narrow:
 		name += "64"
 	case name == "riscv" || name == "loong":
 		name += "32"
 	}
 	switch {
-	case (strings.HasPrefix(name, "ppc64") || strings.HasPrefix(name, "mips")) && !big:
+	case (strings.HasPrefix(name, "ppc64") || strings.HasPrefix(name, "mips")) && !h.Big:
 		name += "le"
-	case (name == "arm64" || name == "arm") && big:
+	case (name == "arm64" || name == "arm") && h.Big:
 		name += "be"
 	}
 	return name

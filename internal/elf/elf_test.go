@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -112,6 +113,8 @@ func TestHeadersNameArchAndLoader(t *testing.T) {
 		{1, 2, 8, "", "mips"},
 		{2, 1, 8, "", "mips64le"},
 		{2, 1, 999, "", "machine 999"},
+		{2, 1, 3, "", "machine 3"},
+		{2, 2, 62, "", "machine 62"},
 	} {
 		b := image{class: tt.class, data: tt.data, machine: tt.machine, interp: tt.interp}.bytes()
 		h, err := Parse(bytes.NewReader(b))
@@ -169,7 +172,7 @@ func TestOriginIsFoundInEveryKindOfFile(t *testing.T) {
 // What a linker makes.
 func TestOriginIsFoundInRealFiles(t *testing.T) {
 	if _, err := exec.LookPath("gcc"); err != nil {
-		if os.Getenv("CAPLAUNCH_TEST_REQUIRE") == "1" {
+		if os.Getenv("TEST_REQUIRE") == "1" {
 			t.Fatal(err)
 		}
 		t.Skip(err)
@@ -195,6 +198,41 @@ func TestOriginIsFoundInRealFiles(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestTheKernelLoadsWhatIsSaidToRun breaks each byte of the headers of a program in
+// turn, and executes it.
+func TestTheKernelLoadsWhatIsSaidToRun(t *testing.T) {
+	machine, ok := map[string]uint16{"amd64": 62, "arm64": 183}[runtime.GOARCH]
+	if !ok {
+		t.Skip("the image is of amd64 or arm64")
+	}
+	whole := image{class: 2, data: 1, machine: machine}.bytes()
+	path := filepath.Join(t.TempDir(), "p")
+	loaded := 0
+	for at := 4; at < 64+56; at++ {
+		for _, value := range []byte{0, 1, 2, 3, 32, 56, 62, 183, 255, whole[at] ^ 1, whole[at] ^ 128} {
+			b := bytes.Clone(whole)
+			b[at] = value
+			syscall.ForkLock.RLock() // or a child of another test would hold the file open
+			err := os.WriteFile(path, b, 0o700)
+			syscall.ForkLock.RUnlock()
+			if err != nil {
+				t.Fatal(err)
+			}
+			h, parseErr := Parse(bytes.NewReader(b))
+			cmd := exec.Command(path)
+			err = cmd.Start() // it is no program, and dies at once
+			if err == nil {
+				loaded++
+				_ = cmd.Wait()
+			}
+			if runs := parseErr == nil && h.RunsOn(runtime.GOARCH); runs == errors.Is(err, syscall.ENOEXEC) {
+				t.Errorf("byte %d is %d: %+v, %v; the kernel: %v", at, value, h, parseErr, err)
+			}
+		}
+	}
+	t.Logf("%d were loaded", loaded)
 }
 
 func FuzzParse(f *testing.F) {
