@@ -26,7 +26,7 @@ import (
 const (
 	helperEnv = "EXEC_TEST" // what this binary is to do instead of testing
 	insideEnv = "EXEC_TEST_INSIDE"
-	seedEnv   = "CAPLAUNCH_TEST_SEED"
+	seedEnv   = "TEST_SEED"
 	nobody    = 65534
 )
 
@@ -161,7 +161,7 @@ func need(t testing.TB, ok bool, what string) {
 	if ok {
 		return
 	}
-	if os.Getenv("CAPLAUNCH_TEST_REQUIRE") == "1" {
+	if os.Getenv("TEST_REQUIRE") == "1" {
 		t.Fatal("needs " + what)
 	}
 	t.Skip("needs " + what)

@@ -107,6 +107,19 @@ func TestACopyNeedsNoProc(t *testing.T) {
 	if status != 0 || out != "321 zero a\n" {
 		t.Errorf("%d %q", status, out)
 	}
+	// A folder called /proc that is none has other programs under the numbers.
+	strace, err := osexec.LookPath("strace")
+	need(t, err == nil, "strace")
+	fds := filepath.Join(dir, "proc/self/fd")
+	check(t, os.MkdirAll(fds, 0o755))
+	copyFile(t, busybox, filepath.Join(dir, "bin/ash"), 0o755)
+	for fd := range 20 {
+		write(t, filepath.Join(fds, fmt.Sprint(fd)), "#!/bin/ash\necho another program\n", 0o755)
+	}
+	out, status = run(t, launcher(0, strace, "-qq", "-o", os.DevNull, "-e", "trace=execveat", "-e", "inject=execveat:error=EPERM", self(t), "strip", "chroot="+dir, "--", "/bin/sh"))
+	if status != 126 || out != "/bin/sh: operation not permitted\n" {
+		t.Errorf("behind a false /proc: %d %q", status, out)
+	}
 }
 
 // Without execveat(2), as with an old seccomp profile, /proc serves.

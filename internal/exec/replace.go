@@ -39,10 +39,13 @@ func (p *Program) replace(argv, env []string) error {
 	switch errno {
 	case unix.ENOENT, unix.ENOSYS, unix.EPERM:
 		// A handler of binfmt_misc needs a path, and an old seccomp profile may
-		// know execve only.
-		if err := syscall.Exec("/proc/self/fd/"+strconv.Itoa(p.copy), argv, env); err != unix.ENOENT {
-			return err
+		// know execve only. In a jail the path may lead to another file.
+		path := "/proc/self/fd/" + strconv.Itoa(p.copy)
+		var found, copied unix.Stat_t
+		if unix.Stat(path, &found) != nil || unix.Fstat(p.copy, &copied) != nil || found.Dev != copied.Dev || found.Ino != copied.Ino {
+			return errno
 		}
+		return syscall.Exec(path, argv, env)
 	}
 	return errno
 }

@@ -186,7 +186,7 @@ func needRoot(t *testing.T) {
 	if os.Geteuid() == 0 {
 		return
 	}
-	if os.Getenv("CAPLAUNCH_TEST_REQUIRE") == "1" {
+	if os.Getenv("TEST_REQUIRE") == "1" {
 		t.Fatal("needs root")
 	}
 	t.Skip("needs root")

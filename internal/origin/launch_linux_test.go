@@ -41,12 +41,12 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// need skips at home and fails where CAPLAUNCH_TEST_REQUIRE says that every tool must be there.
+// need skips at home and fails where TEST_REQUIRE says that every tool must be there.
 func need(t *testing.T, tool string) string {
 	t.Helper()
 	path, err := exec.LookPath(tool)
 	if err != nil {
-		if os.Getenv("CAPLAUNCH_TEST_REQUIRE") == "1" {
+		if os.Getenv("TEST_REQUIRE") == "1" {
 			t.Fatal(err)
 		}
 		t.Skip(err)
@@ -58,7 +58,7 @@ func need(t *testing.T, tool string) string {
 func needRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		if os.Getenv("CAPLAUNCH_TEST_REQUIRE") == "1" {
+		if os.Getenv("TEST_REQUIRE") == "1" {
 			t.Fatal("needs root")
 		}
 		t.Skip("needs root")
@@ -221,10 +221,10 @@ const unignorable = Signals(1<<(9-1) | 1<<(19-1)) // KILL and STOP
 
 func random(t *testing.T) *rand.Rand {
 	seed := uint64(time.Now().UnixNano())
-	if s, err := strconv.ParseUint(os.Getenv("CAPLAUNCH_TEST_SEED"), 10, 64); err == nil {
+	if s, err := strconv.ParseUint(os.Getenv("TEST_SEED"), 10, 64); err == nil {
 		seed = s
 	}
-	t.Logf("CAPLAUNCH_TEST_SEED=%d", seed)
+	t.Logf("TEST_SEED=%d", seed)
 	return rand.New(rand.NewPCG(seed, 0))
 }
 
