@@ -24,7 +24,7 @@ const (
 var setNames = [...]string{"permitted", "effective", "inheritable", "ambient", "bounding"}
 
 // Names lists the names of the sets, and String joins them with commas.
-func (m SetMask) Names() []string { return names(Set(m), func(i Cap) string { return setNames[i] }) }
+func (m SetMask) Names() []string { return bitNames(Set(m), func(i Cap) string { return setNames[i] }) }
 func (m SetMask) String() string  { return strings.Join(m.Names(), ",") }
 
 // Union joins the sets of s that m names.
@@ -121,12 +121,12 @@ type Stray struct {
 func (*UnexpectedCapabilityError) Is(target error) bool { return target == ErrUnexpectedCapability }
 
 // Set is the set of those found, and the sets that they were found in.
-func (e *UnexpectedCapabilityError) Set() (s Set, in SetMask) {
+func (e *UnexpectedCapabilityError) Set() (s Set, sets SetMask) {
 	for _, x := range e.Stray {
 		s |= SetOf(x.Cap)
-		in |= x.Sets
+		sets |= x.Sets
 	}
-	return s, in
+	return s, sets
 }
 
 // Error names a dozen of them, and how many more there are.

@@ -97,9 +97,10 @@ func (s Set) All() iter.Seq[Cap] {
 }
 
 // Names lists the names of s in the order of their numbers.
-func (s Set) Names() []string { return names(s, Cap.String) }
+func (s Set) Names() []string { return bitNames(s, Cap.String) }
 
-func names(s Set, name func(bit Cap) string) []string {
+// bitNames is also for the names of other masks than sets.
+func bitNames(s Set, name func(bit Cap) string) []string {
 	list := []string{}
 	for bit := range s.All() {
 		list = append(list, name(bit))

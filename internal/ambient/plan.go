@@ -70,8 +70,8 @@ func NewPlan(req Request, now State, host Host) (Plan, error) {
 	if err := req.checkGrant(now, host); err != nil {
 		return Plan{}, err
 	}
-	user, switched, idErr := settle(req, now, host)
-	given, skipped, err := choose(req, now, host, leavesRoot(now, Same(user.UID)))
+	user, switched, idErr := chooseUser(req, now, host)
+	given, skipped, err := chooseCaps(req, now, host, leavesRoot(now, Same(user.UID)))
 	if err != nil {
 		return Plan{}, err
 	}
@@ -120,9 +120,9 @@ func (s State) Borrowed() error {
 	return nil
 }
 
-// settle decides who the program runs as, and whether that takes a switch. With
+// chooseUser decides who the program runs as, and whether that takes a switch. With
 // an error, they are who it was to be and whether it would have taken one.
-func settle(req Request, now State, host Host) (want User, switched bool, err error) {
+func chooseUser(req Request, now State, host Host) (want User, switched bool, err error) {
 	stay := User{UID: now.UID.Effective, GID: now.GID.Effective, Groups: now.Groups}
 	root := stay.UID == 0
 	switch {
@@ -185,8 +185,9 @@ func leavesRoot(now State, to IDs) bool {
 	return now.UID.has(0) && !to.has(0) && now.Securebits&NoSetuidFixup == 0
 }
 
-// choose settles which capabilities are given, and which optional ones are skipped.
-func choose(req Request, now State, host Host, leavesRoot bool) (given Set, skipped []Miss, err error) {
+// chooseCaps decides which capabilities are given, and which optional ones are
+// skipped.
+func chooseCaps(req Request, now State, host Host, leavesRoot bool) (given Set, skipped []Miss, err error) {
 	refused := &NotGrantedError{Now: now}
 	required := req.Required.Resolve(host)
 	for c := range (required | req.Optional.Resolve(host)).All() {
@@ -230,26 +231,26 @@ func whyNot(c Cap, now State, host Host, leavesRoot bool) Reason {
 	return Grantable
 }
 
-// build puts the steps to the promise together. One that changes nothing is left
-// out; but who somebody is, is always set.
+// build makes the list of the steps. One that changes nothing is left out, but for
+// those that set groups and ids.
 func (p *Plan) build(now State) {
 	sim, want := &Sim{Now: now, Host: p.host}, p.AfterExec
-	must := func(s Step) {
+	always := func(s Step) {
 		p.Steps = append(p.Steps, s)
-		_ = sim.Do(s) // CheckFile looks at where all of them lead
+		_ = sim.Do(s) // what the model refuses leads to another state, which NewPlan refuses
 	}
-	add := func(s Step) {
+	ifNeeded := func(s Step) {
 		if next, _ := s.Next(sim.Now, sim.Host); next != sim.Now {
-			must(s)
+			always(s)
 		}
 	}
 
 	// The steps below need their capability in effective, not just permitted.
-	add(Capset{Permitted: now.Permitted, Inheritable: now.Inheritable, Effective: now.Permitted})
+	ifNeeded(Capset{Permitted: now.Permitted, Inheritable: now.Inheritable, Effective: now.Permitted})
 
 	// Bounding before the ids: after setresuid there is no CAP_SETPCAP left.
 	for c := range (now.Bounding &^ want.Bounding).All() {
-		add(DropBounding{c})
+		ifNeeded(DropBounding{c})
 	}
 
 	if p.Switched {
@@ -257,27 +258,27 @@ func (p *Plan) build(now State) {
 		// where nothing is given, see Hide in package linux. Where there is no ambient
 		// set, the securebits cannot be read, and nothing can be given.
 		if p.host.Ambient && leavesRoot(now, want.UID) {
-			add(SetKeepCaps{})
+			ifNeeded(SetKeepCaps{})
 		}
 		// Groups before the ids: after setresuid there is no CAP_SETGID left to set
 		// them with.
-		must(SetGroups{want.Groups})
+		always(SetGroups{want.Groups})
 	}
 	// Even when they look right: an id that is not mapped in the user namespace looks
 	// like another, and the kernel refuses that one. All three: a saved id of 0 would
 	// be a way back.
-	must(SetResGID{want.GID})
-	must(SetResUID{want.UID})
+	always(SetResGID{want.GID})
+	always(SetResUID{want.UID})
 
 	// Inheritable before ambient, which has to lie within it and is cut to it.
-	add(Capset{Permitted: p.Given, Inheritable: p.Given, Effective: p.Given})
+	ifNeeded(Capset{Permitted: p.Given, Inheritable: p.Given, Effective: p.Given})
 	for c := range (p.Given &^ sim.Now.Ambient).All() {
-		add(RaiseAmbient{c})
+		ifNeeded(RaiseAmbient{c})
 	}
 
 	// No exec of a root program, a set-id or a file-capability one gains anything then.
 	if want.NoNewPrivs {
-		add(SetNoNewPrivs{})
+		ifNeeded(SetNoNewPrivs{})
 	}
 	p.AfterSteps = sim.Now
 }

@@ -77,6 +77,9 @@ func (a answer) wrongSteps() string {
 		if _, isCapset := step.(Capset); !isCapset && next.Permitted != s.Permitted && a.host.Ambient && s.Securebits&(KeepCaps|KeepCapsLocked) != KeepCapsLocked {
 			return fmt.Sprintf("%v takes capabilities away before the process is hidden", step)
 		}
+		if next.Securebits != s.Securebits && !a.host.Ambient {
+			return fmt.Sprintf("%v changes what cannot be read back", step)
+		}
 		s = next
 	}
 	want := []Step{SetResGID{Same(s.GID.Real)}, SetResUID{Same(s.UID.Real)}}

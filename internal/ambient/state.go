@@ -68,7 +68,7 @@ var securebitNames = [...]string{
 
 // Names lists the bits that are set, those newer than this binary in hex.
 func (b Securebits) Names() []string {
-	return names(Set(b), func(i Cap) string {
+	return bitNames(Set(b), func(i Cap) string {
 		if int(i) < len(securebitNames) {
 			return securebitNames[i]
 		}

@@ -139,7 +139,7 @@ func (f reader) hasOrigin(section []byte, segments [][]byte) bool {
 			}
 			path := make([]byte, 4*pathMax)
 			n, _ := f.ReadAt(path, int64(offset+at+name))
-			if s := cString(path[:max(0, n)]); strings.Contains(s, "$ORIGIN") || strings.Contains(s, "${ORIGIN}") {
+			if s := cString(path[:n]); strings.Contains(s, "$ORIGIN") || strings.Contains(s, "${ORIGIN}") {
 				return true
 			}
 		}

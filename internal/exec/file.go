@@ -55,7 +55,7 @@ func open(path string) (*File, error) {
 		return fail(err)
 	}
 	f.nosuid = fs.Flags&unix.MS_NOSUID != 0
-	if err := f.mayExecute(); err != nil {
+	if err := f.checkExecutable(); err != nil {
 		return fail(err)
 	}
 	switch fd, err := openRetry(path, unix.O_RDONLY|quick); err {
@@ -70,7 +70,7 @@ func open(path string) (*File, error) {
 		if err != nil {
 			return fail(err)
 		}
-		f.Head = head[:max(0, min(n, headSize))]
+		f.Head = head[:min(n, headSize)]
 	case unix.EACCES, unix.EPERM: // who may execute it need not be able to read it
 	case unix.EAGAIN: // somebody holds a lease for writing, fcntl(2)
 		return fail(unix.ETXTBSY)
@@ -92,10 +92,10 @@ func openRetry(path string, flags int) (fd int, err error) {
 	}
 }
 
-// mayExecute asks the kernel whether the present user may execute the file, with
+// checkExecutable asks the kernel whether the present user may execute the file, with
 // its effective capabilities, ACLs, mounts and security modules. The error is
 // ErrNotExecutable or an errno.
-func (f *File) mayExecute() error {
+func (f *File) checkExecutable() error {
 	var empty [1]byte
 	_, _, e := unix.RawSyscall6(unix.SYS_FACCESSAT2, uintptr(f.fd), uintptr(unsafe.Pointer(&empty[0])), unix.X_OK, unix.AT_EMPTY_PATH|unix.AT_EACCESS, 0, 0)
 	if e == unix.ENOSYS || e == unix.EPERM { // before Linux 5.8, or a filter
@@ -175,10 +175,9 @@ func (f *File) HasSetID() bool { return f.Stat.Mode&(unix.S_ISUID|unix.S_ISGID) 
 // belong to the root of a namespace which may or may not be an ancestor
 // (ErrForeignCaps: the kernel tells only about its own).
 //
-// Set-gid counts only with x for the group. A set-id bit also counts here where
-// the owner is not mapped in the user namespace, which the kernel would not let
-// count: that refuses too much, never too little. So do mounts of another user
-// namespace.
+// Set-gid counts only with x for the group. Here privilege also counts on a mount of
+// another user namespace, and a set-id bit whose owner is not mapped, which the
+// kernel passes over: that refuses too much, never too little.
 func (p *Program) Credentials(known ambient.Set) (c ambient.File, err error) {
 	f := p.Last()
 	if f.nosuid {

@@ -57,9 +57,9 @@ func SearchPath(env []string) string {
 
 // Find looks for the program as execvp(3) does, but for its fallback to
 // /bin/sh: a name with a slash is a path; else each element of path is tried, an
-// empty one being the current directory. What the present user may not execute is
-// passed over, and is the error only when there is no other; what it may not
-// reach is not even that. The error is an *Error.
+// empty one being the current directory. A file that the present user may not
+// execute is passed over, and is the error when nothing else is found; what it may
+// not reach counts as not there. The error is an *Error.
 func Find(name, path string) (*Program, error) {
 	if strings.Contains(name, "/") {
 		return look(name)
@@ -89,8 +89,8 @@ func Find(name, path string) (*Program, error) {
 		default:
 			return nil, e
 		}
-		// Of those that are there and no use, the first is told; sooner one that
-		// cannot be executed than one that lacks its interpreter.
+		// Of those that are there and cannot run, the first is the error; one that
+		// lacks its interpreter only when there is no other.
 		if isThere && (best.Err == ErrNotInPath || best.Missing() && !e.Missing()) {
 			best = e
 		}

@@ -59,8 +59,7 @@ func (p *Program) Copy() error {
 }
 
 // memfd is memfd_create(2) of an executable file, whatever vm.memfd_noexec says
-// short of 2, for which the error is EACCES. It is never descriptor 0, which
-// would mean no copy: where that is closed, the runtime has opened it.
+// short of 2, for which the error is EACCES.
 func memfd(name string) (int, error) {
 	const longest = 249
 	name = name[:min(len(name), longest)]

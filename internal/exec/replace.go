@@ -15,7 +15,7 @@ import (
 // argv and env byte for byte. It returns only when that failed, with an *Error.
 func (p *Program) Replace(argv, env []string) error {
 	err := p.replace(argv, env)
-	if err == nil || err == unix.Errno(0) {
+	if err == unix.Errno(0) {
 		err = ErrReturned
 	}
 	return &Error{Path: p.Path, Err: err}

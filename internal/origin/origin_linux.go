@@ -78,7 +78,7 @@ func StdoutClosed() bool { return initialStack != nil && received.flags[2] == -i
 // process judges what the entry stored. The error is a *CallError.
 func (a *answers) process() (p process, err error) {
 	for i := range a.action {
-		if err := check("rt_sigaction", i+1, a.actionResult[i], a.action[i][0] != noHandler); err != nil {
+		if err := callError("rt_sigaction", i+1, a.actionResult[i], a.action[i][0] != noHandler); err != nil {
 			return p, err
 		}
 		if a.action[i][0] == sigIGN {
@@ -98,10 +98,11 @@ func (a *answers) process() (p process, err error) {
 		}
 		p.closed[fd] = closed
 	}
-	return p, check("rt_sigprocmask", 0, a.maskResult, a.mask != noMask)
+	return p, callError("rt_sigprocmask", 0, a.maskResult, a.mask != noMask)
 }
 
-func check(call string, arg, result int, answered bool) error {
+// callError judges what a call returned, and whether it answered. It is nil or a *CallError.
+func callError(call string, arg, result int, answered bool) error {
 	switch {
 	case result < 0:
 		return &CallError{call, arg, syscall.Errno(-result)}
@@ -200,7 +201,7 @@ func setIgnored(signal int, ignored bool) error {
 	if ignored {
 		action[0] = sigIGN
 	}
-	return check("rt_sigaction", signal, call(syscall.SYS_RT_SIGACTION, uintptr(signal), uintptr(unsafe.Pointer(&action)), 0), true)
+	return callError("rt_sigaction", signal, call(syscall.SYS_RT_SIGACTION, uintptr(signal), uintptr(unsafe.Pointer(&action)), 0), true)
 }
 
 // call is a raw system call, whose fourth argument is the size of a set of signals, where it has one. The result is a

@@ -147,7 +147,8 @@ func (r *reader) ids(op string, nr uintptr) ambient.IDs {
 	return ids
 }
 
-// groups is getgroups(2). No groups is plausible: first comes a call that must fail.
+// groups is getgroups(2). A call that did nothing would pass for an empty list, so
+// that one which must fail comes first.
 func (r *reader) groups() ambient.Groups {
 	const op = "getgroups"
 	if _, _, errno := unix.RawSyscall(sysGetgroups, ^uintptr(0), 0, 0); errno != unix.EINVAL {
