@@ -46,6 +46,9 @@ func TestASlipGetsOneSentenceAndOneLineThatWorks(t *testing.T) {
 		// One element of the exec form where two belong, and the other way round.
 		{"--caps net_admin|--|id", "is one word", "--caps net_admin"},
 		{"-- /relay", "is one word", `"--", "/relay"`},
+		{"--caps=chown --strict|--|id", "each flag is an element", "--caps=chown --strict"},
+		{"--caps= net_raw\tchown |--groups=adm www-data|--|id", "", ""},
+		{"--user= 1|--|id", "is not a name", "--user=UID:GID"},
 		{"|--|id", "an empty word", "caplaunch -- id"},
 		{"-u|1:1||--|id", "an empty word", "caplaunch -u 1:1 -- id"},
 		{"-u|2:2|-c|net_raw|chown|--strict|--|P", "where only flags can be", "only flags stand in front of --"},
