@@ -62,6 +62,8 @@ func TestASlipGetsOneSentenceAndOneLineThatWorks(t *testing.T) {
 		{"check|--allow=all|--|true", "takes no PROGRAM", "caplaunch check --allow=all"},
 		{"install", "DEST", "caplaunch install /shared"},
 		{"show|abc", "abc", "caplaunch show 1"},
+		{"--version|--json|-v", "", ""},
+		{"--version|--|id", "version takes no PROGRAM", "caplaunch version"},
 		{"check|--allow=all|--pid=0x1", "0x1", "--pid=1"},
 		// Flags and values that nobody knows.
 		{"--alow=net_raw|--|id", "unknown flag --alow", "--allow=net_raw"},
