@@ -87,6 +87,7 @@ func (s sources) list(flag string, lists []string) (ambient.List, error) {
 // another syntax in it, as it was meant; "" where a word of it is no name.
 func meantCaps(lists []string) string {
 	words := strings.FieldsFunc(strings.Join(lists, ","), func(r rune) bool { return strings.ContainsRune(",;| \t\n[](){}\"'“”‘’", r) })
+	words = slices.DeleteFunc(words, func(w string) bool { return len(words) > 1 && strings.EqualFold(w, "none") })
 	for i, w := range words {
 		w, _, _ = strings.Cut(strings.TrimPrefix(w, "="), "=") // setcap(8) writes cap_net_admin=ep
 		w, _, _ = strings.Cut(w, "+")

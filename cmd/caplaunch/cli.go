@@ -127,15 +127,13 @@ func parse(args, environ []string, out io.Writer) (*line, error) {
 		return nil, usagef("one flag can take a whole list: --caps=net_admin,net_raw", "%d words before --, and at most %d are read", len(l.before), maxWords)
 	}
 	switch first := append(l.before, "")[0]; {
-	case slices.Contains(commands, first):
-		l.command, l.before = first, l.before[1:]
+	case slices.Contains(commands, first), first == "--version":
+		l.command, l.before = strings.TrimPrefix(first, "--"), l.before[1:]
 	case first == "help" && l.argv == nil && len(l.before) < 3:
 		if len(l.before) == 2 && slices.Contains(commands, l.before[1]) {
 			l.command = l.before[1]
 		}
 		return nil, printUsage(l.command, out)
-	case first == "--version" && len(args) == 1:
-		l.command, l.before = "version", nil
 	}
 	cmd := map[string]any{"run": &l.Run, "explain": &l.Explain, "check": &l.Check, "show": &l.Show, "install": &l.Install, "version": &l.Version}[l.command]
 	flags := flagsOf(reflect.TypeOf(cmd).Elem())

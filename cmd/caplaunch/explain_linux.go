@@ -205,7 +205,7 @@ func (h *hinter) notes(runs bool) (notes []string) {
 	if h.Request.KeepGroups {
 		kept = "root's own, or not mapped here"
 	}
-	note(runs && h.Plan.Lost.Len() > 0, "PROGRAM does not get the groups %v that caplaunch was started with (%s)", h.Plan.Lost, kept)
+	note(runs && h.Plan.Lost.Len() > 0, "PROGRAM does not get the groups %s that caplaunch was started with (%s)", h.Plan.Lost.List(), kept)
 	note(runs && h.Plan.BoundingKept, "the bounding set stays as it is: setpcap is not there to cut it")
 	note(runs && h.Plan.Switched && h.Request.RootParent && after.UID.Effective != 0 && !h.Now.Permitted.Has(ambient.CapKill),
 		"what started caplaunch in this container (process %d) is root without KILL, so it cannot signal PROGRAM: put it behind -- (… -- tini -- PROGRAM), or grant KILL", os.Getppid())

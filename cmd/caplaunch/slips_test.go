@@ -46,6 +46,9 @@ func TestASlipGetsOneSentenceAndOneLineThatWorks(t *testing.T) {
 		// One element of the exec form where two belong, and the other way round.
 		{"--caps net_admin|--|id", "is one word", "--caps net_admin"},
 		{"-- /relay", "is one word", `"--", "/relay"`},
+		{"--caps=chown --strict|--|id", "each flag is an element", "--caps=chown --strict"},
+		{"--caps= net_raw\tchown |--groups=adm www-data|--|id", "", ""},
+		{"--user= 1|--|id", "is not a name", "--user=UID:GID"},
 		{"|--|id", "an empty word", "caplaunch -- id"},
 		{"-u|1:1||--|id", "an empty word", "caplaunch -u 1:1 -- id"},
 		{"-u|2:2|-c|net_raw|chown|--strict|--|P", "where only flags can be", "only flags stand in front of --"},
@@ -59,6 +62,8 @@ func TestASlipGetsOneSentenceAndOneLineThatWorks(t *testing.T) {
 		{"check|--allow=all|--|true", "takes no PROGRAM", "caplaunch check --allow=all"},
 		{"install", "DEST", "caplaunch install /shared"},
 		{"show|abc", "abc", "caplaunch show 1"},
+		{"--version|--json|-v", "", ""},
+		{"--version|--|id", "version takes no PROGRAM", "caplaunch version"},
 		{"check|--allow=all|--pid=0x1", "0x1", "--pid=1"},
 		// Flags and values that nobody knows.
 		{"--alow=net_raw|--|id", "unknown flag --alow", "--allow=net_raw"},
@@ -68,6 +73,9 @@ func TestASlipGetsOneSentenceAndOneLineThatWorks(t *testing.T) {
 		{"-u|--|id", "--user has no value", "--user="},
 		{"-c|net_amdin,chown|--|id", "did you mean net_admin?", "--caps=net_admin,chown"},
 		{"-c|nothing_near|--|id", "not a capability", "--caps=net_admin,net_raw"},
+		{"-c|none,chown|--|id", "stands alone", "--caps=chown"},
+		{"--caps=\"none\"|--|id", "not a capability", "--caps=none"},
+		{"--allow=None,none|--|id", "stands alone", "--allow=net_admin,setgid,setuid"},
 		{"-c|cap_cap_net_raw|--|id", "says cap_ twice", "--caps=net_raw"},
 		{"--ignore-signals=SIGHPU|--|id", "did you mean hup?", "--ignore-signals=hup"},
 		{"--ignore-signals=STOP|--|id", "cannot be ignored", "--ignore-signals=PIPE"},

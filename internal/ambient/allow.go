@@ -56,7 +56,7 @@ func ParseSets(lists ...string) (m SetMask, err error) {
 type UnknownSetError struct{ Name string }
 
 func (e *UnknownSetError) Error() string {
-	return fmt.Sprintf("%q is none of %s", e.Name, strings.Join(setNames[:], ", "))
+	return fmt.Sprintf("%.64q is none of %s", e.Name, strings.Join(setNames[:], ", "))
 }
 
 // checkGrant compares what was granted with the allowlist, if there is one: what

@@ -25,11 +25,11 @@ func (e *UnknownCapError) Near() string {
 func (e *UnknownCapError) Error() string {
 	switch near := e.Near(); {
 	case strings.Trim(e.Name, "+-0123456789") == "":
-		return fmt.Sprintf("%q is not a capability number from 0 to %d, written in decimal", e.Name, MaxCap)
+		return fmt.Sprintf("%.64q is not a capability number from 0 to %d, written in decimal", e.Name, MaxCap)
 	case strings.HasPrefix(strings.ToLower(e.Name), "cap_cap_"):
-		return fmt.Sprintf("%q says cap_ twice", e.Name)
+		return fmt.Sprintf("%.64q says cap_ twice", e.Name)
 	case near != "":
-		return fmt.Sprintf("%q is not a capability (did you mean %s?)", e.Name, near)
+		return fmt.Sprintf("%.64q is not a capability (did you mean %s?)", e.Name, near)
 	}
 	return fmt.Sprintf("%.64q is not a capability", e.Name)
 }

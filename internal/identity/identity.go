@@ -127,7 +127,7 @@ func parseName(s string) (Name, error) {
 	switch c := s[0]; {
 	case strings.IndexByte("+-.0123456789", c) >= 0 && (isNumber(strconv.ParseInt(s, 0, 64)) || isNumber(strconv.ParseFloat(s, 64))):
 		return Name{}, &SpecError{s, NotDecimal} // such as +5, 0x1, 1e3
-	case c == '+', c == '-', len(s) > 255, strings.ContainsFunc(s, odd), strings.ContainsAny(s, ":,/"):
+	case strings.IndexByte("+-=", c) >= 0, len(s) > 255, strings.ContainsFunc(s, odd), strings.ContainsAny(s, ":,/"):
 		return Name{}, &SpecError{s, NotAName}
 	}
 	return Name{Text: s}, nil

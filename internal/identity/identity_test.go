@@ -14,7 +14,7 @@ func TestHostileSpecsAreRefused(t *testing.T) {
 		"99999999999999999999999999": TooLarge, "-1": NotDecimal, "+5": NotDecimal, "0x1": NotDecimal,
 		"0b1": NotDecimal, "0o7": NotDecimal, "1_000": NotDecimal, "1e3": NotDecimal, "007": NotDecimal, "00": NotDecimal,
 		"1.0": NotDecimal, "0x1p-2": NotDecimal, "-inf": NotDecimal,
-		" 1": NotAName, "1 ": NotAName, "\t0": NotAName, "0\n": NotAName, "a b": NotAName, "-": NotAName,
+		" 1": NotAName, "1 ": NotAName, "\t0": NotAName, "0\n": NotAName, "a b": NotAName, "-": NotAName, "=1:1": NotAName,
 		"65532:+5": NotDecimal, "65532:4294967296": TooLarge, "65532:-1": NotDecimal, "65532: 0": NotAName,
 		"root\x00": NotAName, "../etc": NotAName, "a,b": NotAName, "\u00a00": NotAName, "\xff": NotAName,
 		strings.Repeat("a", 300): NotAName,

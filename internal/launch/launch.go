@@ -128,7 +128,7 @@ func (l *Launch) apply() error {
 	}
 	parent := os.Getppid()
 	if l.Plan.Lost.Len() > 0 {
-		l.Say("groups that PROGRAM does not get: %v", l.Plan.Lost)
+		l.Say("groups that PROGRAM does not get: %s", l.Plan.Lost.List())
 	}
 	for _, step := range l.Plan.Steps {
 		l.Say("%v", step)

@@ -27,7 +27,7 @@ func TestKeepGroupsLeavesRootsOwnGroupsOut(t *testing.T) {
 		engine.Must(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 	}
 	under := []string{"unshare", "--mount", "sh", "-ec", fmt.Sprintf("mount --bind %[1]s/passwd /etc/passwd\nmount --bind %[1]s/group /etc/group\nexec \"$@\"", dir), "sh"}
-	const roots = "0,1,3,4,6,10,11,26"
+	const roots, many = "0,1,3,4,6,10,11,26", "3001,3002,3003,3004,3005,3006,3007,3008,3009,3010,3011,3012,3013,3014"
 	for _, c := range []struct{ name, start, flags, want string }{
 		{"a name", "-G " + roots + ",2000", "-u relay --keep-groups", "2000 2001 10021"},
 		{"a number", "-G " + roots + ",2000", "-u 65532:65532 --keep-groups", "2000 65532"},
@@ -36,6 +36,7 @@ func TestKeepGroupsLeavesRootsOwnGroupsOut(t *testing.T) {
 		{"root itself", "-G " + roots + ",2000", "-u 0:0 --keep-groups", "0 2000"},
 		{"none of root's is there", "-G 2000,3000", "-u 65532:65532 --keep-groups", "2000 3000 65532"},
 		{"not kept", "-G " + roots + ",2000", "-u relay", "2001 10021"},
+		{"many that are not kept", "-G " + many, "-u relay", "2001 10021"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			argv := slices.Concat(under, []string{engine.Capstart(t)}, strings.Fields(c.start), []string{"--"}, paused(t, c.flags+" -v"))
@@ -45,6 +46,9 @@ func TestKeepGroupsLeavesRootsOwnGroupsOut(t *testing.T) {
 			}
 			if strings.Contains(c.start, roots) && !strings.Contains(e.result.Stderr, "does not get: ") {
 				t.Errorf("what is lost is not told: %v", e.result)
+			}
+			if strings.Contains(c.start, many) && !strings.Contains(e.result.Stderr, "does not get: "+many+"\n") {
+				t.Errorf("not each that is lost is named: %v", e.result)
 			}
 		})
 	}
