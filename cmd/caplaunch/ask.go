@@ -97,6 +97,9 @@ func meantCaps(lists []string) string {
 			return ""
 		}
 	}
+	if _, err := ambient.ParseList(words...); err != nil { // none among others
+		return ""
+	}
 	return strings.ToLower(strings.Join(words, ","))
 }
 
