@@ -237,7 +237,7 @@ func (h *hinter) startAsRoot() string {
 func (h *hinter) unexpected(e *ambient.UnexpectedCapabilityError) string {
 	g := h.smallest(false)
 	stray, _ := e.Set()
-	hint := h.only(g, stray)
+	hint := h.only(g, stray&^g.Caps)
 	if lacking := g.Caps &^ e.Allow; lacking != 0 {
 		list := h.sources.of("allow") + "=" + (e.Allow | g.Caps).String()
 		if stray&^g.Caps == 0 {

@@ -55,10 +55,10 @@ func (l *line) misplaced(s scanned, flags []flag) error {
 		switch oneDash, _, _ := strings.Cut(strings.TrimPrefix(w, "-"), "="); {
 		case strings.HasPrefix(w, "-- "):
 			return usagef(`"--", "`+strings.TrimSpace(w[3:])+`"`, "%q is one word: in the exec form -- and PROGRAM are two elements", w)
-		case joined && strings.Contains(" "+rest, " -") && slices.ContainsFunc(flags, isFlag):
+		case joined && strings.Contains(w, " -") && slices.ContainsFunc(flags, isFlag):
 			return usagef(shell.Line(strings.Fields(w)...), "%q is one word: in the exec form each flag is an element", w)
 		case joined && bare == name && slices.ContainsFunc(flags, isFlag):
-			return usagef(shell.Line(name, strings.TrimSpace(rest)), "%q is one word: in the exec form a flag and its value are two elements", w)
+			return usagef(strings.TrimSuffix(shell.Line(name, strings.TrimSpace(rest)), " ''"), "%q is one word: in the exec form a flag and its value are two elements", w)
 		case len(w) > 2 && w[0] == '-' && w[1] != '-' && slices.ContainsFunc(flags, func(f flag) bool { return f.name == oneDash }):
 			return usagef("-"+shell.Line(w), "%q has one dash, and a flag with a whole name has two", w)
 		}

@@ -141,6 +141,7 @@ func TestEveryOtherHintWorks(t *testing.T) {
 		{name: "an empty name", words: launch("--", ""), code: 127, says: "write the program behind --", do: func() {}, again: launch("--", probe)},
 		{name: "securebits", options: "-s 20", words: launch("--", probe), code: 77, says: "start caplaunch without the securebits keep_caps_locked", do: func() {}},
 		{name: "more than allowed in a namespace", within: "exec unshare --user --map-root-user \"$@\"", words: []string{"--log-format=json", "--allow=net_admin,setuid,setgid", "-c", "net_admin", "-u", "0:0", "--keep-groups", "--", probe}, code: 78, says: "setpriv --bounding-set=-chown,", do: func() {}, id: "0"},
+		{name: "more than allowed, and too little, in a namespace", within: "exec unshare --user --map-root-user \"$@\"", words: w("--allow=kill -c net_admin -u 0:0 --keep-groups -- " + probe), code: 78, says: "--allow=kill,net_admin; and setpriv --bounding-set=-chown,", do: func() {}, again: w("--allow=kill,net_admin -c net_admin -u 0:0 --keep-groups -- " + probe), id: "0"},
 		// What stands behind an "or" works as well.
 		{name: "root", words: w("-c net_admin -- " + probe), code: 125, says: "or caplaunch --user=0:0 to stay root", do: func() {}, again: w("-c net_admin --user=0:0 -- " + probe), id: "0"},
 		{name: "as it is", options: "-u 1000 -g 1000 -G none -p 1000 -i 1000 -a 1000", words: w("-c net_admin -u 65532:65532 -- " + probe), code: 125, says: "(or caplaunch --non-root=keep to run as uid 1000)", do: func() {}, again: w("--non-root=keep -c net_admin -u 65532:65532 -- " + probe), id: "1000"},
@@ -165,8 +166,8 @@ func TestEveryOtherHintWorks(t *testing.T) {
 				t.Fatalf("want a hint with %q: %v", m.says, r)
 			}
 			switch setpriv, _, ok := strings.Cut(said.Hint, " caplaunch …"); {
-			case ok && strings.HasPrefix(setpriv, "setpriv "):
-				m.within = strings.Replace(m.within, ` "$@"`, " "+setpriv+` "$@"`, 1)
+			case ok && strings.Contains(setpriv, "setpriv "):
+				m.within = strings.Replace(m.within, ` "$@"`, " "+setpriv[strings.Index(setpriv, "setpriv "):]+` "$@"`, 1)
 			case strings.HasPrefix(m.says, "unshare "):
 				m.within = "exec " + m.says + ` "$@"`
 			case strings.HasPrefix(m.name, "securebits") || strings.HasPrefix(m.name, "given up"):
