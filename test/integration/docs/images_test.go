@@ -88,7 +88,7 @@ func loadImages(t testing.TB, d *engine.Docker, text string) {
 }
 
 // packages are what the pages install by apt-get.
-const packages = "caddy nginx-light tcpdump dnsmasq-base iputils-ping libcap2-bin python3-minimal nodejs tini"
+const packages = "caddy nginx-light tcpdump dnsmasq-base iputils-ping libcap2-bin python3-minimal nodejs default-jre-headless keepalived tini"
 
 // sources is for a Debian in which the packages lie in /repo.
 const sources = "deb [trusted=yes] file:/repo ./\n"

@@ -35,6 +35,7 @@ type block struct {
 var (
 	fence = regexp.MustCompile("^(\\s*)```+ ?(\\S*)( .*)?$")
 	mark  = regexp.MustCompile(`^\s*<!-- (.*) -->$`)
+	other = regexp.MustCompile("^[\\s>*+-]*(```|~~~)|<pre") // a block in a way that is not looked for
 )
 
 func blocks(t testing.TB, text string) (all []block) {
@@ -52,6 +53,8 @@ func blocks(t testing.TB, text string) (all []block) {
 			open, above = nil, nil
 		case open != nil:
 			open.text += strings.TrimPrefix(line, indent) + "\n"
+		case other.MatchString(line):
+			t.Errorf("line %d: a block that begins in another way than with ```", n+1)
 		case mark.MatchString(line):
 			above = append(above, mark.FindStringSubmatch(line)[1])
 		case strings.TrimSpace(line) != "":

@@ -153,6 +153,14 @@ func (s *session) here(t testing.TB, script string) *exec.Cmd {
 		wrap("docker", "[ \"$1\" != compose ] || { shift; exec docker-compose \"$@\"; }\nexec env DOCKER_BUILDKIT=1 BUILDKIT_PROGRESS=plain "+engine.Quote(cmd.Args...)+` "$@"`)
 		words = []string{"env", "DOCKER_HOST=" + cmd.Args[2], "nsenter", d.Network(), "unshare", "--mount"}
 	}
+	if strings.Contains(s.text, "$ podman ") {
+		p := engine.TheRootlessPodman(t)
+		p.Load(t, images["alpine"](t))
+		cmd := p.Command()
+		wrap("podman", `[ "$1" != run ] || { shift; set -- run --cgroups=disabled "$@"; } # see engine.Podman.Run
+case "$*" in *--network*) ;; *) shift; set -- run --network=none "$@" ;; esac
+exec env -i `+engine.Quote(append(cmd.Env, cmd.Args...)...)+` "$@"`)
+	}
 	script = "trap 'kill $(jobs -p) 2>/dev/null || :' EXIT\nip link set lo up 2>/dev/null\n" + script
 	cmd := exec.Command(words[0], append(words[1:], "bash", "-c", script)...)
 	cmd.Dir = s.dir
