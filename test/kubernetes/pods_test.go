@@ -2,7 +2,11 @@ package kubernetes
 
 import (
 	"bufio"
+	"encoding/json"
+	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -182,5 +186,38 @@ func TestRestarts(t *testing.T) {
 				t.Errorf("exit status %d, want %d: %s", code, tt.code, said)
 			}
 		})
+	}
+}
+
+// What a pod starts with, and what caplaunch does there: make docs makes two lines of docs/engines.md of it.
+func TestThePageOfEngines(t *testing.T) {
+	ns := namespace(t, "caplaunch-refuse=off")
+	type result struct {
+		Stdout, Stderr string
+		Code           int
+	}
+	found := map[string]map[string]result{}
+	for how, user := range map[string]string{"add: [NET_ADMIN]": "", "add: [NET_ADMIN], runAsUser: 65532": ", runAsUser: 65532, runAsGroup: 65532"} {
+		pod := fmt.Sprintf(lone, fmt.Sprint("launch", len(user)), "", "", "capabilities: {add: [NET_ADMIN]}"+user)
+		apply(t, ns, with(t, pod, "name: launch", "name: show", `--caps=net_admin, "--user=65532:65532"`, "show, --json", `--, "true"`, ""))
+		apply(t, ns, with(t, pod, `"true"`, "/opt/caplaunch/caplaunch, show, --json"))
+		found[how] = map[string]result{}
+		for word, name := range map[string]string{"show": "show", "--caps=net_admin": "launch"} {
+			name += fmt.Sprint(len(user))
+			code, said := ended(t, ns, name)
+			r := result{Stderr: strings.SplitAfter(said, "\n")[0], Code: code}
+			if code == 0 {
+				r.Stdout = kubectl(t, "logs", "-n", ns, name)
+			}
+			found[how][word] = r
+		}
+	}
+	now, _ := json.MarshalIndent(found, "", "\t")
+	path := filepath.Join(root, "test/integration/docs/testdata/kubernetes.json")
+	if *update {
+		os.WriteFile(path, append(now, '\n'), 0o644)
+	}
+	if was, err := os.ReadFile(path); err != nil || string(was) != string(now)+"\n" {
+		t.Errorf("%s has something else than\n%s\nmake test-kubernetes ARGS=-update, and then make docs, write it: %v", path, now, err)
 	}
 }

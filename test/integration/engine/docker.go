@@ -25,24 +25,38 @@ func TheDocker(t testing.TB) *Docker {
 	return d
 }
 
+// TheRemappedDocker is a second dockerd, in whose containers root is an unprivileged user of the machine.
+func TheRemappedDocker(t testing.TB) *Docker {
+	t.Helper()
+	Require(t, "docker")
+	d, err := newDocker("docker-remapped", "--userns-remap=caplaunch")
+	Must(t, err)
+	return d
+}
+
 var theDocker = sync.OnceValues(func() (*Docker, error) {
+	gvisor := filepath.Join(PublicDir(), "gvisor") // a test that wants one puts it there
+	return newDocker("docker", "--add-runtime=crun=/usr/bin/crun", "--add-runtime=gvisor="+gvisor, "--add-runtime=gvisor-old="+gvisor+"-old")
+})
+
+func newDocker(name string, flags ...string) (*Docker, error) {
 	if err := needs("dockerd", "/usr/bin/docker"); err != nil {
 		return nil, err
 	}
-	dir, err := slot("docker")
+	dir, err := slot(name)
 	if err != nil {
 		return nil, err
 	}
 	data := filepath.Join(dir, "data")
 	if !overlayWorks(dir) {
-		data = filepath.Join(PublicDir(), "docker-data")
+		data = filepath.Join(PublicDir(), name+"-data")
 	}
-	d := &Docker{socket: filepath.Join(PublicDir(), "docker.sock")}
+	d := &Docker{socket: filepath.Join(PublicDir(), name+".sock")}
 	d.loader = loader{has: d.has, load: d.load}
 	// iptables is off: there is nowhere to route to. The bridge is there because BuildKit insists on it.
-	d.box, err = newBox("dockerd", "--data-root", data, "--exec-root", "/run/docker",
+	d.box, err = newBox(append([]string{"dockerd", "--data-root", data, "--exec-root", "/run/docker",
 		"--pidfile", "/run/docker.pid", "-H", "unix://"+d.socket, "--exec-opt", "native.cgroupdriver=cgroupfs",
-		"--iptables=false", "--ip6tables=false", "--ip-masq=false", "--bip=192.0.2.1/24")
+		"--iptables=false", "--ip6tables=false", "--ip-masq=false", "--bip=192.0.2.1/24"}, flags...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +72,7 @@ var theDocker = sync.OnceValues(func() (*Docker, error) {
 	_, _ = must(d.Command("container", "prune", "-f"))
 	_, _ = must(d.Command("image", "prune", "-f", "--filter", "until=24h"))
 	return d, nil
-})
+}
 
 // Command is a docker command that talks to this daemon.
 func (d *Docker) Command(args ...string) *exec.Cmd {

@@ -344,6 +344,25 @@ func Tree(t testing.TB, files map[string]Src) string {
 	return root
 }
 
+// Tools are what a Dockerfile needs to set, show, keep and lose file capabilities: a few programs of this machine and
+// their libraries, and more. A whole Debian takes every builder ten times as long.
+func Tools(t testing.TB, more ...string) map[string]Src {
+	t.Helper()
+	files := map[string]Src{"/tmp": Dir(os.ModeSticky | 0o777)}
+	for _, name := range append(more, "sh", "cp", "chown", "setcap", "getcap") {
+		Require(t, name)
+		path, err := exec.LookPath(name)
+		Must(t, err)
+		files["/bin/"+name] = File(path)
+		for _, word := range strings.Fields(Exec(t, "ldd", path).Stdout) {
+			if strings.HasPrefix(word, "/") {
+				files[word] = File(word)
+			}
+		}
+	}
+	return files
+}
+
 const debianPackages = "systemd,dbus,libcap2-bin,ca-certificates,make,iputils-ping,iproute2"
 
 // DebianTar is a Debian 12 root file system as a tar archive, made once.

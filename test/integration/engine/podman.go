@@ -91,7 +91,15 @@ func newPodman(root bool) (*Podman, error) {
 }
 
 // Command is a podman command with this storage.
-func (p *Podman) Command(args ...string) *exec.Cmd {
+func (p *Podman) Command(args ...string) *exec.Cmd { return p.command("podman", args) }
+
+// Buildah runs a buildah command with this storage.
+func (p *Podman) Buildah(t testing.TB, args ...string) Result {
+	t.Helper()
+	return Command(t, p.command("buildah", args))
+}
+
+func (p *Podman) command(name string, args []string) *exec.Cmd {
 	var argv []string
 	if !p.root {
 		id := fmt.Sprint(rootlessUID)
@@ -101,7 +109,7 @@ func (p *Podman) Command(args ...string) *exec.Cmd {
 	if !p.root {
 		runroot = fmt.Sprintf("/run/user/%d/podman", rootlessUID)
 	}
-	argv = append(argv, "podman", "--root", filepath.Join(p.dir, "root"), "--runroot", runroot)
+	argv = append(argv, name, "--root", filepath.Join(p.dir, "root"), "--runroot", runroot)
 	cmd := p.box.command(append(argv, args...)...)
 	cmd.Dir = "/"
 	cmd.Env = append(cmd.Env, "CONTAINERS_CONF="+filepath.Join(p.dir, "containers.conf"),

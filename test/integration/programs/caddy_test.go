@@ -49,7 +49,7 @@ func TestCaddyRunsUnderAnEmptiedBoundingSet(t *testing.T) {
 
 func TestCaddyRunsUnderDockersDropAll(t *testing.T) {
 	d := engine.TheDocker(t)
-	base := tools(t, "caddy")
+	base := engine.Tools(t, "caddy")
 	delete(base, "/bin/caddy") // its libraries stay; it comes by the Dockerfile, as with users
 	d.Load(t, engine.ScratchImage("caplaunch.test/caddy-base:1", base))
 	path, err := exec.LookPath("caddy")

@@ -122,28 +122,6 @@ func newRoot(t testing.TB, files map[string]engine.Src) string {
 	return engine.Tree(t, all)
 }
 
-// tools are what a Dockerfile needs to set, show, keep and lose file capabilities: a few programs of this machine and
-// their libraries, and more. A whole Debian takes every builder ten times as long.
-func tools(t testing.TB, more ...string) map[string]engine.Src {
-	t.Helper()
-	files := map[string]engine.Src{"/tmp": engine.Dir(os.ModeSticky | 0o777)}
-	for _, name := range append(more, "sh", "cp", "chown", "setcap", "getcap") {
-		engine.Require(t, name)
-		path, err := exec.LookPath(name)
-		engine.Must(t, err)
-		files["/bin/"+name] = engine.File(path)
-		for _, word := range strings.Fields(engine.Exec(t, "ldd", path).Stdout) {
-			if strings.HasPrefix(word, "/") {
-				files[word] = engine.File(word)
-			}
-		}
-	}
-	return files
-}
-
-// toolsImage is their image, for FROM.
-const toolsImage = "caplaunch.test/tools:1"
-
 // own makes path belong to uid and gid 65532.
 func own(t testing.TB, path string) string {
 	t.Helper()

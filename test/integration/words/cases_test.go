@@ -220,24 +220,9 @@ func TestASetUIDProgramIsNotMended(t *testing.T) {
 func TestLXCAndNspawnGetTheirOwnLines(t *testing.T) {
 	engine.RequireRoot(t)
 	launch := []string{"/caplaunch", "-c", "net_admin", "-u", "65532:65532", "--", "/probe"}
-	engine.Require(t, "busybox")
-	busybox, err := exec.LookPath("busybox")
-	engine.Must(t, err)
-	root := engine.Tree(t, map[string]engine.Src{
-		"/caplaunch": engine.File(engine.Caplaunch(t)), "/probe": engine.File(engine.Probe(t)), "/proc": engine.Dir(0o755), "/dev": engine.Dir(0o755), "/sys": engine.Dir(0o755),
-		"/tmp": engine.Dir(0o755), "/run": engine.Dir(0o755), "/etc/os-release": engine.Text("ID=test\n"), "/usr/bin": engine.Dir(0o755),
-		"/etc/passwd": engine.Text("root:x:0:0::/:/bin/sh\napp:x:65532:65532::/:/bin/sh\n"), "/etc/group": engine.Text("app:x:65532:\n"),
-		// nspawn asks the container's own getent.
-		"/bin/sh": engine.File(busybox), "/usr/bin/getent": {Content: "#!/bin/sh\ncase $1 in passwd) while read -r l; do case $l in $2:*) echo \"$l\" ;; esac; done </etc/passwd ;; *) echo \"$2\" ;; esac\n", Mode: 0o755},
-	})
+	root := engine.GuestRoot(t)
 	t.Run("lxc", func(t *testing.T) {
-		engine.Require(t, "lxc-execute")
-		run := func(keys string) engine.Result {
-			dir := engine.TempDir(t)
-			config := "lxc.rootfs.path = dir:" + root + "\nlxc.net.0.type = none\nlxc.apparmor.profile = unconfined\n" + keys
-			path := engine.Write(t, "config", config)
-			return engine.Exec(t, slices.Concat([]string{"lxc-execute", "-P", dir, "-n", "words", "-f", path, "-o", "none", "--"}, launch)...)
-		}
+		run := func(keys string) engine.Result { return engine.LXC(t, root, keys, launch...) }
 		said := engine.Refused(t, run("lxc.init.uid = 65532\nlxc.init.gid = 65532\nlxc.cap.keep = setuid setgid\n"), engine.NotGranted)
 		keys, _, _ := strings.Cut(said.Hint, " (")
 		if !strings.HasPrefix(keys, "lxc.init.uid = 0 and lxc.init.gid = 0 and lxc.cap.keep = ") {
@@ -246,10 +231,7 @@ func TestLXCAndNspawnGetTheirOwnLines(t *testing.T) {
 		engine.Promised("65532", engine.NetAdmin).Want(t, run(strings.ReplaceAll(keys, " and ", "\n")+"\n"))
 	})
 	t.Run("nspawn", func(t *testing.T) {
-		engine.Require(t, "systemd-nspawn")
-		run := func(flags ...string) engine.Result {
-			return engine.Command(t, engine.Box(t, slices.Concat([]string{"systemd-nspawn", "-q", "-D", root, "--register=no", "--keep-unit", "--private-network", "--pipe"}, flags, launch)...))
-		}
+		run := func(flags ...string) engine.Result { return engine.Nspawn(t, root, flags, launch...) }
 		said := engine.Refused(t, run("--user=app"), engine.NotGranted)
 		flags, _, _ := strings.Cut(said.Hint, " (")
 		if !strings.HasPrefix(flags, "systemd-nspawn --user=root --capability=") {
