@@ -72,7 +72,7 @@ func TestAPrivilegedCaplaunchDoesNothing(t *testing.T) {
 	engine.Require(t, "setcap")
 	secret := filepath.Join(engine.TempDir(t), "secret")
 	probe := engine.Probe(t)
-	for _, change := range []string{"chmod 4755", "chmod 2755", "setcap cap_dac_override=ep", "setcap cap_net_admin=p", ""} {
+	for _, change := range []string{"chmod 4755", "chmod 2755", "setcap cap_dac_override=ep", "setcap cap_net_bind_service,cap_setuid,cap_setgid=ep", "setcap cap_net_admin=p", ""} {
 		t.Run(change, func(t *testing.T) {
 			path := engine.Copy(t, engine.Caplaunch(t), 0o755)
 			if change != "" {
@@ -106,6 +106,11 @@ func TestAPrivilegedCaplaunchDoesNothing(t *testing.T) {
 				if r := run(words); r.Code != 0 || r.Stdout == "" {
 					t.Errorf("%s: %v", words, r)
 				}
+			}
+			if change != "" { // what the hint says makes it usable
+				hint, _, _ := strings.Cut(engine.Refused(t, run("-o net_admin -- "+probe), engine.Failure).Hint, " (")
+				engine.Do(t, "sh", "-c", hint)
+				engine.Promised("65532", 0).With("Groups", "").Want(t, run("-o net_admin -- "+probe))
 			}
 		})
 	}

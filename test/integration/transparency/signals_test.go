@@ -126,23 +126,6 @@ func TestIgnoredSignalsDoNoHarmDuringTheLaunch(t *testing.T) {
 	}
 }
 
-// With SIGPIPE ignored, nobody at the other end of stderr is no reason to die: in C it is EPIPE.
-func TestClosedPipeOnStderrDoesNotEndTheLaunch(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
-	p := newPlace(t)
-	defer p.close()
-	r, w, err := os.Pipe()
-	engine.Must(t, err)
-	r.Close()
-	defer w.Close()
-	c := condition{stage: []string{"ignore=" + set(13)}, change: func(cmd *exec.Cmd) { cmd.Stderr = w }}
-	want, err := c.behind(t, p, inC(t))
-	engine.Must(t, err)
-	got, err := c.behind(t, p, caplaunch(t, "--verbose"))
-	equal(t, "caplaunch", want, got, err)
-}
-
 // The parent-death signal is not only shown to the program: it comes.
 func TestParentDeathSignalComesAfterTheLaunch(t *testing.T) {
 	t.Parallel()
