@@ -46,7 +46,7 @@ func TestFewDescriptorsAreEnoughForARefusal(t *testing.T) {
 func TestCheckSeesEveryThread(t *testing.T) {
 	t.Parallel()
 	engine.RequireRoot(t)
-	threads := engine.BuildC(t, "security/testdata/threads.c", "-pthread")
+	threads := engine.Starter(t, "threads")
 	for who, want := range map[string]int{"main": engine.Unexpected, "other": engine.Unexpected, "both": engine.Unexpected, "none": 0} {
 		argv := []string{threads, who}
 		if who == "none" {
@@ -176,7 +176,7 @@ func TestASmallStackWithALargeEnvironment(t *testing.T) {
 	t.Parallel()
 	engine.RequireRoot(t)
 	engine.Require(t, "prlimit")
-	inC := engine.BuildC(t, "transparency/testdata/claunch.c")
+	inC := engine.Starter(t, "claunch")
 	for _, stack := range []int{64 << 10, 128 << 10, 256 << 10, 1 << 20} {
 		for _, entries := range []int{10, 1000, 4000, 8000, 12000} {
 			for _, length := range []int{3, 30} {

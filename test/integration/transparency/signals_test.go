@@ -134,8 +134,8 @@ func TestParentDeathSignalComesAfterTheLaunch(t *testing.T) {
 		dir := engine.TempDir(t)
 		engine.Must(t, os.Chmod(dir, 0o777))
 		out := filepath.Join(dir, "out")
-		argv := slices.Concat([]string{"orphan=" + out, "pdeathsig=12", "--"}, l, []string{program(t, "mirror"), "await", out, "12"})
-		cmd := exec.Command(program(t, "stage"), argv...)
+		argv := slices.Concat([]string{"orphan=" + out, "pdeathsig=12", "--"}, l, []string{engine.Probe(t), "await", out, "12"})
+		cmd := exec.Command(engine.Starter(t, "stage"), argv...)
 		if err := cmd.Run(); err != nil { // not its output: the orphan has that too
 			t.Fatal(err)
 		}
@@ -157,8 +157,8 @@ func TestParentDeathSignalComesDuringTheLaunch(t *testing.T) {
 	argv := slices.Concat([]string{
 		"orphan=" + end, "pdeathsig=9", "--", "/usr/bin/strace", "-D", "-qq", "-b", "execve", "-o", trace,
 		"-e", "inject=setresuid:delay_enter=1000000",
-	}, caplaunch(t), []string{program(t, "mirror"), out})
-	cmd := exec.Command(program(t, "stage"), argv...)
+	}, caplaunch(t), []string{engine.Probe(t), "mirror", out})
+	cmd := exec.Command(engine.Starter(t, "stage"), argv...)
 	engine.Must(t, cmd.Start())
 	traced := func(word string) bool {
 		return engine.Await(func() bool { return strings.Contains(read(trace), word) })
