@@ -71,7 +71,7 @@ func (b *bench) prepare() {
 	floor := []string{"gcc", "-O2", "-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector", "-s", "test/bench/testdata/floor.c", "-o"}
 	command(nil, append(floor, at("floor"))...)
 	command(nil, append(floor, at("nothing"), "-DNOTHING")...)
-	command(nil, "gcc", "-O2", "-static", "-o", at("claunch"), "test/integration/transparency/testdata/claunch.c")
+	command(nil, "gcc", "-O2", "-static", "-DMAIN=claunch", "-o", at("claunch"), "test/integration/testdata/start.c")
 	must(os.WriteFile(at("empty.go"), []byte("package main\n\nfunc main() {}\n"), 0o644))
 	for name, source := range map[string]string{"empty": at("empty.go"), "kong": "./test/bench/testdata/kong"} {
 		command([]string{"CGO_ENABLED=0"}, "go", "build", "-trimpath", "-ldflags=-w", "-o", at("linked"), source)

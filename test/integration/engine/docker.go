@@ -118,18 +118,6 @@ func (d *Docker) MustBuild(t testing.TB, dir string, buildkit bool, tag string, 
 	}
 }
 
-// BuildScratch builds an image FROM scratch with the files in one COPY. The build context is on a plain folder, so
-// that no extended attribute gets in; owners become root.
-func (d *Docker) BuildScratch(t testing.TB, name string, files map[string]Src, buildkit bool) string {
-	t.Helper()
-	context := map[string]Src{"/Dockerfile": Text("FROM scratch\nCOPY root/ /\n")}
-	for path, src := range files {
-		context[filepath.Join("/root", path)] = src
-	}
-	d.MustBuild(t, Tree(t, context), buildkit, name)
-	return name
-}
-
 func (d *Docker) has(name, key string) bool {
 	r, err := output(d.Command("image", "inspect", "-f", `{{index .Config.Labels "`+keyLabel+`"}}`, name), Timeout)
 	return err == nil && r.Code == 0 && strings.TrimSpace(r.Stdout) == key

@@ -8,16 +8,25 @@ import (
 )
 
 // Probe is the path of the static program testdata/probe.c.
-func Probe(t testing.TB) string {
+func Probe(t testing.TB, flags ...string) string {
 	t.Helper()
-	return BuildC(t, "testdata/probe.c")
+	return BuildC(t, "testdata/probe.c", flags...)
 }
 
-// Capstart is the path of the static program testdata/capstart.c. See there for its options.
+// Starter is the path of one of the programs that testdata/start.c has. See there for their options.
+func Starter(t testing.TB, name string, flags ...string) string {
+	t.Helper()
+	return BuildC(t, "testdata/start.c", append(flags[:len(flags):len(flags)], "-DMAIN="+name, "-pthread")...)
+}
+
+// Capstart is the starter of that name.
 func Capstart(t testing.TB) string {
 	t.Helper()
-	return BuildC(t, "testdata/capstart.c")
+	return Starter(t, "capstart")
 }
+
+// OutOfTheWay are flags that put a C program where the starter "deny" can tell its calls from caplaunch's.
+var OutOfTheWay = []string{"-no-pie", "-Wl,-Ttext-segment=0x10000000"}
 
 // Start runs argv from the starting state that capstart's options describe, without any engine.
 func Start(t testing.TB, options []string, argv ...string) Result {

@@ -33,22 +33,11 @@ var (
 
 func TestMain(m *testing.M) { engine.Main(m) }
 
-// outOfTheWay is where the C programs around caplaunch are linked to, so that a seccomp filter can tell their calls
-// from caplaunch's, whose code lies below.
-const outOfTheWay = "0x10000000"
+func probe(t testing.TB) string { return engine.Probe(t, engine.OutOfTheWay...) }
 
-var linkedOutOfTheWay = []string{"-no-pie", "-Wl,-Ttext-segment=" + outOfTheWay}
+func starter(t testing.TB, name string) string { return engine.Starter(t, name, engine.OutOfTheWay...) }
 
-func probe(t testing.TB) string { return engine.BuildC(t, "testdata/probe.c", linkedOutOfTheWay...) }
-
-func capstart(t testing.TB) string {
-	return engine.BuildC(t, "testdata/capstart.c", linkedOutOfTheWay...)
-}
-
-// helper compiles testdata/NAME.c.
-func helper(t testing.TB, name string) string {
-	return engine.BuildC(t, "faults/testdata/"+name+".c", append(linkedOutOfTheWay, "-DBASE="+outOfTheWay)...)
-}
+func capstart(t testing.TB) string { return starter(t, "capstart") }
 
 // An end is what became of a launch.
 type end struct {
@@ -113,8 +102,8 @@ func credentials(id int, groups string, caps uint64) engine.Promise {
 
 // changing are the keys that say nothing of a launch: they differ each time; or belong to whoever runs the tests and may
 // renice them; or are those of a copy in memory, which is named by how it was executed and, when its ACL could not be
-// understood, unreadable.
-var changing = []string{"pid", "ppid", "pgid", "sid", "ns_mnt", "nice", "comm", "execfn", "dumpable"}
+// understood, unreadable; or the filter's, which Seccomp shows.
+var changing = []string{"pid", "ppid", "pgid", "sid", "namespace mnt", "nice", "autogroup", "comm", "execfn", "dumpable", "seccomp", "speculation0", "speculation1", "speculation2"}
 
 // steady is a promise without what changes.
 func steady(p engine.Promise) engine.Promise {

@@ -74,7 +74,7 @@ func TestTheseFaultsWouldBeNoticed(t *testing.T) {
 	}
 
 	s := scenarios(t)[0]
-	argv := slices.Concat([]string{helper(t, "deny"), "0", strconv.Itoa(unix.SYS_SETRESGID), "--"}, s.start, s.argv(gullible))
+	argv := slices.Concat([]string{starter(t, "deny"), "0", strconv.Itoa(unix.SYS_SETRESGID), "--"}, s.start, s.argv(gullible))
 	o, problem := s.judge(run(t, engine.Timeout, argv...), "Seccomp", "2")
 	if o != broken || !strings.HasPrefix(problem, "the program runs in another state: Gid") {
 		t.Errorf("a filter that lies about setresgid is not noticed: %v %s", o, problem)

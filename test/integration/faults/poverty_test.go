@@ -84,25 +84,25 @@ func TestLimitsAreKeptOrNamed(t *testing.T) {
 	engine.Require(t, "prlimit", "gcc")
 	list := []hardship{
 		// The kernel looks at the other processes of the user at the change of ids, and says EAGAIN at the exec.
-		{name: "no process allowed to a user who has none", start: limited("nproc=0"), argv: launch(t), keep: thePoor().With("rlimit_nproc", "0 0")},
+		{name: "no process allowed to a user who has none", start: limited("nproc=0"), argv: launch(t), keep: thePoor().With("rlimit nproc", "0 0")},
 		{name: "no address space for the Go runtime", start: limited("as=100000000"), argv: launch(t), may: []outcome{aborted}},
 		{name: "too little address space for the Go runtime", start: limited("as=1200000000"), argv: launch(t), may: []outcome{aborted}},
-		{name: "address space enough for the Go runtime", start: limited("as=1300000000"), argv: launch(t), keep: thePoor().With("rlimit_as", "1300000000 1300000000")},
-		{name: "a small stack", start: limited("stack=65536"), argv: launch(t), keep: thePoor().With("rlimit_stack", "65536 65536")},
-		{name: "no file may be written", start: limited("fsize=0"), argv: launch(t), keep: thePoor().With("rlimit_fsize", "0 0")},
+		{name: "address space enough for the Go runtime", start: limited("as=1300000000"), argv: launch(t), keep: thePoor().With("rlimit as", "1300000000 1300000000")},
+		{name: "a small stack", start: limited("stack=65536"), argv: launch(t), keep: thePoor().With("rlimit stack", "65536 65536")},
+		{name: "no file may be written", start: limited("fsize=0"), argv: launch(t), keep: thePoor().With("rlimit fsize", "0 0")},
 		{
 			name: "no file may be written, and a copy is needed", start: limited("fsize=0"), says: "RLIMIT_FSIZE",
 			argv: []string{engine.Caplaunch(t), "--strip-file-caps", "-u", "65532:65532", "--", privileged(t), "all"},
 		},
 		{
 			name: "no core, no locked memory, no queues, no priority", start: limited("core=0", "memlock=0", "msgqueue=0", "nice=0", "rtprio=0", "locks=0"),
-			argv: launch(t), keep: thePoor().With("rlimit_memlock", "0 0", "rlimit_msgqueue", "0 0"),
+			argv: launch(t), keep: thePoor().With("rlimit memlock", "0 0", "rlimit msgqueue", "0 0"),
 		},
 	}
 	for n := 3; n <= 10; n++ {
 		list = append(list, hardship{
 			name: fmt.Sprintf("%d descriptors", n), start: limited(fmt.Sprintf("nofile=%d", n)), argv: launch(t),
-			keep: thePoor().With("rlimit_nofile", fmt.Sprintf("%d %d", n, n)), may: []outcome{refused}, says: "too many open files",
+			keep: thePoor().With("rlimit nofile", fmt.Sprintf("%d %d", n, n)), may: []outcome{refused}, says: "too many open files",
 		})
 	}
 	endureAll(t, list)
@@ -223,7 +223,7 @@ func TestQuantitiesAreKeptOrRefused(t *testing.T) {
 	}
 	const entry = "faults:x:65536:65536::/:/bin/sh\n"
 	endureAll(t, []hardship{
-		{name: "no arguments at all, not even a name", start: []string{helper(t, "noargs")}, argv: []string{engine.Caplaunch(t)}, says: "--"},
+		{name: "no arguments at all, not even a name", start: []string{starter(t, "noargs")}, argv: []string{engine.Caplaunch(t)}, says: "--"},
 		{name: "65,536 groups received and kept", start: from("1-65536"), argv: own("-u", "65536:65536", "--keep-groups"), keep: credentials(65536, most, netAdmin)},
 		{name: "65,536 groups received and dropped", start: from("1-65536"), argv: launch(t), keep: thePoor()},
 		{name: "65,537 groups, with the primary one", start: from("1-65536"), argv: own("-u", "65537:65537", "--keep-groups"), says: "hint: caplaunch --groups="},

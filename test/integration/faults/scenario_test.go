@@ -65,7 +65,7 @@ func scenarios(t testing.TB) []*scenario {
 			uid: 40001, groups: "40001 40002 40003", caps: netAdmin,
 		},
 		{
-			name: "a parent-death signal is kept", inner: []string{engine.BuildC(t, "transparency/testdata/stage.c", linkedOutOfTheWay...), "pdeathsig=12", "--"},
+			name: "a parent-death signal is kept", inner: []string{starter(t, "stage"), "pdeathsig=12", "--"},
 			flags: words("-c net_admin -u 65532:65532"), uid: 65532, groups: "65532", caps: netAdmin,
 		},
 		{
@@ -85,7 +85,7 @@ func scenarios(t testing.TB) []*scenario {
 		{name: "a capability is missing", start: from("-b 20c0 -p 20c0"), flags: words("-c net_admin -u 65532:65532"), code: engine.NotGranted},
 		{name: "a capability is only in the bounding set", start: from("-p 20c0 -i 0 -n"), flags: words("-c net_admin -u 65532:65532"), code: engine.NotGranted},
 		{
-			name: "an id that is not mapped", inner: []string{engine.BuildC(t, "security/testdata/userns.c", linkedOutOfTheWay...), "-G", "none", "-k", "-m", "0 0 5", "-n", "0 0 5,65534 100000 1", "-u", "7,7,7", "-g", "0,0,0", "--"},
+			name: "an id that is not mapped", inner: []string{starter(t, "userns"), "-G", "none", "-k", "-m", "0 0 5", "-n", "0 0 5,65534 100000 1", "-u", "7,7,7", "-g", "0,0,0", "--"},
 			flags: words("-u 65534:0"), code: engine.Failure,
 		},
 		{name: "root regains the bounding set", flags: words("-c net_admin -u 0:0 --allow-new-privs"), code: engine.Failure},

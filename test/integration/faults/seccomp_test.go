@@ -82,7 +82,7 @@ var answers = []syscall.Errno{unix.EPERM, unix.EINVAL, unix.ENOSYS, unix.EIO, un
 func TestNoCallThatASeccompFilterAnswersBreaksThePromise(t *testing.T) {
 	engine.RequireRoot(t)
 	engine.Require(t, "unshare")
-	caplaunch, deny := engine.Caplaunch(t), helper(t, "deny")
+	caplaunch, deny := engine.Caplaunch(t), starter(t, "deny")
 	type filtered struct {
 		*scenario
 		denial

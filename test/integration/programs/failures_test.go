@@ -86,7 +86,7 @@ func TestTooManyProcessesOfTheUserAreTold(t *testing.T) {
 		t.Errorf("after the hint: %v", r)
 	}
 	s.wrap = []string{"prlimit", "--nproc=1:1"}
-	if r := s.run(t, engine.Probe(t), "all"); r.Code != 0 || engine.ParseProbe(r.Stdout)["rlimit_nproc"] != "1 1" {
+	if r := s.run(t, engine.Probe(t), "all"); r.Code != 0 || engine.ParseProbe(r.Stdout)["rlimit nproc"] != "1 1" {
 		t.Errorf("where one is enough: %v", r)
 	}
 }

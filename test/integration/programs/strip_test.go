@@ -48,16 +48,16 @@ func TestStripLeavesLimitsAndDescriptorsAsTheyWere(t *testing.T) {
 	s := strip
 	s.wrap = []string{"prlimit", "--nofile=1024:20000"}
 	path := capable(t)
-	if m := wantPromise(t, s.run(t, path, "all"), netAdmin); m["rlimit_nofile"] != "1024 20000" {
-		t.Errorf("RLIMIT_NOFILE is %s", m["rlimit_nofile"])
+	if m := wantPromise(t, s.run(t, path, "all"), netAdmin); m["rlimit nofile"] != "1024 20000" {
+		t.Errorf("RLIMIT_NOFILE is %s", m["rlimit nofile"])
 	}
 	// All but the inodes of the pipes, which are made anew.
 	fds := func(s start, path string) string {
 		cmd := s.command(t, path, "fds")
 		cmd.ExtraFiles = []*os.File{os.Stderr}
-		return regexp.MustCompile(`(ino:|pipe:\[)\d+`).ReplaceAllString(engine.Command(t, cmd).Stdout, "$1")
+		return regexp.MustCompile(`file [0-9a-f:]+`).ReplaceAllString(engine.Command(t, cmd).Stdout, "file")
 	}
-	if got, want := fds(s, path), fds(s, engine.Probe(t)); got != want || !strings.Contains(want, "fd3=") {
+	if got, want := fds(s, path), fds(s, engine.Probe(t)); got != want || !strings.Contains(want, "fd 3=") {
 		t.Errorf("with a copy:\n%s\nwithout:\n%s", got, want)
 	}
 }

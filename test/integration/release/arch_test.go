@@ -38,10 +38,10 @@ func TestEveryPlatformLaunches(t *testing.T) {
 			if !strings.Contains(said, "linux/"+strings.Split(name, "v")[0]) && !strings.Contains(said, "linux/"+name) {
 				t.Errorf("version: %s", said)
 			}
-			status := ok(t, append(argv, "--caps=net_admin", "--user=100000:100001", "--groups=100002,100003", "--", "/bin/cat", "/proc/self/status")...)
+			status := ok(t, append(argv, "--caps=net_admin,bpf", "--user=100000:100001", "--groups=100002,100003", "--", "/bin/cat", "/proc/self/status")...)
 			for _, line := range []string{
 				"Uid:\t100000\t100000\t100000\t100000\n", "Gid:\t100001\t100001\t100001\t100001\n", "Groups:\t100001 100002 100003 \n",
-				"CapInh:\t0000000000001000\n", "CapPrm:\t0000000000001000\n", "CapEff:\t0000000000001000\n", "CapAmb:\t0000000000001000\n", "NoNewPrivs:\t1\n",
+				"CapInh:\t0000008000001000\n", "CapPrm:\t0000008000001000\n", "CapEff:\t0000008000001000\n", "CapAmb:\t0000008000001000\n", "NoNewPrivs:\t1\n",
 			} {
 				if !strings.Contains(status, line) {
 					t.Errorf("no %q in\n%s", line, status)

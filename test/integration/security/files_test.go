@@ -53,7 +53,7 @@ func TestAPathThatIsSwappedLeadsToNothingTheUserMayNotRead(t *testing.T) {
 			engine.Must(t, os.Mkdir(plain, 0o755))
 			engine.Must(t, os.Mkdir(secret, 0o700))
 			engine.Must(t, engine.CopyFile(filepath.Join(plain, "program"), engine.Probe(t), 0o755))
-			engine.Must(t, engine.CopyFile(filepath.Join(secret, "program"), helper(t, "fill"), 0o700)) // exit status 120
+			engine.Must(t, engine.CopyFile(filepath.Join(secret, "program"), engine.Starter(t, "fill"), 0o700)) // exit status 120
 			engine.Setcap(t, "cap_net_raw=+ep", filepath.Join(plain, "program"))
 			engine.Setcap(t, "cap_net_raw=+ep", filepath.Join(secret, "program"))
 			path := filepath.Join(plain, "program")

@@ -37,7 +37,7 @@ func TestAnIDThatIsNotMappedIsNotTheUser(t *testing.T) {
 			} {
 				t.Run(maps+" "+caps+" "+flags, func(t *testing.T) {
 					t.Parallel()
-					e := outside(t, slices.Concat([]string{helper(t, "userns"), "-G", "0,5"}, words, k, []string{"--"}, paused(t, flags))...)
+					e := outside(t, slices.Concat([]string{engine.Starter(t, "userns"), "-G", "0,5"}, words, k, []string{"--"}, paused(t, flags))...)
 					switch {
 					case maps != "both maps" || k == nil:
 						e.refused(t)
@@ -63,10 +63,10 @@ func TestAnIDThatIsNotMappedIsNotTheUserWithoutProc(t *testing.T) {
 	for _, flags := range []string{"-u 65534:65534", "-u nobody", "-u 65534:65534 --keep-groups", "-u 65534:65534 --non-root=keep", ""} {
 		inside := slices.Concat([]string{"/caplaunch"}, strings.Fields(flags), []string{"--", "/probe", "pause"})
 		for _, words := range [][]string{{"-k"}, {}, {"-k", "-m", contained}, {"-k", "-n", contained}} {
-			outside(t, slices.Concat([]string{helper(t, "userns"), "-G", "none", "-R", jail}, words, []string{"--"}, inside)...).refused(t)
+			outside(t, slices.Concat([]string{engine.Starter(t, "userns"), "-G", "none", "-R", jail}, words, []string{"--"}, inside)...).refused(t)
 		}
 		if flags != "" {
-			e := outside(t, slices.Concat([]string{helper(t, "userns"), "-G", "none", "-R", jail, "-k", "-m", contained, "-n", contained, "--"}, inside)...)
+			e := outside(t, slices.Concat([]string{engine.Starter(t, "userns"), "-G", "none", "-R", jail, "-k", "-m", contained, "-n", contained, "--"}, inside)...)
 			e.is(t, 165534, 165534, "")
 		}
 		// The user with that number, on the machine itself.
@@ -83,7 +83,7 @@ func TestOneOfThreeIDsThatIsNotMappedIsGone(t *testing.T) {
 	for _, ids := range []string{"165534,165534,0", "0,165534,165534", "165534,0,165534"} {
 		for _, flags := range []string{"-u 65534:65534", "-u nobody", ""} {
 			run := func(u, g string) end {
-				return outside(t, slices.Concat([]string{helper(t, "userns"), "-u", u, "-g", g, "-G", "none", "-m", contained, "-n", contained, "--"}, paused(t, flags))...)
+				return outside(t, slices.Concat([]string{engine.Starter(t, "userns"), "-u", u, "-g", g, "-G", "none", "-m", contained, "-n", contained, "--"}, paused(t, flags))...)
 			}
 			run(ids, mine).is(t, 165534, 165534, "")
 			run(mine, ids).is(t, 165534, 165534, "")
@@ -98,7 +98,7 @@ func TestAGroupThatIsNotMappedIsNotKept(t *testing.T) {
 	t.Parallel()
 	engine.RequireRoot(t)
 	root := func(groups string, more ...string) []string {
-		return slices.Concat([]string{helper(t, "userns"), "-u", "100000,100000,100000", "-g", "100000,100000,100000", "-G", groups, "-m", contained, "-n", contained}, more, []string{"--"})
+		return slices.Concat([]string{engine.Starter(t, "userns"), "-u", "100000,100000,100000", "-g", "100000,100000,100000", "-G", groups, "-m", contained, "-n", contained}, more, []string{"--"})
 	}
 	for _, c := range []struct {
 		name   string
@@ -117,7 +117,7 @@ func TestAGroupThatIsNotMappedIsNotKept(t *testing.T) {
 		{"setgroups denied", root("100007,5", "-d"), "-u 0:0", "refused", "--keep-groups"},
 		{"setgroups denied, and a list that looks right", root("5,100000", "-d"), "-u 0:0 --groups=65534", "refused", ""},
 		{"the whole map", []string{engine.Capstart(t), "-G", "7,65534", "--"}, "-u 1:1 --keep-groups", "1 7 65534", ""},
-		{"the whole map of a namespace", []string{helper(t, "userns"), "-G", "7,65534", "-m", "0 0 4294967295", "-n", "0 0 4294967295", "--"}, "-u 1:1 --keep-groups", "1 7 65534", ""},
+		{"the whole map of a namespace", []string{engine.Starter(t, "userns"), "-G", "7,65534", "-m", "0 0 4294967295", "-n", "0 0 4294967295", "--"}, "-u 1:1 --keep-groups", "1 7 65534", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e := outside(t, append(c.start, paused(t, c.flags)...)...)
@@ -142,7 +142,7 @@ func TestTheOverflowGroupIsReadFromTheKernel(t *testing.T) {
 	seven := filepath.Join(engine.TempDir(t), "seven")
 	engine.Must(t, os.WriteFile(seven, []byte("7\n"), 0o644))
 	start := []string{"unshare", "--mount", "sh", "-ec", fmt.Sprintf("mount --bind %s /proc/sys/kernel/overflowgid\nexec \"$@\"", seven), "sh"}
-	root := []string{helper(t, "userns"), "-u", "100000,100000,100000", "-g", "100000,100000,100000", "-G", "100007,100008", "-m", contained, "-n", contained, "--"}
+	root := []string{engine.Starter(t, "userns"), "-u", "100000,100000,100000", "-g", "100000,100000,100000", "-G", "100007,100008", "-m", contained, "-n", contained, "--"}
 	launch := paused(t, "-u 1:1 --keep-groups")
 	outside(t, slices.Concat(start, root, launch)...).is(t, 100001, 100001, "100001 100008")
 	outside(t, slices.Concat(root, launch)...).is(t, 100001, 100001, "100001 100007 100008")

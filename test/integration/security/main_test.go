@@ -23,12 +23,6 @@ func read(path string) string {
 
 func TestMain(m *testing.M) { engine.Main(m) }
 
-// helper compiles testdata/NAME.c.
-func helper(t testing.TB, name string) string {
-	t.Helper()
-	return engine.BuildC(t, "security/testdata/"+name+".c")
-}
-
 // An end is what became of a launch of the probe that pauses: the program's status as the rest of the machine sees it,
 // or a refusal.
 type end struct {

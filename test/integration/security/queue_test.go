@@ -16,7 +16,7 @@ import (
 // user's is filled.
 func asRoot(t testing.TB, outside int) []string {
 	ids, m := fmt.Sprintf("%[1]d,%[1]d,%[1]d", outside), fmt.Sprintf("0 %d 100", outside)
-	return []string{helper(t, "userns"), "-u", ids, "-g", ids, "-G", "none", "-m", m, "-n", m, "--"}
+	return []string{engine.Starter(t, "userns"), "-u", ids, "-g", ids, "-G", "none", "-m", m, "-n", m, "--"}
 }
 
 // The queue of signals is one for all processes of a user, in every container. A process without any capability can fill
@@ -24,7 +24,7 @@ func asRoot(t testing.TB, outside int) []string {
 func TestAFullQueueOfSignalsStopsNoLaunch(t *testing.T) {
 	t.Parallel()
 	engine.RequireRoot(t)
-	fill := helper(t, "fill")
+	fill := engine.Starter(t, "fill")
 	for n, flags := range []string{"-c net_admin -u 5:5", "-c net_admin -u 0:0", "-c net_admin,net_raw -u 5:5 --bounding=drop", "-u 5:5 --strip-file-caps"} {
 		for _, who := range [][]string{nil, {"-u", "5"}} { // of the old user, and of the new one
 			start := slices.Concat(asRoot(t, 77000+1000*n), []string{fill}, who, []string{"--"})
@@ -51,7 +51,7 @@ func TestExplainRefusesAFullQueueOfSignals(t *testing.T) {
 		{nil, []string{"-u", strconv.Itoa(other)}, fmt.Sprintf("%d:%[1]d", other), fmt.Sprintf("uid %d", other)}, // after the switch
 	} {
 		explain := []string{engine.Caplaunch(t), "explain", "-c", "net_admin", "-u", c.user, "--", engine.Probe(t)}
-		r := engine.Exec(t, slices.Concat(c.start, []string{helper(t, "fill")}, c.filled, []string{"--"}, explain)...)
+		r := engine.Exec(t, slices.Concat(c.start, []string{engine.Starter(t, "fill")}, c.filled, []string{"--"}, explain)...)
 		if said := flat(r.Stdout); r.Code != engine.Failure || !strings.Contains(said, "no signal can be queued") ||
 			!strings.Contains(said, "run needs none") || !strings.Contains(said, "the queue of "+c.told+" ") {
 			t.Errorf("the queue of %s is full: %v", c.told, r)
@@ -72,10 +72,7 @@ func flat(s string) string { return strings.Join(strings.Fields(s), " ") }
 func TestAFilterOfSignalsStopsNoLaunch(t *testing.T) {
 	t.Parallel()
 	engine.RequireRoot(t)
-	const outOfTheWay = "0x10000000"
-	link := []string{"-no-pie", "-Wl,-Ttext-segment=" + outOfTheWay}
-	deny := engine.BuildC(t, "faults/testdata/deny.c", append(link, "-DBASE="+outOfTheWay)...)
-	probe := engine.BuildC(t, "testdata/probe.c", link...)
+	deny, probe := engine.Starter(t, "deny", engine.OutOfTheWay...), engine.Probe(t, engine.OutOfTheWay...)
 	calls := map[string]int{
 		"tgkill": unix.SYS_TGKILL, "timer_create": unix.SYS_TIMER_CREATE, "timer_settime": unix.SYS_TIMER_SETTIME, "rt_sigqueueinfo": unix.SYS_RT_SIGQUEUEINFO,
 		"rt_tgsigqueueinfo": unix.SYS_RT_TGSIGQUEUEINFO, "setitimer": unix.SYS_SETITIMER, "rt_sigtimedwait": unix.SYS_RT_SIGTIMEDWAIT,

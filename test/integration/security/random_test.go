@@ -78,7 +78,7 @@ func draw(t testing.TB, r *rand.Rand) start {
 	}
 	groups := []string{"none", "0", "7", "0,7", "7,65534", "65532", "0,7,65532", "40005"}[r.IntN(8)]
 	if s.nested = one(3); s.nested {
-		s.words = []string{helper(t, "userns"), "-m", contained, "-n", contained}
+		s.words = []string{engine.Starter(t, "userns"), "-m", contained, "-n", contained}
 		if one(3) { // somebody from outside, whose ids are not mapped
 			s.words = append(s.words, "-k", "-u", "7,7,7", "-g", []string{"7,7,7", "165534,165534,165534"}[r.IntN(2)])
 			if one(3) {

@@ -111,9 +111,9 @@ func TestSignalsDoNothingToProcess1DuringTheLaunch(t *testing.T) {
 			n++
 		})
 		r := engine.Result{Stdout: h.stdout.String(), Code: code}
-		want := engine.Promised("65532", engine.NetAdmin).With("pid", "1", "SigIgn", engine.Mask(0), "SigBlk", engine.Mask(0))
+		want := engine.Promised("65532", engine.NetAdmin).With("pid", "1", "ignored", engine.Mask(0), "blocked", engine.Mask(0))
 		if ignored != "" {
-			want["SigIgn"] = ignored
+			want["ignored"] = ignored
 		}
 		want.Want(t, r)
 		if n < 20 {

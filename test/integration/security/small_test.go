@@ -46,7 +46,7 @@ func TestFewDescriptorsAreEnoughForARefusal(t *testing.T) {
 func TestCheckSeesEveryThread(t *testing.T) {
 	t.Parallel()
 	engine.RequireRoot(t)
-	threads := engine.BuildC(t, "security/testdata/threads.c", "-pthread")
+	threads := engine.Starter(t, "threads")
 	for who, want := range map[string]int{"main": engine.Unexpected, "other": engine.Unexpected, "both": engine.Unexpected, "none": 0} {
 		argv := []string{threads, who}
 		if who == "none" {
@@ -72,7 +72,7 @@ func TestAPrivilegedCaplaunchDoesNothing(t *testing.T) {
 	engine.Require(t, "setcap")
 	secret := filepath.Join(engine.TempDir(t), "secret")
 	probe := engine.Probe(t)
-	for _, change := range []string{"chmod 4755", "chmod 2755", "setcap cap_dac_override=ep", "setcap cap_net_admin=p", ""} {
+	for _, change := range []string{"chmod 4755", "chmod 2755", "setcap cap_dac_override=ep", "setcap cap_net_bind_service,cap_setuid,cap_setgid=ep", "setcap cap_net_admin=p", ""} {
 		t.Run(change, func(t *testing.T) {
 			path := engine.Copy(t, engine.Caplaunch(t), 0o755)
 			if change != "" {
@@ -106,6 +106,11 @@ func TestAPrivilegedCaplaunchDoesNothing(t *testing.T) {
 				if r := run(words); r.Code != 0 || r.Stdout == "" {
 					t.Errorf("%s: %v", words, r)
 				}
+			}
+			if change != "" { // what the hint says makes it usable
+				hint, _, _ := strings.Cut(engine.Refused(t, run("-o net_admin -- "+probe), engine.Failure).Hint, " (")
+				engine.Do(t, "sh", "-c", hint)
+				engine.Promised("65532", 0).With("Groups", "").Want(t, run("-o net_admin -- "+probe))
 			}
 		})
 	}
@@ -171,7 +176,7 @@ func TestASmallStackWithALargeEnvironment(t *testing.T) {
 	t.Parallel()
 	engine.RequireRoot(t)
 	engine.Require(t, "prlimit")
-	inC := engine.BuildC(t, "transparency/testdata/claunch.c")
+	inC := engine.Starter(t, "claunch")
 	for _, stack := range []int{64 << 10, 128 << 10, 256 << 10, 1 << 20} {
 		for _, entries := range []int{10, 1000, 4000, 8000, 12000} {
 			for _, length := range []int{3, 30} {

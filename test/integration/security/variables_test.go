@@ -44,6 +44,8 @@ func TestNoVariableLoosensTheCommandLine(t *testing.T) {
 		{variables: "CAPLAUNCH_USR=5:5", flags: user, code: engine.Failure, says: "CAPLAUNCH_USER"},
 		{variables: "CAPLAUNCH_NOSUCH=1", flags: user, code: engine.Failure, says: "CAPLAUNCH_NOSUCH"},
 		{variables: "CAPLAUNCH_STRICT=true", flags: user, code: engine.Unexpected},
+		{variables: "CAPLAUNCH_USER=4294967296", code: engine.Failure, says: "4294967296"},
+		{variables: "CAPLAUNCH_USER= CAPLAUNCH_CAPS=net_admin", code: engine.Failure, says: "--user"},
 		// The honest ones: where the line says nothing of the group, they count.
 		{variables: "CAPLAUNCH_CAPS=net_admin CAPLAUNCH_USER=65532:65532", promise: granted},
 		{variables: "CAPLAUNCH_CAPS=net_admin CAPLAUNCH_ALLOW_NEW_PRIVS=1", flags: "-u 65532:65532", promise: granted.With("NoNewPrivs", "0")},

@@ -23,7 +23,7 @@ func debian(t testing.TB) (*engine.Docker, string) {
 	d := engine.TheDocker(t)
 	img := engine.Debian(t)
 	img.Name = "caplaunch.test/debian:1"
-	img.Files = map[string]engine.Src{"/caplaunch": engine.File(engine.Caplaunch(t)), "/claunch": engine.File(program(t, "claunch")), "/mirror": engine.File(program(t, "mirror"))}
+	img.Files = map[string]engine.Src{"/caplaunch": engine.File(engine.Caplaunch(t)), "/claunch": engine.File(engine.Starter(t, "claunch")), "/probe": engine.File(engine.Probe(t))}
 	return d, d.Load(t, img)
 }
 
@@ -108,7 +108,7 @@ func TestContainerProgramFindsWhatItFindsBehindC(t *testing.T) {
 		find := func(l launcher) string {
 			dir := engine.TempDir(t)
 			engine.Must(t, os.Chmod(dir, 0o777))
-			r := d.Run(t, img, slices.Concat(args, grant, []string{"--hostname=h", "-v", dir + ":/out"}), append(l, "/mirror", "/out/mirror")...)
+			r := d.Run(t, img, slices.Concat(args, grant, []string{"--hostname=h", "-v", dir + ":/out"}), append(l, "/probe", "mirror", "/out/mirror")...)
 			report := read(dir + "/mirror")
 			if r.Code != 0 || report == "" {
 				t.Errorf("%s: %v: %v", name, l, r)

@@ -1,5 +1,5 @@
 // Package transparency proves that a program cannot tell caplaunch from a launcher written in C, nor from no launcher
-// at all: it starts a probe, testdata/mirror.c, from many conditions, behind each, and compares what the probe found.
+// at all: it starts a probe, the mirror of testdata/probe.c, from many conditions, behind each, and compares what the probe found.
 // The same is then done where it matters, in systemd and in Docker.
 package transparency
 
@@ -27,12 +27,6 @@ func TestMain(m *testing.M) {
 	engine.Main(m)
 }
 
-// program is testdata/NAME.c.
-func program(t testing.TB, name string) string {
-	t.Helper()
-	return engine.BuildC(t, "transparency/testdata/"+name+".c")
-}
-
 // A launcher is the words in front of the program.
 type launcher []string
 
@@ -54,7 +48,7 @@ func ask(flags ...string) launcher {
 
 func inC(t testing.TB) launcher {
 	t.Helper()
-	return launcher{program(t, "claunch"), user, user, netAdmin}
+	return launcher{engine.Starter(t, "claunch"), user, user, netAdmin}
 }
 
 // direct is no launcher at all. It makes sense for a process that has the ids and capabilities already.
@@ -65,7 +59,7 @@ var already = []string{"-u", user, "-g", user, "-G", user, "-i", netAdmin, "-a",
 
 // A condition is what a launcher is started from.
 type condition struct {
-	stage   []string            // words of testdata/stage.c
+	stage   []string            // words of the starter "stage"
 	environ []string            // nil: PATH and HOME
 	args    []string            // further ones, of the mirror
 	already bool                // the process is what it should become
@@ -120,7 +114,7 @@ func (c condition) behind(t testing.TB, p *place, l launcher) (report string, er
 		engine.Must(t, os.WriteFile(file, []byte(strings.Join(c.environ, "\x00")+"\x00"), 0o644))
 		words = append([]string{"env=" + file}, words...)
 	}
-	argv := slices.Concat([]string{program(t, "stage")}, words, []string{"--"}, l, []string{program(t, "mirror"), p.out}, c.args)
+	argv := slices.Concat([]string{engine.Starter(t, "stage")}, words, []string{"--"}, l, []string{engine.Probe(t), "mirror", p.out}, c.args)
 	if c.already {
 		argv = from(t, already, argv)
 	}

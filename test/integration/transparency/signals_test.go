@@ -126,23 +126,6 @@ func TestIgnoredSignalsDoNoHarmDuringTheLaunch(t *testing.T) {
 	}
 }
 
-// With SIGPIPE ignored, nobody at the other end of stderr is no reason to die: in C it is EPIPE.
-func TestClosedPipeOnStderrDoesNotEndTheLaunch(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
-	p := newPlace(t)
-	defer p.close()
-	r, w, err := os.Pipe()
-	engine.Must(t, err)
-	r.Close()
-	defer w.Close()
-	c := condition{stage: []string{"ignore=" + set(13)}, change: func(cmd *exec.Cmd) { cmd.Stderr = w }}
-	want, err := c.behind(t, p, inC(t))
-	engine.Must(t, err)
-	got, err := c.behind(t, p, caplaunch(t, "--verbose"))
-	equal(t, "caplaunch", want, got, err)
-}
-
 // The parent-death signal is not only shown to the program: it comes.
 func TestParentDeathSignalComesAfterTheLaunch(t *testing.T) {
 	t.Parallel()
@@ -151,8 +134,8 @@ func TestParentDeathSignalComesAfterTheLaunch(t *testing.T) {
 		dir := engine.TempDir(t)
 		engine.Must(t, os.Chmod(dir, 0o777))
 		out := filepath.Join(dir, "out")
-		argv := slices.Concat([]string{"orphan=" + out, "pdeathsig=12", "--"}, l, []string{program(t, "mirror"), "await", out, "12"})
-		cmd := exec.Command(program(t, "stage"), argv...)
+		argv := slices.Concat([]string{"orphan=" + out, "pdeathsig=12", "--"}, l, []string{engine.Probe(t), "await", out, "12"})
+		cmd := exec.Command(engine.Starter(t, "stage"), argv...)
 		if err := cmd.Run(); err != nil { // not its output: the orphan has that too
 			t.Fatal(err)
 		}
@@ -174,8 +157,8 @@ func TestParentDeathSignalComesDuringTheLaunch(t *testing.T) {
 	argv := slices.Concat([]string{
 		"orphan=" + end, "pdeathsig=9", "--", "/usr/bin/strace", "-D", "-qq", "-b", "execve", "-o", trace,
 		"-e", "inject=setresuid:delay_enter=1000000",
-	}, caplaunch(t), []string{program(t, "mirror"), out})
-	cmd := exec.Command(program(t, "stage"), argv...)
+	}, caplaunch(t), []string{engine.Probe(t), "mirror", out})
+	cmd := exec.Command(engine.Starter(t, "stage"), argv...)
 	engine.Must(t, cmd.Start())
 	traced := func(word string) bool {
 		return engine.Await(func() bool { return strings.Contains(read(trace), word) })

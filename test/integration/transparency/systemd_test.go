@@ -17,16 +17,17 @@ import (
 	"github.com/caplaunch/caplaunch/test/integration/engine"
 )
 
-// boot gives a systemd in which /usr/local/bin has caplaunch, the example's relay and testdata/service.c.
+// boot gives a systemd in which /usr/local/bin has caplaunch, the example's relay, the launcher in C, the probe and the
+// service.
 func boot(t testing.TB) *engine.Systemd {
 	t.Helper()
 	s := engine.TheSystemd(t)
 	relay := engine.BuildGo(t, "examples/relay", "")
-	binaries := map[string]string{"caplaunch": engine.Caplaunch(t), "relay": relay, "service": program(t, "service"), "mirror": program(t, "mirror"), "claunch": program(t, "claunch")}
 	install.Do(func() {
-		for name, path := range binaries {
+		for name, path := range map[string]string{"caplaunch": engine.Caplaunch(t), "relay": relay, "claunch": engine.Starter(t, "claunch"), "probe": engine.Probe(t)} {
 			s.Cp(t, path, "/usr/local/bin/"+name, 0o755)
 		}
+		s.WriteFile(t, service, perl, 0o755)
 	})
 	return s
 }
@@ -34,6 +35,54 @@ func boot(t testing.TB) *engine.Systemd {
 var install sync.Once
 
 const service = "/usr/local/bin/service"
+
+// perl is the service: it does one thing, and says how it went.
+const perl = `#!/usr/bin/perl
+use Socket;
+my ($mode, $arg) = @ARGV;
+$| = 1;
+sub who {
+	open my $status, "<", "/proc/self/status";
+	my %s = map { /^(\w+):\s+(\w+)/ ? ($1, $2) : () } <$status>;
+	sprintf "uid %d gid %d ambient %x no_new_privs %d\n", @s{qw(Uid Gid)}, hex $s{CapAmb}, $s{NoNewPrivs};
+}
+sub is { $ENV{$_[0]} == $$ ? "self" : "another" }
+if ($mode eq "pipe") { # that nobody reads: EPIPE, or death by SIGPIPE
+	pipe my $r, my $w;
+	close $r;
+	print syswrite($w, "x") ? "written\n" : $!{EPIPE} ? "EPIPE\n" : "$!\n";
+} elsif ($mode eq "listen") { # answers one connection on each socket
+	for my $fd (3 .. 2 + $ENV{LISTEN_FDS}) {
+		open my $socket, "+<&=", $fd;
+		accept my $c, $socket;
+		print $c "sockets $ENV{LISTEN_FDS} names $ENV{LISTEN_FDNAMES} pid ", is("LISTEN_PID"), " ", who();
+	}
+} elsif ($mode eq "notify") { # READY=1, then some signs of life to the watchdog, then none
+	(my $path = $ENV{NOTIFY_SOCKET}) =~ s/^@/\0/;
+	socket my $s, AF_UNIX, SOCK_DGRAM, 0;
+	send $s, "READY=1\nSTATUS=ready indeed", 0, pack_sockaddr_un $path;
+	print "watchdog ", is("WATCHDOG_PID"), "\n";
+	for (1 .. $arg) {
+		select undef, undef, undef, 0.1;
+		send $s, "WATCHDOG=1", 0, pack_sockaddr_un $path;
+	}
+	sleep;
+} elsif ($mode eq "once") { # fails when the file is not there, and makes it
+	print -e $arg ? "second\n" : "first\n";
+	sleep if -e $arg;
+	open my $file, ">", $arg;
+	exit 1;
+} elsif ($mode eq "signal") {
+	$SIG{$arg} = sub { print "got $arg\n"; exit };
+	print "ready\n";
+	sleep 1 while 1;
+} elsif ($mode eq "credential") {
+	my $f;
+	print open($f, "<", "$ENV{CREDENTIALS_DIRECTORY}/$arg") ? <$f> : $!{EACCES} ? "EACCES" : $!, "\n";
+} elsif ($mode eq "who") {
+	print who();
+}
+`
 
 // How the service is started: by systemd alone, from root, and as the user that it becomes.
 var (
@@ -86,7 +135,7 @@ func TestServiceFindsWhatItFindsWithoutCaplaunch(t *testing.T) {
 	find := func(properties []string, l launcher) string {
 		out := "/tmp/mirror.out"
 		name := newName() + ".service"
-		argv := append(slices.Clone(l), "/usr/local/bin/mirror", out)
+		argv := append(slices.Clone(l), "/usr/local/bin/probe", "mirror", out)
 		s.WriteUnit(t, name, unit(slices.Concat([]string{"Type=oneshot"}, common, properties), argv...))
 		s.Start(t, name)
 		data, err := os.ReadFile(s.Path(out))
@@ -179,14 +228,14 @@ func TestKillSignalReachesTheProgram(t *testing.T) {
 	s := boot(t)
 	for name, f := range forms {
 		n := newName() + ".service"
-		s.WriteUnit(t, n, unit(append([]string{"KillSignal=SIGUSR2"}, f.properties...), append(f.launcher, service, "signal", "12")...))
+		s.WriteUnit(t, n, unit(append([]string{"KillSignal=SIGUSR2"}, f.properties...), append(f.launcher, service, "signal", "USR2")...))
 		s.Start(t, n)
 		logged := func(line string) bool {
 			return engine.Await(func() bool { return strings.Contains(s.Journal(t, n), line) })
 		}
 		logged("ready\n")
 		s.Systemctl(t, "stop", n)
-		if !logged("got 12\n") || s.Show(t, n, "Result") != "success" {
+		if !logged("got USR2\n") || s.Show(t, n, "Result") != "success" {
 			t.Errorf("%s: %s: %s", name, s.Show(t, n, "Result"), s.Journal(t, n))
 		}
 	}

@@ -122,7 +122,7 @@ var identity = []string{
 } // without one of its own, a process has the user's
 
 // mentioned is what has a row of its own.
-var mentioned = append([]string{"ignored", "blocked", "pending", "status Sig", "status Shd", "fd ", "fds ", "env ", "envs ", "rlimit nofile", "pdeathsig"}, identity...)
+var mentioned = append([]string{"ignored", "blocked", "pending", "status Sig", "status Shd", "fd ", "fds ", "env ", "envc ", "rlimit nofile", "pdeathsig"}, identity...)
 
 func rows() []row {
 	plain := []string{"PATH=/bin", "HOME=/root", "USER=root", "LOGNAME=root"}
@@ -187,7 +187,7 @@ func stdio(t testing.TB, l launcher) string {
 	p := newPlace(t)
 	defer p.close()
 	before := owner(t, p.other)
-	if r := engine.Command(t, onStdout(l, p.other, program(t, "mirror"), p.out)); r.Code != 0 {
+	if r := engine.Command(t, onStdout(l, p.other, engine.Probe(t), "mirror", p.out)); r.Code != 0 {
 		t.Fatal(r)
 	}
 	if after := owner(t, p.other); after != before {

@@ -28,6 +28,8 @@ func TestAStrangersFirstMistakes(t *testing.T) {
 		{"65532:65532|PROBE|x", 125, "the user is a flag", "caplaunch --user=65532:65532 -- ", ""},
 		{"nobody|PROBE|x", 125, "the user is a flag", "caplaunch --user=nobody -- ", ""},
 		{user + "PROBE|x", 125, "-- is missing", "caplaunch -u 65532:65532 -c net_admin -- ", ""},
+		{"run|-c|net_admin|-u65532:65532|PROBE", 125, "-- is missing", "caplaunch -c net_admin -u65532:65532 -- ", ""},
+		{"-qc|net_admin|-u|65532:65532|PROBE|state|a b|it's|", 125, "-- is missing", "caplaunch -qc net_admin -u 65532:65532 -- ", ""},
 		// docker
 		{"--cap-add|NET_ADMIN|-u|65532:65532|--|PROBE", 125, "docker's", "--caps=net_admin", "--caps=net_admin|-u|65532:65532|--|PROBE"},
 		{"--cap-add=CAP_NET_ADMIN|-u|65532:65532|--|PROBE", 125, "docker's", "--caps=net_admin", "--caps=net_admin|-u|65532:65532|--|PROBE"},
