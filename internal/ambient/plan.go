@@ -272,7 +272,7 @@ func (p *Plan) build(now State) {
 
 	// Inheritable before ambient, which has to lie within it and is cut to it.
 	ifNeeded(Capset{Permitted: p.Given, Inheritable: p.Given, Effective: p.Given})
-	for c := range (p.Given &^ sim.Now.Ambient).All() {
+	for c := range p.Given.All() {
 		ifNeeded(RaiseAmbient{c})
 	}
 

@@ -77,8 +77,8 @@ func (a answer) wrongSteps() string {
 		if _, isCapset := step.(Capset); !isCapset && next.Permitted != s.Permitted && a.host.Ambient && s.Securebits&(KeepCaps|KeepCapsLocked) != KeepCapsLocked {
 			return fmt.Sprintf("%v takes capabilities away before the process is hidden", step)
 		}
-		if next.Securebits != s.Securebits && !a.host.Ambient {
-			return fmt.Sprintf("%v changes what cannot be read back", step)
+		if next.Securebits != s.Securebits && (!a.host.Ambient || a.now.UID.Real != 0 || a.who.UID == 0) {
+			return fmt.Sprintf("%v where root is not left, or where it cannot be read back", step)
 		}
 		s = next
 	}
