@@ -42,6 +42,9 @@ func (s *session) write(t testing.TB, name, text string) {
 	path := filepath.Join(s.dir, name)
 	engine.Must(t, os.MkdirAll(filepath.Dir(path), 0o755))
 	engine.Must(t, os.WriteFile(path, []byte(text), 0o644))
+	if s.inside != "" {
+		engine.TheSystemd(t).WriteFile(t, filepath.Join(s.inside, name), text, 0o644)
+	}
 }
 
 func (s *session) run(t testing.TB, b block, place string) {
