@@ -45,7 +45,7 @@ func (a *app) explainFor(l *line, report *reporter) error {
 	// What the launch would refuse with this grant is refused here too.
 	start := ambient.State{Permitted: g.Caps, Effective: g.Caps, Bounding: g.Caps}
 	if _, err := ambient.NewPlan(*r, start, ambient.Host{Known: known, Ambient: true, SetGroups: true}); err != nil {
-		f := &failure{err: err, msg: err.Error(), hint: "caplaunch --bounding=drop, or without --allow-new-privs", code: exitFailure}
+		f := &failure{err: err, msg: err.Error(), hint: l.sources.inHint("caplaunch --bounding=drop, or without --allow-new-privs"), code: exitFailure}
 		if stray := (*ambient.UnexpectedCapabilityError)(nil); errors.As(err, &stray) {
 			f.hint, f.code = l.sources.of("allow")+"="+(stray.Allow|g.Caps).String(), exitUnexpected
 		}

@@ -55,6 +55,9 @@ func (h *hinter) explainFailure(err error) *failure {
 	default:
 		f.hint = h.callHint()
 	}
+	if _, isUsage := err.(*usageError); !isUsage && !strings.Contains(f.hint, " -- ") {
+		f.hint = h.sources.inHint(f.hint)
+	}
 	if isGrant && h.nested && !strings.Contains(f.msg, "user namespace") {
 		f.msg += " (this is a user namespace)"
 	}
