@@ -38,7 +38,7 @@ func (f *launchFlags) ask(s sources) (a asked, err error) {
 	}
 	switch {
 	case f.Sets != nil && f.Allow == nil && !f.Strict:
-		return a, usagef("--strict, or "+s.example("allow")+", beside it", "%s says which sets an allowlist looks at, and there is none", s.of("sets"))
+		return a, usagef(s.inHint("--strict, or "+s.example("allow")+", beside it"), "%s says which sets an allowlist looks at, and there is none", s.of("sets"))
 	case f.Strict && (r.Required.All || r.Optional.All):
 		return a, usagef("--caps=net_admin, with the capabilities that PROGRAM needs in the place of all", "--strict refuses what was not asked for, and all asks for everything")
 	}

@@ -55,6 +55,9 @@ func (h *hinter) explainFailure(err error) *failure {
 	default:
 		f.hint = h.callHint()
 	}
+	if _, isUsage := err.(*usageError); !isUsage && !strings.Contains(f.hint, " -- ") {
+		f.hint = h.sources.inHint(f.hint)
+	}
 	if isGrant && h.nested && !strings.Contains(f.msg, "user namespace") {
 		f.msg += " (this is a user namespace)"
 	}
@@ -97,9 +100,9 @@ func (h *hinter) smallest(asRoot bool) grant.Grant {
 		g.UID, g.GID = req.User.UID, req.User.GID
 	}
 	g.Privileged = h.privileged(now)
-	before := h.before
+	before := slices.Concat(h.fromEnv, h.before) // sudo takes variables away
 	if h.User == nil && !root {
-		before = append(slices.Clone(before), fmt.Sprintf("--user=%d:%d", g.UID, g.GID))
+		before = append(before, fmt.Sprintf("--user=%d:%d", g.UID, g.GID))
 	}
 	g.Command = strings.Replace((&line{command: h.command}).text(before, h.argv), "caplaunch", shell.Word(h.argv0), 1)
 	return g

@@ -70,7 +70,11 @@ func (h *hinter) refused(e *ambient.RefusedError) string {
 
 // stay is the identity that needs no switch.
 func (h *hinter) stay() string {
-	return fmt.Sprintf("caplaunch --user=%d:%d --keep-groups, which is who it is", h.Now.UID.Effective, h.Now.GID.Effective)
+	groups := "--keep-groups"
+	if h.Request.Groups != nil {
+		groups += " in place of --groups"
+	}
+	return fmt.Sprintf("caplaunch --user=%d:%d %s, which is who it is", h.Now.UID.Effective, h.Now.GID.Effective, groups)
 }
 
 // keepGroups is the flag where the start has groups that the target would lose.

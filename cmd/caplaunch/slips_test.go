@@ -111,6 +111,25 @@ func TestASlipGetsOneSentenceAndOneLineThatWorks(t *testing.T) {
 	}
 }
 
+// A flag on the line closes its group to variables, so a hint for who uses them has none.
+func TestHintsSpellFlagsAsVariables(t *testing.T) {
+	for _, c := range []struct{ from, hint, want string }{
+		{"caps", "caplaunch --keep-groups", "caplaunch --keep-groups"},
+		{"user", "caplaunch --keep-groups", "CAPLAUNCH_KEEP_GROUPS=true"},
+		{"user", "caplaunch --user=0:0 --keep-groups to stay root", "CAPLAUNCH_USER=0:0 CAPLAUNCH_KEEP_GROUPS=true to stay root"},
+		{"user", "docker run --user=0:0 --cap-drop=ALL; and caplaunch --user=5:5", "docker run --user=0:0 --cap-drop=ALL; and CAPLAUNCH_USER=5:5"},
+		{"user", "--user=UID:GID needs no file", "CAPLAUNCH_USER=UID:GID needs no file"},
+		{"caps", "caplaunch --user=5:5 --bounding=drop, or without --allow-new-privs", "CAPLAUNCH_BOUNDING=drop caplaunch --user=5:5, or without CAPLAUNCH_ALLOW_NEW_PRIVS"},
+		{"caps", "(as in Docker: --optional-caps=kill in place of --caps, if it can)", "(as in Docker: CAPLAUNCH_OPTIONAL_CAPS=kill in place of CAPLAUNCH_CAPS, if it can)"},
+		{"caps", "caplaunch --help", "caplaunch --help"},
+		{"sets", "--strict, or --allow=kill, beside it", "CAPLAUNCH_STRICT=true, or CAPLAUNCH_ALLOW=kill, beside it"},
+	} {
+		if got := (sources{c.from: true}).inHint(c.hint); got != c.want {
+			t.Errorf("%s from a variable: %q, want %q", c.from, got, c.want)
+		}
+	}
+}
+
 // Flags decide by the group, and a variable that nobody knows is an error.
 func TestVariablesCannotLoosenALine(t *testing.T) {
 	for _, c := range []struct{ line, variable, says string }{

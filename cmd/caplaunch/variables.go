@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"reflect"
 	"regexp"
 	"slices"
@@ -38,6 +39,38 @@ func (s sources) of(flag string) string {
 		return variable(flag)
 	}
 	return "--" + flag
+}
+
+// inHint spells flags in a hint as variables where variables decide their group: on the
+// line they would close it. A whole line behind sudo has them all.
+func (s sources) inHint(hint string) string {
+	groups, open := map[string]string{}, map[string]bool{}
+	for _, f := range flagsOf(reflect.TypeFor[runCmd]()) {
+		groups[f.name] = f.group
+		open[f.group] = open[f.group] || s[f.name]
+	}
+	phrase := regexp.MustCompile(`(^|caplaunch |or |without |place of |: )--[a-z-]+(=\S*[^\s,;)])?( --[a-z-]+(=\S*[^\s,;)])?)*`)
+	return phrase.ReplaceAllStringFunc(hint, func(text string) string {
+		before, flags, _ := strings.Cut(text, "--")
+		var vars, rest []string
+		for _, flag := range strings.Split(flags, " --") {
+			name, value, _ := strings.Cut(flag, "=")
+			switch {
+			case !open[groups[name]]:
+				rest = append(rest, "--"+flag)
+			case before == "without ", before == "place of ":
+				vars = append(vars, variable(name))
+			default:
+				vars = append(vars, variable(name)+"="+cmp.Or(value, "true"))
+			}
+		}
+		if before == "caplaunch " && vars != nil { // as for a shell
+			if before = ""; rest != nil {
+				vars = append(vars, "caplaunch")
+			}
+		}
+		return before + strings.Join(append(vars, rest...), " ")
+	})
 }
 
 // variables turns CAPLAUNCH_ variables into flags. A flag on the line closes its

@@ -40,6 +40,9 @@ var wants = []want{
 	{flags: "-c net_admin -o net_raw -u 65532:65532", uid: "65532", caps: engine.NetAdmin | 1<<13, add: []string{"SETGID", "SETUID", "NET_ADMIN", "NET_RAW"}, nnp: "1", spare: "NET_RAW"},
 	{flags: "-o all -u 65532:65532", uid: "65532", caps: 0xc0, add: []string{"SETGID", "SETUID"}, nnp: "1"},
 	{flags: "-u 65532:65532", uid: "65532", add: []string{"SETGID", "SETUID"}, nnp: "1"},
+	// Root that keeps its groups stays as it is, unless it is to get others.
+	{flags: "-u 0:0 --keep-groups", uid: "0", nnp: "1"},
+	{flags: "-u 0:0 --keep-groups --groups=0,7", uid: "0", add: []string{"SETGID"}, nnp: "1"},
 }
 
 // grantFor is what explain --for prints.

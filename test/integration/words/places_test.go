@@ -50,21 +50,23 @@ func TestACapabilityThatIsNotNeeded(t *testing.T) {
 // A plain host has no runtime to grant anything: the hint is the same line, by sudo.
 func TestAPlainHostGetsSudo(t *testing.T) {
 	engine.RequireRoot(t)
-	run := func(as string, words ...string) engine.Result {
+	run := func(as, variable string, words ...string) engine.Result {
 		const script = `mount -t tmpfs tmpfs /mnt && cp "$1" /mnt/caplaunch && cp "$2" /mnt/probe && as=$3 && shift 3 && exec chroot --userspec=$as /mnt "$@"`
-		return engine.Exec(t, slices.Concat([]string{"unshare", "--mount", "env", "-i", "PATH=/bin:/usr/bin:/sbin:/usr/sbin", "sh", "-ec", script, "sh", engine.Caplaunch(t), engine.Probe(t), as}, words)...)
+		return engine.Exec(t, slices.Concat([]string{"unshare", "--mount", "env", "-i", "PATH=/bin:/usr/bin:/sbin:/usr/sbin", variable, "sh", "-ec", script, "sh", engine.Caplaunch(t), engine.Probe(t), as}, words)...)
 	}
-	for _, user := range []string{"-u 65532:65532", "-u 1000:1000", ""} {
+	const unset = "CAPLAUNCH_USER="
+	for user, variable := range map[string]string{"-u 65532:65532": unset, "-u 1000:1000": unset, "": unset, "--quiet": "CAPLAUNCH_USER=65532:65532"} {
 		launch := append([]string{"/caplaunch", "-c", "net_admin"}, strings.Fields(user)...)
-		said := engine.Refused(t, run("1000:1000", append(launch, "--", "/probe")...), engine.NotGranted)
+		said := engine.Refused(t, run("1000:1000", variable, append(launch, "--", "/probe")...), engine.NotGranted)
 		line, bySudo := strings.CutPrefix(said.Hint, "sudo ")
 		if !bySudo || strings.Contains(line, "docker") {
 			t.Fatalf("%+v", said)
 		}
 		id := "1000"
-		if strings.Contains(user, "65532") {
+		if strings.Contains(user+variable, "65532") {
 			id = "65532"
 		}
-		engine.Promised(id, engine.NetAdmin).With("securebits", "*").Want(t, run("0:0", strings.Fields(line)...))
+		// sudo takes variables away.
+		engine.Promised(id, engine.NetAdmin).With("securebits", "*").Want(t, run("0:0", unset, strings.Fields(line)...))
 	}
 }
