@@ -23,6 +23,10 @@ func TestTheTerminationMessage(t *testing.T) {
 			t.Errorf("%q: %q", words, message)
 		}
 	}
+	missing := []string{"-u", "65532:65532", "--", "/nowhere"} // found out after the switch, and the file is root's
+	if r, message := run("", "exec", missing...); r.Code != 127 || message != r.Stderr {
+		t.Errorf("%q: %v", message, r)
+	}
 	if r, message := run("mine", "exec", "-c", "nope"); message != "mine" {
 		t.Errorf("%q: %v", message, r)
 	}
