@@ -107,6 +107,7 @@ type line struct {
 	command string
 	before  []string // in front of "--", less the command
 	argv    []string // behind it; nil without "--"
+	set     []string // flags that variables stand for
 	sources sources
 }
 
@@ -144,11 +145,11 @@ func parse(args, environ []string, out io.Writer) (*line, error) {
 	if err := l.misplaced(s, flags); err != nil {
 		return nil, err
 	}
-	words, err := l.variables(environ, s, flags)
-	if err != nil {
+	var err error
+	if l.set, err = l.variables(environ, s, flags); err != nil {
 		return nil, err
 	}
-	if err := s.read(cmd, flags, append(words, l.before...)); err != nil {
+	if err = s.read(cmd, flags, slices.Concat(l.set, l.before)); err != nil {
 		return nil, l.explained(err)
 	}
 	launches := l.command == "run" || l.command == "explain"

@@ -97,9 +97,9 @@ func (h *hinter) smallest(asRoot bool) grant.Grant {
 		g.UID, g.GID = req.User.UID, req.User.GID
 	}
 	g.Privileged = h.privileged(now)
-	before := h.before
+	before := slices.Concat(h.set, h.before) // sudo passes no variable on
 	if h.User == nil && !root {
-		before = append(slices.Clone(before), fmt.Sprintf("--user=%d:%d", g.UID, g.GID))
+		before = append(before, h.itself(g)...)
 	}
 	g.Command = strings.Replace((&line{command: h.command}).text(before, h.argv), "caplaunch", shell.Word(h.argv0), 1)
 	return g
@@ -225,11 +225,16 @@ func (h *hinter) startAsRoot() string {
 	if h.User != nil || h.place == grant.Host || h.place == grant.Namespace {
 		return line
 	}
-	groups := ""
+	return line + "; and caplaunch " + strings.Join(h.itself(g), " ")
+}
+
+// itself are the flags for who caplaunch is now, where it is to start as root.
+func (h *hinter) itself(g grant.Grant) []string {
+	flags := []string{fmt.Sprintf("--user=%d:%d", g.UID, g.GID)}
 	if rest := h.Now.Groups.Without(ambient.NewGroups(g.GID)); rest.Len() > 0 && h.Request.Groups == nil && !h.Request.KeepGroups {
-		groups = " --groups=" + rest.List()
+		flags = append(flags, "--groups="+rest.List())
 	}
-	return fmt.Sprintf("%s; and caplaunch --user=%d:%d%s", line, g.UID, g.GID, groups)
+	return flags
 }
 
 // unexpected is about more than was allowed. The allowlist has to name what the

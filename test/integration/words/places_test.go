@@ -54,12 +54,16 @@ func TestACapabilityThatIsNotNeeded(t *testing.T) {
 // A plain host has no runtime to grant anything: the hint is the same line, by sudo.
 func TestAPlainHostGetsSudo(t *testing.T) {
 	engine.RequireRoot(t)
+	var variables []string
 	run := func(as string, words ...string) engine.Result {
 		const script = `mount -t tmpfs tmpfs /mnt && cp "$1" /mnt/caplaunch && cp "$2" /mnt/probe && as=$3 && shift 3 && exec chroot --userspec=$as /mnt "$@"`
-		return engine.Exec(t, slices.Concat([]string{"unshare", "--mount", "env", "-i", "PATH=/bin:/usr/bin:/sbin:/usr/sbin", "sh", "-ec", script, "sh", engine.Caplaunch(t), engine.Probe(t), as}, words)...)
+		return engine.Exec(t, slices.Concat([]string{"unshare", "--mount", "env", "-i", "PATH=/bin:/usr/bin:/sbin:/usr/sbin"}, variables, []string{"sh", "-ec", script, "sh", engine.Caplaunch(t), engine.Probe(t), as}, words)...)
 	}
-	for _, user := range []string{"-u 65532:65532", "-u 1000:1000", ""} {
+	for _, user := range []string{"-u 65532:65532", "-u 1000:1000", "", "by variables: 65532"} {
 		launch := append([]string{"/caplaunch", "-c", "net_admin"}, strings.Fields(user)...)
+		if strings.HasPrefix(user, "by variables") {
+			launch, variables = launch[:1], []string{"CAPLAUNCH_CAPS=net_admin", "CAPLAUNCH_USER=65532:65532"}
+		}
 		said := engine.Refused(t, run("1000:1000", append(launch, "--", "/probe")...), engine.NotGranted)
 		line, bySudo := strings.CutPrefix(said.Hint, "sudo ")
 		if !bySudo || strings.Contains(line, "docker") {
@@ -69,6 +73,7 @@ func TestAPlainHostGetsSudo(t *testing.T) {
 		if strings.Contains(user, "65532") {
 			id = "65532"
 		}
+		variables = nil // sudo passes none on
 		engine.Promised(id, engine.NetAdmin).With("securebits", "*").Want(t, run("0:0", strings.Fields(line)...))
 	}
 }
