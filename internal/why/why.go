@@ -96,6 +96,9 @@ func (c *cause) absent() *row {
 		return notFound
 	}
 	f := c.program.Last()
+	if !f.Readable {
+		return hidden
+	}
 	var err error
 	c.header, err = f.ELF()
 	native := c.header.RunsOn(runtime.GOARCH)
@@ -161,7 +164,9 @@ func (c *cause) content() *row {
 	switch {
 	case f.HasCaps() && c.Err == unix.EINVAL:
 		return badCaps
-	case len(f.Head) == 0 && f.Readable:
+	case !f.Readable:
+		return hidden
+	case len(f.Head) == 0:
 		return empty
 	case !isELF && c.Err == unix.ENOEXEC && isText(f.Head):
 		return noFormat

@@ -391,6 +391,18 @@ func hinted(p *exec.Program, err error) string {
 	return hint
 }
 
+func TestWhatCannotBeReadIsNotExplained(t *testing.T) {
+	need(t, os.Geteuid() == 0, "root")
+	for text, errno := range map[string]string{"#!/not/here\n": "no such file or directory", "echo hello\n": "exec format error", "": "exec format error", native(t, "/lib/nothere", 0): "no such file or directory"} {
+		path := write(t, folder(t)+"/p", text, 0o711)
+		as(t, someone, func() {
+			e, p := try(t, path, "", nil)
+			text, hint := Explain(e, p)
+			said(t, broken{name: "unreadable", row: hidden, text: errno, hint: "chmod a+r " + path}, text, hint)
+		})
+	}
+}
+
 func TestAForeignFormatMayHaveAHandler(t *testing.T) {
 	dir := folder(t)
 	for name, c := range map[string]struct {
