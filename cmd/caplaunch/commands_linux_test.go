@@ -145,6 +145,15 @@ type failing struct{}
 
 func (failing) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
 
+func TestWhatOldDockerRefusesIsToldWhereItMayBeDocker(t *testing.T) {
+	for place, want := range map[grant.Place]bool{grant.Docker: true, grant.Unknown: true, grant.Podman: false, grant.Systemd: false} {
+		h := &hinter{surroundings: surroundings{place: place}}
+		if got := h.grantLine(grant.Grant{Caps: ambient.SetOf(ambient.CapBPF)}); strings.Contains(got, "Docker 20.10 refuses BPF") != want {
+			t.Errorf("%v: %q", place, got)
+		}
+	}
+}
+
 func TestAGroupIsAskedForInTheWordsOfThePlace(t *testing.T) {
 	for place, want := range map[grant.Place]string{
 		grant.Docker: "docker run --user=1:5", grant.Kubernetes: "securityContext: {runAsUser: 1, runAsGroup: 5}", grant.Systemd: "Group=5",

@@ -116,7 +116,7 @@ func (h *hinter) known() ambient.Set {
 // grantLine is a grant as a hint, with what is to be known of the place.
 func (h *hinter) grantLine(g grant.Grant) string {
 	line := g.Line(h.place)
-	if young := g.Caps & ambient.SetOf(ambient.CapPerfmon, ambient.CapBPF, ambient.CapCheckpointRestore); young != 0 && h.place == grant.Docker {
+	if young := g.Caps & ambient.SetOf(ambient.CapPerfmon, ambient.CapBPF, ambient.CapCheckpointRestore); young != 0 && (h.place == grant.Docker || h.place == grant.Unknown) {
 		line += fmt.Sprintf(" (Docker 20.10 refuses %s, Docker 23 and Podman 4 know it)", strings.ToUpper(young.String()))
 	}
 	return line
