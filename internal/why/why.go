@@ -55,6 +55,8 @@ func (c *cause) find() *row {
 		return copyTooLarge
 	case c.Copy && e == exec.ErrUnreadable:
 		return unreadable
+	case c.Copy && e != unix.EMFILE && e != unix.ENFILE && errors.As(e, new(unix.Errno)):
+		return copyFailed
 	case e == unix.ENOENT:
 		return c.absent()
 	case e == exec.ErrNotExecutable, e == unix.EACCES:
@@ -74,10 +76,7 @@ func (c *cause) find() *row {
 		unix.EMFILE: tooManyFiles, unix.ENFILE: tooManyFiles, unix.EIO: badDisk, unix.EINTR: badDisk,
 		unix.ELOOP: notReached, unix.ENOTDIR: notReached, unix.ENAMETOOLONG: notReached,
 	}[c.Err]
-	switch {
-	case r == nil && c.Copy:
-		return copyFailed
-	case r == nil:
+	if r == nil {
 		return unexplained
 	}
 	return r

@@ -336,6 +336,7 @@ func TestEachErrnoHasItsReason(t *testing.T) {
 		{exec.Error{Err: unix.EFBIG, Copy: true}, path, copyTooLarge, "", "ulimit -f"},
 		{exec.Error{Err: unix.EMFILE, Copy: true}, path, tooManyFiles, "", ""},
 		{exec.Error{Err: unix.ENOSYS, Copy: true}, path, copyFailed, "function not implemented", "memfd_create"},
+		{exec.Error{Err: unix.EIO, Copy: true}, path, copyFailed, "input/output error", "memfd_create"},
 	} {
 		p, err := exec.Find(c.of, "")
 		check(t, err)
@@ -378,6 +379,8 @@ func TestFilePrivilegeIsTakenFromTheFile(t *testing.T) {
 	p, err := exec.Find(path, "")
 	check(t, err)
 	defer p.Close()
+	text, hint := Explain(&exec.Error{Path: path, Err: unix.EPERM, Copy: true}, p)
+	said(t, broken{name: "no memfd_create", row: copyFailed}, text, hint)
 	said(t, broken{name: "uncovered", row: uncoveredCaps, hint: "setcap -r"}, explained(p, unix.EPERM), hinted(p, unix.EPERM))
 }
 
