@@ -34,8 +34,11 @@ const toolsImage, built = "caplaunch.test/tools:1", "caplaunch.test/builders:1"
 
 // steps are what people do with a file that has capabilities. Each leaves the file /NAME in the image.
 var steps = [][2]string{
-	{"copy", "`COPY --from=stage`"}, {"chown", "`COPY --from=stage --chown`"}, {"context", "`COPY` from the context"},
-	{"final", "`RUN setcap` in the final stage"}, {"later", "`chown` in a later `RUN`"},
+	{"copy", "`COPY --from=stage`"},
+	{"chown", "`COPY --from=stage --chown`"},
+	{"context", "`COPY` from the context"},
+	{"final", "`RUN setcap` in the final stage"},
+	{"later", "`chown` in a later `RUN`"},
 }
 
 const dockerfile = `FROM ` + toolsImage + ` AS stage

@@ -54,9 +54,11 @@ func newDocker(name string, flags ...string) (*Docker, error) {
 	d := &Docker{socket: filepath.Join(PublicDir(), name+".sock")}
 	d.loader = loader{has: d.has, load: d.load}
 	// iptables is off: there is nowhere to route to. The bridge is there because BuildKit insists on it.
-	d.box, err = newBox(append([]string{"dockerd", "--data-root", data, "--exec-root", "/run/docker",
-		"--pidfile", "/run/docker.pid", "-H", "unix://"+d.socket, "--exec-opt", "native.cgroupdriver=cgroupfs",
-		"--iptables=false", "--ip6tables=false", "--ip-masq=false", "--bip=192.0.2.1/24"}, flags...)...)
+	d.box, err = newBox(append([]string{
+		"dockerd", "--data-root", data, "--exec-root", "/run/docker",
+		"--pidfile", "/run/docker.pid", "-H", "unix://" + d.socket, "--exec-opt", "native.cgroupdriver=cgroupfs",
+		"--iptables=false", "--ip6tables=false", "--ip-masq=false", "--bip=192.0.2.1/24",
+	}, flags...)...)
 	if err != nil {
 		return nil, err
 	}
