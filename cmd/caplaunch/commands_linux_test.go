@@ -144,3 +144,37 @@ func TestOutputThatCannotBeWrittenIsAnError(t *testing.T) {
 type failing struct{}
 
 func (failing) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
+
+func TestWhatOldDockerRefusesIsToldWhereItMayBeDocker(t *testing.T) {
+	for place, want := range map[grant.Place]bool{grant.Docker: true, grant.Unknown: true, grant.Podman: false, grant.Systemd: false} {
+		h := &hinter{surroundings: surroundings{place: place}}
+		if got := h.grantLine(grant.Grant{Caps: ambient.SetOf(ambient.CapBPF)}); strings.Contains(got, "Docker 20.10 refuses BPF") != want {
+			t.Errorf("%v: %q", place, got)
+		}
+	}
+}
+
+func TestAGroupIsAskedForInTheWordsOfThePlace(t *testing.T) {
+	for place, want := range map[grant.Place]string{
+		grant.Docker: "docker run --user=1:5", grant.Kubernetes: "securityContext: {runAsUser: 1, runAsGroup: 5}", grant.Systemd: "Group=5",
+		grant.LXC: "lxc.init.gid = 5", grant.Nspawn: "systemd-nspawn --user=root --capability=CAP_SETGID,CAP_SETUID",
+	} {
+		u := ambient.User{UID: 1, GID: 5}
+		h := &hinter{line: &line{command: "run", argv: []string{"P"}}, Launch: &launch.Launch{Host: thisHost}, surroundings: surroundings{place: place}}
+		h.Request.User, h.Now.UID, h.User = &u, ambient.Same(1), &identity.Spec{}
+		if got := h.group(u); got != want {
+			t.Errorf("%v: %q", place, got)
+		}
+	}
+}
+
+// A note does not stand in front of the two lines of a failure.
+func TestAGrantThatFailsIsTwoLines(t *testing.T) {
+	for args, want := range map[string]int{"explain --for=docker": 1, "explain --for=docker -c nope": 2, "explain --for=docker --allow=chown -c kill": 2} {
+		a, _, stderr := on(ambient.State{})
+		a.main(append([]string{"caplaunch"}, strings.Fields(args)...))
+		if got := strings.Count(stderr.String(), "\n"); got != want {
+			t.Errorf("%s: %s", args, stderr)
+		}
+	}
+}

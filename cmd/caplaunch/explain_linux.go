@@ -210,6 +210,7 @@ func (h *hinter) notes(runs bool) (notes []string) {
 	note(runs && h.Plan.Switched && h.Request.RootParent && after.UID.Effective != 0 && !h.Now.Permitted.Has(ambient.CapKill),
 		"what started caplaunch in this container (process %d) is root without KILL, so it cannot signal PROGRAM: put it behind -- (… -- tini -- PROGRAM), or grant KILL", os.Getppid())
 	note(runs && h.Plan.Given.Has(ambient.CapSetUID) && after.UID.Effective != 0, "PROGRAM has setuid without being root: a child that changes its user keeps every capability")
+	note(runs && !h.Program.Last().Readable, "uid %v may not read PROGRAM, so whether the kernel can run what is in it is not known", after.UID)
 	note(runs && h.StripFileCaps, "/proc/self/exe of a copy is the copy; a PROGRAM that starts itself again by its path meets its file capabilities again")
 	note(runs && after.NoNewPrivs && !h.Now.NoNewPrivs, "no_new_privs: a set-uid child of PROGRAM, such as sudo or ping, gains nothing")
 	enters := map[grant.Place]string{grant.Docker: "docker exec and HEALTHCHECK enter", grant.Podman: "podman exec and health checks enter", grant.Kubernetes: "kubectl exec, probes and hooks enter"}[h.place]

@@ -19,10 +19,10 @@ func (a *app) explainFor(l *line, report *reporter) error {
 	f := &l.Explain.launchFlags
 	known := ambient.NamedCaps
 	const someone = "65532:65532"
-	if f.User == nil {
+	nobody := f.User == nil
+	if nobody {
 		user := someone
 		f.User = &user
-		report.infof("no --user: this grant is for caplaunch --user=%s, or any other that is not root", someone)
 	}
 	asked, err := f.ask(l.sources)
 	if err != nil {
@@ -50,6 +50,9 @@ func (a *app) explainFor(l *line, report *reporter) error {
 			f.hint, f.code = l.sources.of("allow")+"="+(stray.Allow|g.Caps).String(), exitUnexpected
 		}
 		return f
+	}
+	if nobody {
+		report.infof("no --user: this grant is for caplaunch --user=%s, or any other that is not root", someone)
 	}
 	place := grant.ParsePlace(l.Explain.For)
 	if l.Explain.JSON {

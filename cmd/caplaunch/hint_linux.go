@@ -102,7 +102,7 @@ func (h *hinter) smallest(asRoot bool) grant.Grant {
 	g.Privileged = h.privileged(now)
 	before := slices.Concat(h.fromEnv, h.before) // sudo takes variables away
 	if h.User == nil && !root {
-		before = append(before, fmt.Sprintf("--user=%d:%d", g.UID, g.GID))
+		before = append(before, h.itself(g)...)
 	}
 	g.Command = strings.Replace((&line{command: h.command}).text(before, h.argv), "caplaunch", shell.Word(h.argv0), 1)
 	return g
@@ -119,7 +119,7 @@ func (h *hinter) known() ambient.Set {
 // grantLine is a grant as a hint, with what is to be known of the place.
 func (h *hinter) grantLine(g grant.Grant) string {
 	line := g.Line(h.place)
-	if young := g.Caps & ambient.SetOf(ambient.CapPerfmon, ambient.CapBPF, ambient.CapCheckpointRestore); young != 0 && h.place == grant.Docker {
+	if young := g.Caps & ambient.SetOf(ambient.CapPerfmon, ambient.CapBPF, ambient.CapCheckpointRestore); young != 0 && (h.place == grant.Docker || h.place == grant.Unknown) {
 		line += fmt.Sprintf(" (Docker 20.10 refuses %s, Docker 23 and Podman 4 know it)", strings.ToUpper(young.String()))
 	}
 	return line
@@ -228,11 +228,16 @@ func (h *hinter) startAsRoot() string {
 	if h.User != nil || h.place == grant.Host || h.place == grant.Namespace {
 		return line
 	}
-	groups := ""
+	return line + "; and caplaunch " + strings.Join(h.itself(g), " ")
+}
+
+// itself are the flags for who caplaunch is now, where it is to start as root.
+func (h *hinter) itself(g grant.Grant) []string {
+	flags := []string{fmt.Sprintf("--user=%d:%d", g.UID, g.GID)}
 	if rest := h.Now.Groups.Without(ambient.NewGroups(g.GID)); rest.Len() > 0 && h.Request.Groups == nil && !h.Request.KeepGroups {
-		groups = " --groups=" + rest.List()
+		flags = append(flags, "--groups="+rest.List())
 	}
-	return fmt.Sprintf("%s; and caplaunch --user=%d:%d%s", line, g.UID, g.GID, groups)
+	return flags
 }
 
 // unexpected is about more than was allowed. The allowlist has to name what the

@@ -125,7 +125,9 @@ func (h *hinter) group(u ambient.User) string {
 		return kubernetes
 	case grant.Systemd:
 		return fmt.Sprintf("Group=%d", u.GID)
-	case grant.Host, grant.Namespace:
+	case grant.LXC:
+		return fmt.Sprintf("lxc.init.gid = %d", u.GID)
+	case grant.Nspawn, grant.Host, grant.Namespace:
 		return h.startAsRoot()
 	}
 	return fmt.Sprintf("docker or podman run --user=%d:%d; kubernetes: %s; systemd: Group=%d", u.UID, u.GID, kubernetes, u.GID)

@@ -38,6 +38,7 @@ func (exit) Error() string { return "said" }
 func (a *app) main(args []string) int {
 	a.args = append(args[:len(args):len(args)], "")[:max(1, len(args))]
 	report := &reporter{w: a.stderr, json: wantsJSON(a.args, a.environ)}
+	leaveNote := a.note()
 	l, err := parse(a.args[1:], a.environ, a.stdout)
 	if err == nil {
 		err = a.command(l, report)
@@ -54,7 +55,7 @@ func (a *app) main(args []string) int {
 	}
 	text := report.fail(f)
 	if l == nil || l.command == "run" {
-		a.leaveNote(text)
+		leaveNote(text)
 	}
 	return f.code
 }

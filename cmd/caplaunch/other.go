@@ -24,7 +24,7 @@ func (a *app) explain(*line, *reporter) error { return errNotLinux("explain with
 func (a *app) show(*showCmd) error            { return errNotLinux("show") }
 func (a *app) install(*installCmd) error      { return errNotLinux("install") }
 func (a *app) notBorrowed() error             { return nil }
-func (a *app) leaveNote(string)               {}
+func (a *app) note() func(string)             { return func(string) {} }
 func isUser(string) bool                      { return false }
 
 // inWords is an error with its hint.

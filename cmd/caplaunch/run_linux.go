@@ -81,21 +81,23 @@ func (a *app) inWords(l *line, err error) *failure {
 	return a.hinter(l, job).explainFailure(err)
 }
 
-// leaveNote writes the two lines of a failure where Kubernetes looks for them,
-// so that kubectl describe shows them: into the file of terminationMessagePath,
-// if nothing is there yet.
-func (a *app) leaveNote(text string) {
-	if os.Getpid() != 1 || lookAround(a.environ).place != grant.Kubernetes {
-		return
+// note opens the file of terminationMessagePath, where Kubernetes looks for the two lines of a failure, so that
+// kubectl describe shows them. It returns what writes them, if nothing is there yet. The file is opened at the start:
+// who the program runs as may not be allowed to.
+func (a *app) note() func(text string) {
+	nowhere := func(string) {}
+	if os.Getpid() != 1 || grant.Detect(grant.Clues{Env: a.environ, Exists: exists}) != grant.Kubernetes {
+		return nowhere
 	}
 	fd, err := unix.Open("/dev/termination-log", unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return
+		return nowhere
 	}
-	defer unix.Close(fd)
-	var st unix.Stat_t
-	if unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == 0 {
-		_, _ = descriptor(fd).Write([]byte(text))
+	return func(text string) {
+		var st unix.Stat_t
+		if unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == 0 {
+			_, _ = descriptor(fd).Write([]byte(text))
+		}
 	}
 }
 

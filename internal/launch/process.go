@@ -74,6 +74,8 @@ func (l *Launch) handOver() {
 			l.openPipe(fd, name, &st)
 		case unix.S_IFCHR:
 			l.giveTerminal(fd, name, &st)
+		default:
+			l.Say("%s is not handed over: a file or a socket", name)
 		}
 	}
 }
@@ -96,7 +98,8 @@ func (l *Launch) openPipe(fd int, name string, st *unix.Stat_t) {
 // its to give, nor are the devices /dev/tty and /dev/ptmx, which all use.
 func (l *Launch) giveTerminal(fd int, name string, st *unix.Stat_t) {
 	if _, err := unix.IoctlGetTermios(fd, unix.TCGETS); err != nil {
-		return // some other device
+		l.Say("%s is not handed over: no terminal", name)
+		return
 	}
 	pid := os.Getpid()
 	session, err := unix.IoctlGetInt(fd, unix.TIOCGSID)

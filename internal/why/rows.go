@@ -39,6 +39,7 @@ var (
 	tooManyProcesses   = &row{"uid {uid} already has as many processes as RLIMIT_NPROC allows", `ulimit -S -u "$(ulimit -H -u)" (docker run --ulimit=nproc=-1, systemd LimitNPROC=infinity), or a uid that nothing else runs as`}
 	noMemory           = &row{"not enough memory to load it", "raise the memory limit, or ulimit -v"}
 	tooManyFiles       = &row{"{errno}", "ulimit -n 1024 (docker run --ulimit=nofile=1024, systemd LimitNOFILE=1024)"}
+	hidden             = &row{"{errno}, and uid {uid} may not read it, so it cannot be told why (mode {mode}, owner {owner})", "chmod a+r {path}, and run it again: then the reason is told"}
 	badDisk            = &row{"{errno}", "look at the file system that {path} is on: dmesg"}
 	refused            = &row{"{errno}", "neither its mode nor its mount explains it: look at the security module (SELinux, AppArmor: dmesg) and the seccomp profile"}
 	unreadable         = &row{"uid {uid} may not read it, so it cannot be copied (mode {mode}, owner {owner})", "chmod a+r {path}, or {strip} and run without --strip-file-caps"}

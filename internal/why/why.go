@@ -55,6 +55,8 @@ func (c *cause) find() *row {
 		return copyTooLarge
 	case c.Copy && e == exec.ErrUnreadable:
 		return unreadable
+	case c.Copy && e != unix.EMFILE && e != unix.ENFILE && errors.As(e, new(unix.Errno)):
+		return copyFailed
 	case e == unix.ENOENT:
 		return c.absent()
 	case e == exec.ErrNotExecutable, e == unix.EACCES:
@@ -74,10 +76,7 @@ func (c *cause) find() *row {
 		unix.EMFILE: tooManyFiles, unix.ENFILE: tooManyFiles, unix.EIO: badDisk, unix.EINTR: badDisk,
 		unix.ELOOP: notReached, unix.ENOTDIR: notReached, unix.ENAMETOOLONG: notReached,
 	}[c.Err]
-	switch {
-	case r == nil && c.Copy:
-		return copyFailed
-	case r == nil:
+	if r == nil {
 		return unexplained
 	}
 	return r
@@ -96,6 +95,9 @@ func (c *cause) absent() *row {
 		return notFound
 	}
 	f := c.program.Last()
+	if !f.Readable {
+		return hidden
+	}
 	var err error
 	c.header, err = f.ELF()
 	native := c.header.RunsOn(runtime.GOARCH)
@@ -161,7 +163,9 @@ func (c *cause) content() *row {
 	switch {
 	case f.HasCaps() && c.Err == unix.EINVAL:
 		return badCaps
-	case len(f.Head) == 0 && f.Readable:
+	case !f.Readable:
+		return hidden
+	case len(f.Head) == 0:
 		return empty
 	case !isELF && c.Err == unix.ENOEXEC && isText(f.Head):
 		return noFormat

@@ -336,6 +336,7 @@ func TestEachErrnoHasItsReason(t *testing.T) {
 		{exec.Error{Err: unix.EFBIG, Copy: true}, path, copyTooLarge, "", "ulimit -f"},
 		{exec.Error{Err: unix.EMFILE, Copy: true}, path, tooManyFiles, "", ""},
 		{exec.Error{Err: unix.ENOSYS, Copy: true}, path, copyFailed, "function not implemented", "memfd_create"},
+		{exec.Error{Err: unix.EIO, Copy: true}, path, copyFailed, "input/output error", "memfd_create"},
 	} {
 		p, err := exec.Find(c.of, "")
 		check(t, err)
@@ -378,6 +379,8 @@ func TestFilePrivilegeIsTakenFromTheFile(t *testing.T) {
 	p, err := exec.Find(path, "")
 	check(t, err)
 	defer p.Close()
+	text, hint := Explain(&exec.Error{Path: path, Err: unix.EPERM, Copy: true}, p)
+	said(t, broken{name: "no memfd_create", row: copyFailed}, text, hint)
 	said(t, broken{name: "uncovered", row: uncoveredCaps, hint: "setcap -r"}, explained(p, unix.EPERM), hinted(p, unix.EPERM))
 }
 
@@ -389,6 +392,18 @@ func explained(p *exec.Program, err error) string {
 func hinted(p *exec.Program, err error) string {
 	_, hint := Explain(&exec.Error{Path: p.Path, Err: err}, p)
 	return hint
+}
+
+func TestWhatCannotBeReadIsNotExplained(t *testing.T) {
+	need(t, os.Geteuid() == 0, "root")
+	for text, errno := range map[string]string{"#!/not/here\n": "no such file or directory", "echo hello\n": "exec format error", "": "exec format error", native(t, "/lib/nothere", 0): "no such file or directory"} {
+		path := write(t, folder(t)+"/p", text, 0o711)
+		as(t, someone, func() {
+			e, p := try(t, path, "", nil)
+			text, hint := Explain(e, p)
+			said(t, broken{name: "unreadable", row: hidden, text: errno, hint: "chmod a+r " + path}, text, hint)
+		})
+	}
 }
 
 func TestAForeignFormatMayHaveAHandler(t *testing.T) {

@@ -2,6 +2,7 @@ package words
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -46,6 +47,12 @@ func TestNotesSayWhatIsNotNeeded(t *testing.T) {
 		t.Error(got)
 	}
 	if got := notes(caplaunch(t, behind(t, "explain", "--json", "-c", "net_admin", "-u", "65532:65532")...)); strings.Contains(got, "not needed") {
+		t.Error(got)
+	}
+
+	unread := engine.Write(t, "unread", "#!/nowhere\n")
+	engine.Must(t, os.Chmod(unread, 0o711))
+	if got := notes(caplaunch(t, "explain", "--json", "-u", "65532:65532", "--", unread)); !strings.Contains(got, "uid 65532 may not read PROGRAM") {
 		t.Error(got)
 	}
 
