@@ -42,6 +42,40 @@ func TestFewDescriptorsAreEnoughForARefusal(t *testing.T) {
 	}
 }
 
+// The runtime's poller takes two descriptors, and the process ends when there are none: nothing on the way of a launch, or
+// of its refusal, may start it. (The runtime itself does where a standard descriptor is non-blocking, as pipes of package
+// os are.)
+func TestNothingStartsThePoller(t *testing.T) {
+	t.Parallel()
+	engine.RequireRoot(t)
+	engine.Require(t, "strace", "prlimit")
+	dir := t.TempDir()
+	capable, script, locked := engine.WithCaps(t, "/bin/true", "cap_net_raw=+ep"), engine.Write(t, "script", "#!/not/here\n"), filepath.Join(dir, "locked")
+	engine.Must(t, os.WriteFile(locked, []byte("#!/bin/sh\n"), 0o755))
+	for _, line := range []string{
+		"-u 0:0 -- /bin/true", "-u 0:0 -c chown -- " + capable, "-u 0:0 --strip-file-caps -- " + capable, "-u 0:0 -- " + script, "-u 0:0 -- " + dir, "-u 0:0 -- nothere",
+		"-u 65532:65532 -- " + locked, "-u nosuchuser -- /bin/true", "-u nobody --keep-groups -- /bin/true", "-u 1234567 -- /bin/true", "-c 63 -u 0:0 -- /bin/true", "-- /bin/true",
+		"--allow=none -u 0:0 -- /bin/true", "-u 0:0 -v -- /bin/true", "-o all -u 0:0 --bounding=try -- /bin/true", "explain -u 0:0 -- /bin/true", "explain -u 0:0 -- " + capable,
+		"check --allow=all", "check --allow=none", "show", "show 1", "version",
+	} {
+		out, err := os.Create(filepath.Join(t.TempDir(), "out"))
+		engine.Must(t, err)
+		calls := out.Name() + ".calls"
+		for _, front := range []string{
+			"strace -f -qqq -o " + calls + " -b execve -e trace=epoll_create1,eventfd2 -e signal=none", "prlimit --nofile=6:6", "prlimit --nofile=7:7", "prlimit --nofile=8:8",
+		} {
+			words := slices.Concat(strings.Fields(front), []string{engine.Caplaunch(t)}, strings.Fields(line))
+			cmd := exec.Command(words[0], words[1:]...)
+			cmd.Stdout, cmd.Stderr = out, out
+			_ = cmd.Run()
+		}
+		out.Close()
+		if said := engine.Read(t, out.Name()); engine.Read(t, calls) != "" || strings.Contains(said, "runtime:") {
+			t.Errorf("%s: %s\n%.300s", line, engine.Read(t, calls), said)
+		}
+	}
+}
+
 // check --pid looks at every thread: each has its own capabilities.
 func TestCheckSeesEveryThread(t *testing.T) {
 	t.Parallel()
