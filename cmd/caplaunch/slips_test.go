@@ -129,26 +129,3 @@ func TestHintsSpellFlagsAsVariables(t *testing.T) {
 		}
 	}
 }
-
-// Flags decide by the group, and a variable that nobody knows is an error.
-func TestVariablesCannotLoosenALine(t *testing.T) {
-	for _, c := range []struct{ line, variable, says string }{
-		{"--|id", "CAPLAUNCH_STRCT=1", "CAPLAUNCH_STRCT is none of caplaunch's"},
-		{"show", "CAPLAUNCH_STRCT=1", ""},
-		{"--|id", "CAPLAUNCH_CAPS=net_amdin", "CAPLAUNCH_CAPS: "},
-		{"-c|chown|--|id", "CAPLAUNCH_CAPS=net_amdin", ""},
-		{"-c|chown|--|id", "CAPLAUNCH_OPTIONAL_CAPS=garbage", ""},
-		{"--strict|--|id", "CAPLAUNCH_CAPS=garbage", ""},
-		{"--strict|--|id", "CAPLAUNCH_SETS=garbage", ""},
-		{"-u|1:1|--|id", "CAPLAUNCH_GROUPS=+1", ""},
-		{"-u|1:1|--|id", "CAPLAUNCH_SETS=ambient", "there is none"},
-		{"--|id", "CAPLAUNCH_USER=", ""},
-		{"--|id", "CAPLAUNCH_PORT_80_TCP_ADDR=10.0.0.1", ""},
-		{"--|id", "CAPLAUNCH_SERVICE_HOST=10.0.0.1", ""},
-		{"--|id", "CAPLAUNCH_PORTX=1", "is none of caplaunch's"},
-	} {
-		if msg, _ := told(c.line, c.variable); c.says == "" && msg != "" || !strings.Contains(msg, c.says) {
-			t.Errorf("%s with %s: %q, want %q", c.line, c.variable, msg, c.says)
-		}
-	}
-}

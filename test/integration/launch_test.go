@@ -88,50 +88,17 @@ func TestStartingStatesInTheirEngines(t *testing.T) {
 	}
 }
 
-// hostile are words before "--" that must be refused before anything happens.
-var hostile = [][]string{
-	{"-u", ""},
-	{"-u", ":"},
-	{"-u", "0:"},
-	{"-u", ":0"},
-	{"-u", "4294967295"},
-	{"-u", "4294967296"},
-	{"-u", "4294967296:4294967296"},
-	{"-u", "-1"},
-	{"--user=-1"},
-	{"-u", "+5"},
-	{"-u", "0x1"},
-	{"-u", " 1"},
-	{"-u", "1 "},
-	{"-u", "1:2:3"},
-	{"-u", "65532:4294967295"},
-	{"-u", "65532:-1"},
-	{"-u", "1e3"},
-	{"-u", "00"},
-	{"-u", "18446744073709551616"},
-	{"-u", "2147483648"},
-	{"-u", "nosuchuser"},
-	{"-u", "65532:nosuchgroup"},
-	{"-u", "99999"},
-	{"-u", "0\n"},
-	{"-u", "1:1", "--groups="},
-	{"-u", "1:1", "--groups=4294967296"},
-	{"-u", "1:1", "--groups=-1"},
-	{"-u", "1:1", "-c", "net_amdin"},
-	{"-u", "1:1", "-c", "CAP_CAP_NET_ADMIN"},
-	{"-u", "1:1", "-c", "64"},
-	{"-u", "1:1", "-c", "-1"},
-	{"-u", "1:1", "-c", "0x0c"},
-	{"-u", "1:1", "-c", ""},
-	{"-u", "1:1", "-c", ","},
-	{"-u", "1:1", "-c", "net_admin;id"},
-	{"-u", "1:1", "-c", "net_admin+ep"},
-	{"-u", "1:1", "-o", "bogus"},
-	{"-u", "1:1", "--non-root=maybe"},
-	{"-u", "1:1", "--bounding=some"},
-	{"-u", "1:1", "--nosuchflag"},
-	{"-u"},
-	{},
+// hostile are words before "--" that must be refused before anything happens: as the user, as groups, and beside a user.
+var hostile = struct{ users, groups, others []string }{
+	[]string{
+		"", ":", "0:", ":0", "4294967295", "4294967296", "4294967296:4294967296", "-1", "+5", "0x1", " 1", "1 ", "1:2:3", "65532:4294967295", "65532:-1",
+		"1e3", "00", "18446744073709551616", "2147483648", "nosuchuser", "65532:nosuchgroup", "99999", "0\n",
+	},
+	[]string{"", "4294967296", "-1"},
+	[]string{
+		"-c=net_amdin", "-cCAP_CAP_NET_ADMIN", "-c64", "-c-1", "-c0x0c", "--caps=", "-c,", "-cnet_admin;id", "-cnet_admin+ep", "-obogus",
+		"--non-root=maybe", "--bounding=some", "--nosuchflag",
+	},
 }
 
 // changing is a call of those that are traced, but for a question that the kernel refuses: setgroups of too many.
@@ -142,7 +109,17 @@ const question = "setgroups(65537, NULL)"
 func TestHostileWordsAreRefusedBeforeAnythingChanged(t *testing.T) {
 	engine.RequireRoot(t)
 	engine.Require(t, "strace")
-	for _, words := range hostile {
+	lines := [][]string{{"-u"}, {}}
+	for _, u := range hostile.users {
+		lines = append(lines, []string{"-u", u}, []string{"--user=" + u})
+	}
+	for _, g := range hostile.groups {
+		lines = append(lines, []string{"-u", "1:1", "--groups=" + g})
+	}
+	for _, o := range hostile.others {
+		lines = append(lines, []string{"-u", "1:1", o})
+	}
+	for _, words := range lines {
 		trace := filepath.Join(t.TempDir(), "trace")
 		r := engine.Exec(t, slices.Concat([]string{"strace", "-f", "-qqq", "-o", trace, "-e", "trace=capset,setuid,setgid,setresuid,setresgid,setgroups,execve,execveat,fchown,fchmod", engine.Caplaunch(t)},
 			words, []string{"--", engine.Probe(t)})...)

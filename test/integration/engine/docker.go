@@ -121,7 +121,7 @@ func (d *Docker) MustBuild(t testing.TB, dir string, buildkit bool, tag string, 
 }
 
 func (d *Docker) has(name, key string) bool {
-	r, err := output(d.Command("image", "inspect", "-f", `{{index .Config.Labels "`+keyLabel+`"}}`, name), Timeout)
+	r, err := Output(d.Command("image", "inspect", "-f", `{{index .Config.Labels "`+keyLabel+`"}}`, name), Timeout)
 	return err == nil && r.Code == 0 && strings.TrimSpace(r.Stdout) == key
 }
 
@@ -133,7 +133,7 @@ func overlayWorks(dir string) bool {
 	if err != nil {
 		return false
 	}
-	r, err := output(b.command("sh", "-ec", `d=$(mktemp -d "$1/overlay.XXXXXX")
+	r, err := Output(b.command("sh", "-ec", `d=$(mktemp -d "$1/overlay.XXXXXX")
 mkdir "$d/l" "$d/u" "$d/w" "$d/m"
 mount -t overlay -o "lowerdir=$d/l,upperdir=$d/u,workdir=$d/w" overlay "$d/m" && umount "$d/m" && ok=0 || ok=1
 rm -rf "$d"

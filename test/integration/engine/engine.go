@@ -196,7 +196,7 @@ func needs(commands ...string) error {
 // within Timeout; a Stdout or Stderr that is already set is left as it is.
 func Command(t testing.TB, cmd *exec.Cmd) Result {
 	t.Helper()
-	r, err := output(cmd, Timeout)
+	r, err := Output(cmd, Timeout)
 	if err != nil {
 		t.Fatalf("%s: %v\n%v", strings.Join(cmd.Args, " "), err, r)
 	}
@@ -209,8 +209,11 @@ func Exec(t testing.TB, argv ...string) Result {
 	return Command(t, exec.Command(argv[0], argv[1:]...))
 }
 
-// output is Command without a test. The error is for what is not the program's own doing.
-func output(cmd *exec.Cmd, limit time.Duration) (Result, error) {
+// ErrLate says that a command had to be killed.
+var ErrLate = errors.New("killed")
+
+// Output is Command without a test. The error is for what is not the program's own doing.
+func Output(cmd *exec.Cmd, limit time.Duration) (Result, error) {
 	var stdout, stderr bytes.Buffer
 	if cmd.Stdout == nil {
 		cmd.Stdout = &stdout
@@ -239,7 +242,7 @@ func output(cmd *exec.Cmd, limit time.Duration) (Result, error) {
 	var exit *exec.ExitError
 	switch {
 	case late:
-		return r, fmt.Errorf("killed after %v", limit)
+		return r, fmt.Errorf("%w after %v", ErrLate, limit)
 	case err != nil && !errors.As(err, &exit):
 		return r, err
 	}
@@ -255,7 +258,7 @@ func exitCode(ws syscall.WaitStatus) int {
 
 // must runs cmd and turns an exit status other than 0 into an error that shows the output.
 func must(cmd *exec.Cmd) (Result, error) {
-	r, err := output(cmd, 5*Timeout) // on a machine that has cached nothing yet
+	r, err := Output(cmd, 5*Timeout) // on a machine that has cached nothing yet
 	if err == nil && r.Code != 0 {
 		err = errors.New("it failed")
 	}

@@ -16,7 +16,7 @@ func TestACommandThatHangsIsKilledAndItsOutputShown(t *testing.T) {
 		"one it left alone": exec.Command("sh", "-c", "echo here; sleep 60 &"),
 	} {
 		start := time.Now()
-		r, err := output(cmd, 200*time.Millisecond)
+		r, err := Output(cmd, 200*time.Millisecond)
 		if err == nil || !strings.Contains(r.Stdout, "here") || time.Since(start) > 20*time.Second {
 			t.Errorf("%s: error %v after %v: %v", name, err, time.Since(start), r)
 		}

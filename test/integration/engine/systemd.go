@@ -59,7 +59,7 @@ wait $!`, "sh", root)
 		if s.pid, err = descendant(b.init.Process.Pid, "systemd"); err != nil {
 			return err
 		}
-		r, err := output(s.Command("systemctl", "is-system-running"), Timeout)
+		r, err := Output(s.Command("systemctl", "is-system-running"), Timeout)
 		switch state := strings.TrimSpace(r.Stdout); state {
 		case "running", "degraded":
 			return nil
@@ -124,8 +124,8 @@ func (s *Systemd) WriteUnit(t testing.TB, name, text string) {
 	s.WriteFile(t, path, text, 0o644)
 	s.Systemctl(t, "daemon-reload")
 	t.Cleanup(func() {
-		_, _ = output(s.Command("systemctl", "stop", name), Timeout)
-		_, _ = output(s.Command("systemctl", "reset-failed", name), Timeout)
+		_, _ = Output(s.Command("systemctl", "stop", name), Timeout)
+		_, _ = Output(s.Command("systemctl", "reset-failed", name), Timeout)
 		_ = os.Remove(s.Path(path))
 	})
 }

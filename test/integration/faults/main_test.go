@@ -7,7 +7,7 @@
 package faults
 
 import (
-	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -48,34 +48,22 @@ type end struct {
 // patience is for a launch that takes 50 ms on an idle machine, and a few seconds when it stalls and a busy one.
 const patience = 20 * time.Second
 
-// run runs argv to its end, in a process group of its own that is killed when the time is up.
+// run runs argv to its end.
 func run(t testing.TB, limit time.Duration, argv ...string) end {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	e := finish(t, cmd)
-	e.late = ctx.Err() != nil
-	return e
+	return finish(t, limit, exec.Command(argv[0], argv[1:]...))
 }
 
-// finish runs cmd to its end.
-func finish(t testing.TB, cmd *exec.Cmd) end {
+// finish runs cmd to its end, in a process group of its own that is killed when the time is up.
+func finish(t testing.TB, limit time.Duration, cmd *exec.Cmd) end {
 	t.Helper()
-	var stdout, stderr strings.Builder
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.WaitDelay = time.Second
-	if err := cmd.Start(); err != nil {
+	r, err := engine.Output(cmd, limit)
+	e := end{r, errors.Is(err, engine.ErrLate)}
+	if e.late {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	} else if err != nil && !errors.Is(err, exec.ErrWaitDelay) {
 		t.Errorf("%.300q: %v", cmd.Args, err)
-		return end{}
-	}
-	_ = cmd.Wait()
-	e := end{Result: engine.Result{Stdout: stdout.String(), Stderr: stderr.String()}}
-	ws := cmd.ProcessState.Sys().(syscall.WaitStatus)
-	if e.Code = ws.ExitStatus(); ws.Signaled() {
-		e.Code = 128 + int(ws.Signal())
 	}
 	return e
 }

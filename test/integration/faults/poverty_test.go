@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -83,7 +82,6 @@ func TestLimitsAreKeptOrNamed(t *testing.T) {
 	engine.RequireRoot(t)
 	engine.Require(t, "prlimit", "gcc")
 	list := []hardship{
-		// The kernel looks at the other processes of the user at the change of ids, and says EAGAIN at the exec.
 		{name: "no process allowed to a user who has none", start: limited("nproc=0"), argv: launch(t), keep: thePoor().With("rlimit nproc", "0 0")},
 		{name: "no address space for the Go runtime", start: limited("as=100000000"), argv: launch(t), may: []outcome{aborted}},
 		{name: "too little address space for the Go runtime", start: limited("as=1200000000"), argv: launch(t), may: []outcome{aborted}},
@@ -262,7 +260,7 @@ func TestAHundredThousandVariablesReachTheProgram(t *testing.T) {
 	argv[len(argv)-1] = "env"
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env = env
-	e := finish(t, cmd)
+	e := finish(t, engine.Timeout, cmd)
 	hardship{keep: engine.Promise{"envc": strconv.Itoa(many + 1), "env99999": "V99999=", "env100000": "HOME=/"}}.judge(t, e)
 }
 
@@ -274,9 +272,7 @@ func TestTheLongestCommandLineReachesTheProgram(t *testing.T) {
 	words := slices.Repeat([]string{strings.Repeat("x", 100000)}, 19)
 	command := func(start []string, argv []string, last int) *exec.Cmd {
 		all := slices.Concat(start, argv, words, []string{strings.Repeat("y", last/2), strings.Repeat("y", last-last/2)})
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		t.Cleanup(cancel)
-		return exec.CommandContext(ctx, all[0], all[1:]...)
+		return exec.Command(all[0], all[1:]...)
 	}
 	longest := func(start, argv []string) int {
 		low, high := 0, 2*(128<<10-1)
@@ -301,9 +297,9 @@ func TestTheLongestCommandLineReachesTheProgram(t *testing.T) {
 	}
 	argv := launch(t)
 	n := longest(nil, argv)
-	hardship{keep: thePoor().With("argc", strconv.Itoa(2+len(words)+2))}.judge(t, finish(t, command(nil, argv, n)))
+	hardship{keep: thePoor().With("argc", strconv.Itoa(2+len(words)+2))}.judge(t, finish(t, engine.Timeout, command(nil, argv, n)))
 
 	home := accounts(t, "faults:x:64321:64321::/"+strings.Repeat("h", 4000)+":/bin/sh\n", "faults:x:64321:\n")
 	argv = []string{engine.Caplaunch(t), "-c", "net_admin", "-u", "faults", "--", probe(t), "all"}
-	hardship{says: "too long"}.judge(t, finish(t, command(home, argv, longest(home, argv))))
+	hardship{says: "too long"}.judge(t, finish(t, engine.Timeout, command(home, argv, longest(home, argv))))
 }

@@ -41,16 +41,6 @@ func TestA386ProgramGetsTheCapabilities(t *testing.T) {
 	}
 }
 
-func TestAnotherArchitectureIsNamed(t *testing.T) {
-	needAMD64(t)
-	if handled, _ := filepath.Glob("/proc/sys/fs/binfmt_misc/qemu-*"); len(handled) > 0 {
-		engine.Unusable(t, "this machine runs other architectures: %v", handled)
-	}
-	for arch, flags := range map[string][]string{"arm64": {asUser}, "s390x": {asUser, "--strip-file-caps"}} {
-		start{flags: flags}.refused(t, 126, "built for "+arch, status(t, arch))
-	}
-}
-
 // handler is a line for binfmt_misc, which runs arm64 programs by an emulator.
 func handler(emulator, flags string) string {
 	return `:caplaunch-arm64:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00:` +
@@ -102,40 +92,4 @@ func TestAnotherArchitectureRunsWhereBinfmtMiscDoesIt(t *testing.T) {
 	if left, _ := os.ReadDir(at); len(left) > 0 {
 		t.Errorf("binfmt_misc is still mounted: %v", left)
 	}
-}
-
-// The loader's name stands in the program, and the kernel's ENOENT names neither.
-func TestAMissingLoaderIsNamed(t *testing.T) {
-	needAMD64(t)
-	glibc, err := filepath.EvalSymlinks("/bin/true")
-	engine.Must(t, err)
-	musl := musl(t)
-	withMusl := map[string]engine.Src{"/true": engine.File(glibc), "/lib/ld-musl-x86_64.so.1": engine.File("/lib/ld-musl-x86_64.so.1"), "/musl": engine.File(musl)}
-	for name, c := range map[string]struct {
-		path, loader string
-		files        map[string]engine.Src
-	}{
-		"a glibc program on an empty root":   {"/true", "/lib64/ld-linux-x86-64.so.2", map[string]engine.Src{"/true": engine.File(glibc)}},
-		"a glibc program on a root of musl":  {"/true", "/lib64/ld-linux-x86-64.so.2", withMusl},
-		"a musl program on a root of others": {"/musl", "/lib/ld-musl-x86_64.so.1", map[string]engine.Src{"/musl": engine.File(musl), "/lib64/ld-linux-x86-64.so.2": engine.File(glibc)}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := start{root: newRoot(t, c.files), flags: []string{asUser}}
-			s.refused(t, 127, c.path+": its ELF interpreter, "+c.loader+", does not exist", c.path)
-		})
-	}
-	s := start{root: newRoot(t, withMusl), flags: []string{asUser}}
-	if r := s.run(t, "/musl"); r.Code != 42 {
-		t.Errorf("a musl program on a root of musl: %v", r)
-	}
-}
-
-// musl is a program that is linked against musl dynamically, and exits with 42.
-func musl(t testing.TB) string {
-	t.Helper()
-	engine.Require(t, "musl-gcc")
-	source := engine.Write(t, "musl.c", "int main(void) { return 42; }\n")
-	path := strings.TrimSuffix(source, ".c")
-	engine.Do(t, "musl-gcc", "-o", path, source)
-	return path
 }

@@ -3,9 +3,7 @@ package programs
 import (
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,64 +12,6 @@ import (
 
 	"github.com/caplaunch/caplaunch/test/integration/engine"
 )
-
-// Everything that execve(2) answers with a bare errno has a reason and a hint.
-func TestAFailedExecSaysWhy(t *testing.T) {
-	engine.RequireRoot(t)
-	probe := engine.Probe(t)
-	s := start{flags: []string{asUser}}
-	locked := filepath.Join(engine.TempDir(t), "locked") // root may search it
-	engine.Must(t, os.Mkdir(locked, 0o700))
-	inside := filepath.Join(locked, "probe")
-	engine.Must(t, engine.CopyFile(inside, probe, 0o755))
-	mounted := engine.TempDir(t)
-	busy := engine.Copy(t, probe, 0o755)
-	sudden := func(wrap []string) start { return start{flags: s.flags, wrap: wrap, sudden: true} }
-	elf := "\x7fELF\x02\x01\x01" + strings.Repeat("\x00", 100)
-
-	for name, c := range map[string]struct {
-		start
-		path string
-		code int
-		says string
-	}{
-		"not found":                {s, "/no/such/program", 127, "no such file"},
-		"not in PATH":              {s, "no-such-program", 127, "not found in PATH"},
-		"a file for a directory":   {s, probe + "/x", 126, "not a directory"},
-		"a directory":              {s, mounted, 126, "not a program but a directory"},
-		"not executable":           {s, engine.Copy(t, probe, 0o644), 126, "uid 65532 may not execute it (mode 0644, owner 0:0)"},
-		"executable for its owner": {s, engine.Copy(t, probe, 0o700), 126, "uid 65532 may not execute it (mode 0700, owner 0:0)"},
-		"directory not searchable": {s, inside, 126, "uid 65532 may not search the directory " + locked},
-		"noexec mount": {
-			start{flags: s.flags, within: fmt.Sprintf("mount -t tmpfs -o noexec,mode=755 tmpfs %s; cp %s %[1]s/probe", mounted, probe)},
-			filepath.Join(mounted, "probe"), 126, "its file system is mounted noexec",
-		},
-		"no #! line":      {s, engine.Write(t, "script", "exit 0\n"), 126, "neither an ELF file nor one whose first line names an interpreter"},
-		"empty":           {s, engine.Write(t, "empty", ""), 126, "the file is empty"},
-		"half an ELF":     {s, engine.Write(t, "elf", elf), 126, "an ELF file, but damaged"},
-		"text busy":       {sudden(nil), busy, 126, "text file busy"},
-		"no memory":       {sudden(denied(t, probe, "ENOMEM")), probe, 126, "not enough memory to load it"},
-		"security module": {sudden(denied(t, probe, "EPERM")), probe, 126, "operation not permitted"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if c.path == busy {
-				f, err := os.OpenFile(busy, os.O_WRONLY, 0)
-				engine.Must(t, err)
-				defer f.Close()
-			}
-			if c.wrap != nil {
-				engine.Require(t, c.wrap[0])
-			}
-			c.refused(t, c.code, c.path+": "+c.says, c.path)
-		})
-	}
-}
-
-// denied is a tracer that lets the exec of one path fail, for errors that no one can cause at will.
-func denied(t testing.TB, path, errno string) []string {
-	t.Helper()
-	return []string{"strace", "-f", "-qq", "-o", "/dev/null", "-P", path, "-e", "inject=execve:error=" + errno}
-}
 
 // RLIMIT_NPROC strikes at the first execve after the change of the uid, not at the change.
 func TestTooManyProcessesOfTheUserAreTold(t *testing.T) {

@@ -28,7 +28,6 @@ type start struct {
 	within string   // shell commands to be done before, in mount, network and PID namespaces that end with the launch
 	wrap   []string // a command that runs the launcher, such as prlimit
 	from   []string // options of capstart
-	root   string   // of a tree: see newRoot
 	flags  []string // of caplaunch
 	env    []string // besides this process's
 	sudden bool     // what refuses it shows in execve alone: explain cannot foretell it
@@ -38,15 +37,11 @@ type start struct {
 func (s start) command(t testing.TB, argv ...string) *exec.Cmd {
 	t.Helper()
 	engine.RequireRoot(t)
-	launcher, words, from := engine.Caplaunch(t), s.wrap, s.from
-	if s.root != "" {
-		from = append([]string{"-R", s.root}, from...)
-		launcher = "/caplaunch"
+	words := s.wrap
+	if s.from != nil {
+		words = slices.Concat(words, []string{engine.Capstart(t)}, s.from, []string{"--"})
 	}
-	if from != nil {
-		words = slices.Concat(words, []string{engine.Capstart(t)}, from, []string{"--"})
-	}
-	words = slices.Concat(words, []string{launcher}, s.flags, []string{"--"}, argv)
+	words = slices.Concat(words, []string{engine.Caplaunch(t)}, s.flags, []string{"--"}, argv)
 	if s.within != "" {
 		words = append([]string{
 			"unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc",
@@ -110,16 +105,6 @@ func wantPromise(t testing.TB, r engine.Result, caps uint64) map[string]string {
 func status(t testing.TB, arch string) string {
 	t.Helper()
 	return engine.BuildGo(t, "test/integration/programs/testdata/status", arch)
-}
-
-// newRoot is a root file system with caplaunch, the probe and files, for start.root.
-func newRoot(t testing.TB, files map[string]engine.Src) string {
-	t.Helper()
-	all := map[string]engine.Src{"/caplaunch": engine.File(engine.Caplaunch(t)), "/probe": engine.File(engine.Probe(t))}
-	for name, src := range files {
-		all[name] = src
-	}
-	return engine.Tree(t, all)
 }
 
 // own makes path belong to uid and gid 65532.

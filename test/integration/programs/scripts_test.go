@@ -84,15 +84,3 @@ func TestTheCopyOfAnInterpreterGetsTheKernelsArguments(t *testing.T) {
 		}
 	}
 }
-
-// Both are ENOENT for the kernel, which names neither.
-func TestAMissingInterpreterIsNamed(t *testing.T) {
-	s := start{flags: []string{asUser}}
-	for line, says := range map[string]string{
-		"#!/no/such/python": "/no/such/python, does not exist",
-		"#!/bin/sh\r":       `$'/bin/sh\015', does not exist: the line ends in a carriage return`,
-	} {
-		path := engine.Write(t, "script", line+"\nexit 0\n")
-		s.refused(t, 127, path+`: the interpreter of its "#!" line, `+says, path)
-	}
-}

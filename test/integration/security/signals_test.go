@@ -98,7 +98,10 @@ func TestSignalsDoNothingToProcess1DuringTheLaunch(t *testing.T) {
 	for i := range storms {
 		argv := slices.Concat(start, flags)
 		ignored := ""
-		if i%10 == 0 { // one that is ignored stays so
+		switch {
+		case i%10 == 1: // the build without an entry
+			argv[len(start)] = engine.BuildGo(t, "cmd/caplaunch", "")
+		case i%10 == 0: // one that is ignored stays so
 			argv = slices.Concat(start, []string{engine.Capstart(t), "-I", "15", "--"}, flags)
 			ignored = engine.Mask(1 << 14)
 		}

@@ -40,12 +40,17 @@ func TestNoVariableLoosensTheCommandLine(t *testing.T) {
 		{variables: "CAPLAUNCH_OPTIONAL_CAPS=all CAPLAUNCH_CAPS=all CAPLAUNCH_BOUNDING=keep", flags: user, promise: granted},
 		{variables: "CAPLAUNCH_CAPS=all CAPLAUNCH_OPTIONAL_CAPS=all", flags: "-u 65532:65532 --bounding=drop", promise: engine.Promised("65532", 0).With("CapBnd", engine.Mask(0))},
 		// Those that nobody knows, or that are mistyped.
-		{variables: "CAPLAUNCH_STRCT=1", flags: user, code: engine.Failure, says: "CAPLAUNCH_STRICT"},
+		{variables: "CAPLAUNCH_STRCT=1", flags: user, code: engine.Failure, says: "CAPLAUNCH_STRICT in the place of CAPLAUNCH_STRCT"},
 		{variables: "CAPLAUNCH_USR=5:5", flags: user, code: engine.Failure, says: "CAPLAUNCH_USER"},
-		{variables: "CAPLAUNCH_NOSUCH=1", flags: user, code: engine.Failure, says: "CAPLAUNCH_NOSUCH"},
+		{variables: "CAPLAUNCH_NOSUCH=1", flags: user, code: engine.Failure, says: "unset CAPLAUNCH_NOSUCH"},
 		{variables: "CAPLAUNCH_STRICT=true", flags: user, code: engine.Unexpected},
 		{variables: "CAPLAUNCH_USER=4294967296", code: engine.Failure, says: "4294967296"},
 		{variables: "CAPLAUNCH_USER= CAPLAUNCH_CAPS=net_admin", code: engine.Failure, says: "--user"},
+		// What is not to be followed is not read.
+		{variables: "CAPLAUNCH_CAPS=net_amdin CAPLAUNCH_OPTIONAL_CAPS=garbage CAPLAUNCH_GROUPS=+1", flags: user, promise: granted},
+		{variables: "CAPLAUNCH_CAPS=net_amdin", flags: "-u 65532:65532", code: engine.Failure, says: "CAPLAUNCH_CAPS: "},
+		{variables: "CAPLAUNCH_SETS=ambient", flags: user, code: engine.Failure, says: "there is none"},
+		{variables: "CAPLAUNCH_PORTX=1", flags: user, code: engine.Failure, says: "CAPLAUNCH_PORTX"},
 		// The honest ones: where the line says nothing of the group, they count.
 		{variables: "CAPLAUNCH_CAPS=net_admin CAPLAUNCH_USER=65532:65532", promise: granted},
 		{variables: "CAPLAUNCH_CAPS=net_admin CAPLAUNCH_ALLOW_NEW_PRIVS=1", flags: "-u 65532:65532", promise: granted.With("NoNewPrivs", "0")},

@@ -93,6 +93,18 @@ func TestPipesCanBeOpenedInTheirDirectionAlone(t *testing.T) {
 	}
 }
 
+// One that was opened again through /proc, in both directions.
+func TestAPipeOfBothDirectionsCanBeOpenedInBoth(t *testing.T) {
+	t.Parallel()
+	engine.RequireRoot(t)
+	both, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", foreignPipe(t, 0).Fd()), os.O_RDWR, 0)
+	engine.Must(t, err)
+	defer both.Close()
+	if r := engine.Command(t, onStdout(caplaunch(t), both, "sh", "-c", ": <>/dev/stdout")); r.Code != 0 || owner(t, both) != "0:0 606" {
+		t.Errorf("%v: %s", r, owner(t, both))
+	}
+}
+
 // What has a name, or belongs to others, is never touched: not its owner, not its mode.
 func TestNothingButAnonymousPipesIsTouched(t *testing.T) {
 	t.Parallel()
@@ -215,15 +227,18 @@ func TestNobodyElsesTerminalIsHandedOver(t *testing.T) {
 	engine.Require(t, "unshare")
 	launch := append(caplaunch(t), engine.Probe(t), "exit", "7")
 	quoted := strings.Join(launch, " ")
+	_, other := engine.Terminal(t)
+	theirs := owner(t, other)
 	for name, argv := range map[string][]string{
 		"PID 1 of a namespace, in the session of another": slices.Concat([]string{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc"}, launch),
 		"behind a shell":                      {"sh", "-c", quoted + "; exit $?"},
 		"in a session of its own, without it": {"setsid", "--wait", "sh", "-c", quoted},
+		"another one than the session's":      {"sh", "-c", fmt.Sprintf("exec %s <%s >%[2]s 2>%[2]s", quoted, other.Name())},
 		"the device /dev/tty":                 {"sh", "-c", "exec " + quoted + " </dev/tty >/dev/tty 2>/dev/tty"},
 	} {
 		_, tty := engine.Terminal(t)
 		before, device := owner(t, tty), statOf(t, "/dev/tty")
-		if r := onTerminal(t, tty, argv...); r.Code != 7 || owner(t, tty) != before || statOf(t, "/dev/tty") != device {
+		if r := onTerminal(t, tty, argv...); r.Code != 7 || owner(t, tty) != before || owner(t, other) != theirs || statOf(t, "/dev/tty") != device {
 			t.Errorf("%s: exit status %d, %s was %s, /dev/tty %s", name, r.Code, owner(t, tty), before, statOf(t, "/dev/tty"))
 		}
 	}

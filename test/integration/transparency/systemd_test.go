@@ -67,15 +67,6 @@ if ($mode eq "pipe") { # that nobody reads: EPIPE, or death by SIGPIPE
 		send $s, "WATCHDOG=1", 0, pack_sockaddr_un $path;
 	}
 	sleep;
-} elsif ($mode eq "once") { # fails when the file is not there, and makes it
-	print -e $arg ? "second\n" : "first\n";
-	sleep if -e $arg;
-	open my $file, ">", $arg;
-	exit 1;
-} elsif ($mode eq "signal") {
-	$SIG{$arg} = sub { print "got $arg\n"; exit };
-	print "ready\n";
-	sleep 1 while 1;
 } elsif ($mode eq "credential") {
 	my $f;
 	print open($f, "<", "$ENV{CREDENTIALS_DIRECTORY}/$arg") ? <$f> : $!{EACCES} ? "EACCES" : $!, "\n";
@@ -200,43 +191,6 @@ func TestNotifyAndWatchdog(t *testing.T) {
 		}
 		if log := s.Journal(t, n); !strings.Contains(log, "watchdog self\n") {
 			t.Errorf("%s: WATCHDOG_PID is another: %s", name, log)
-		}
-	}
-}
-
-// NRestarts is at least one, not one: systemd starts the wait for a restart anew whenever it reads its units
-// again, as other tests here make it do, and counts each wait.
-func TestRestartOnFailure(t *testing.T) {
-	t.Parallel()
-	s := boot(t)
-	for name, f := range forms {
-		n := newName()
-		s.WriteUnit(t, n+".service", unit(append([]string{"Restart=on-failure", "RestartSec=50ms"}, f.properties...), append(f.launcher, service, "once", "/tmp/"+n)...))
-		s.Start(t, n+".service")
-		again := func() bool {
-			log := s.Journal(t, n+".service")
-			return strings.Count(log, "first\n") == 1 && strings.Count(log, "second\n") == 1
-		}
-		if !engine.Await(again) || s.Show(t, n+".service", "NRestarts") == "0" {
-			t.Errorf("%s: %s", name, s.Journal(t, n+".service"))
-		}
-	}
-}
-
-func TestKillSignalReachesTheProgram(t *testing.T) {
-	t.Parallel()
-	s := boot(t)
-	for name, f := range forms {
-		n := newName() + ".service"
-		s.WriteUnit(t, n, unit(append([]string{"KillSignal=SIGUSR2"}, f.properties...), append(f.launcher, service, "signal", "USR2")...))
-		s.Start(t, n)
-		logged := func(line string) bool {
-			return engine.Await(func() bool { return strings.Contains(s.Journal(t, n), line) })
-		}
-		logged("ready\n")
-		s.Systemctl(t, "stop", n)
-		if !logged("got USR2\n") || s.Show(t, n, "Result") != "success" {
-			t.Errorf("%s: %s: %s", name, s.Show(t, n, "Result"), s.Journal(t, n))
 		}
 	}
 }

@@ -125,24 +125,3 @@ func TestAStrangersFirstMistakes(t *testing.T) {
 		})
 	}
 }
-
-// A mistyped variable does not start the program unchecked; one that Kubernetes makes of a Service is nobody's mistake.
-func TestVariablesThatNobodyKnows(t *testing.T) {
-	engine.RequireRoot(t)
-	run := func(variable string) engine.Result {
-		cmd := exec.Command(engine.Caplaunch(t), behind(t, "-u", "65532:65532")...)
-		cmd.Env = []string{"PATH=/bin:/usr/bin", variable}
-		return engine.Command(t, cmd)
-	}
-	for variable, hint := range map[string]string{
-		"CAPLAUNCH_STRCT=true": "CAPLAUNCH_STRICT in the place of CAPLAUNCH_STRCT", "CAPLAUNCH_CAP=net_admin": "CAPLAUNCH_CAPS in the place of CAPLAUNCH_CAP",
-		"CAPLAUNCH_XYZZY=1": "unset CAPLAUNCH_XYZZY",
-	} {
-		if said := engine.Refused(t, run(variable), engine.Failure); said.Hint != hint {
-			t.Errorf("%s: %+v", variable, said)
-		}
-	}
-	for _, variable := range []string{"CAPLAUNCH_SERVICE_HOST=10.0.0.1", "CAPLAUNCH_PORT=tcp://10.0.0.1:80", "CAPLAUNCH_PORT_80_TCP_ADDR=10.0.0.1", "CAPLAUNCH_WEB_SERVICE_PORT_HTTP=80", "CAPLAUNCH_STRCT="} {
-		engine.Promised("65532", 0).Want(t, run(variable))
-	}
-}
