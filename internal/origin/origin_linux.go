@@ -169,12 +169,12 @@ func Restore(ignore Signals) error {
 	// It is left to execve to close a descriptor, so that one which fails can still be reported.
 	for fd, closed := range want.closed {
 		if closed {
-			call(syscall.SYS_FCNTL, uintptr(fd), syscall.F_SETFD, syscall.FD_CLOEXEC)
+			systemCall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_SETFD, syscall.FD_CLOEXEC)
 		}
 	}
 	// The mask after the dispositions: a signal that is to be ignored must not become pending.
 	const sigSetmask = 2
-	call(syscall.SYS_RT_SIGPROCMASK, sigSetmask, uintptr(unsafe.Pointer(&want.blocked)), 0)
+	systemCall(syscall.SYS_RT_SIGPROCMASK, sigSetmask, uintptr(unsafe.Pointer(&want.blocked)), 0)
 	got, err := current()
 	if err == nil && got != want {
 		err = &MismatchError{want, got}
@@ -187,11 +187,11 @@ func current() (process, error) {
 	a := answers{mask: noMask}
 	for i := range a.action {
 		a.action[i][0] = noHandler
-		a.actionResult[i] = call(syscall.SYS_RT_SIGACTION, uintptr(i+1), 0, uintptr(unsafe.Pointer(&a.action[i])))
+		a.actionResult[i] = systemCall(syscall.SYS_RT_SIGACTION, uintptr(i+1), 0, uintptr(unsafe.Pointer(&a.action[i])))
 	}
-	a.maskResult = call(syscall.SYS_RT_SIGPROCMASK, 0, 0, uintptr(unsafe.Pointer(&a.mask)))
+	a.maskResult = systemCall(syscall.SYS_RT_SIGPROCMASK, 0, 0, uintptr(unsafe.Pointer(&a.mask)))
 	for i := range a.flags {
-		a.flags[i] = call(syscall.SYS_FCNTL, uintptr(i/2), syscall.F_GETFD, 0)
+		a.flags[i] = systemCall(syscall.SYS_FCNTL, uintptr(i/2), syscall.F_GETFD, 0)
 	}
 	return a.process()
 }
@@ -201,14 +201,14 @@ func setIgnored(signal int, ignored bool) error {
 	if ignored {
 		action[0] = sigIGN
 	}
-	return callError("rt_sigaction", signal, call(syscall.SYS_RT_SIGACTION, uintptr(signal), uintptr(unsafe.Pointer(&action)), 0), true)
+	return callError("rt_sigaction", signal, systemCall(syscall.SYS_RT_SIGACTION, uintptr(signal), uintptr(unsafe.Pointer(&action)), 0), true)
 }
 
-// call is a raw system call, whose fourth argument is the size of a set of signals, where it has one. The result is a
+// systemCall is a raw one, whose fourth argument is the size of a set of signals, where it has one. The result is a
 // negative errno on failure, as the entry stores it.
 //
 //go:uintptrescapes
-func call(number, a, b, c uintptr) int {
+func systemCall(number, a, b, c uintptr) int {
 	r, _, errno := syscall.RawSyscall6(number, a, b, c, 8, 0, 0)
 	if errno != 0 {
 		return -int(errno)
