@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
+	"github.com/caplaunch/caplaunch/test/unit"
 )
 
 // shebangs are first lines, and what passes for them, for the interpreter p.
@@ -36,11 +37,11 @@ func shebangs(p string) []string {
 
 func TestShebangIsReadAsTheKernelReadsIt(t *testing.T) {
 	t.Parallel()
-	dir := folder(t)
+	dir := unit.Folder(t)
 	interp := filepath.Join(dir, "p")
-	check(t, os.Rename(self(t), interp))
+	unit.Must(t, os.Rename(unit.Self(t), interp))
 	texts := shebangs(interp)
-	rnd := random(t)
+	rnd := unit.Rand(t)
 	words := []string{" ", " ", "\t", "\n", "\x00", "a", "bc", "\r", interp, strings.Repeat("w", 90)}
 	for range 150 {
 		s := "#!"
@@ -53,13 +54,13 @@ func TestShebangIsReadAsTheKernelReadsIt(t *testing.T) {
 		texts = append(texts, s)
 	}
 	for i, text := range texts {
-		path := write(t, filepath.Join(dir, fmt.Sprint("s", i)), text, 0o755)
+		path := unit.Write(t, filepath.Join(dir, fmt.Sprint("s", i)), text, 0o755)
 		cmd := osexec.Command(path, "1", "")
 		cmd.Env = append(os.Environ(), helperEnv+"=args", "GORACE=atexit_sleep_ms=0")
 		out, err := cmd.Output()
 		var args []string
 		if err == nil {
-			check(t, json.Unmarshal(out, &args))
+			unit.Must(t, json.Unmarshal(out, &args))
 		}
 		p, mine := Find(path, "")
 		switch {
@@ -84,7 +85,7 @@ func TestShebangIsReadAsTheKernelReadsIt(t *testing.T) {
 
 func TestScriptsNestAsDeepAsTheKernelFollows(t *testing.T) {
 	t.Parallel()
-	dir := folder(t)
+	dir := unit.Folder(t)
 	interp := "/bin/true"
 	for depth := 1; depth <= 8; depth++ {
 		for _, last := range []string{"", "/nothere"} {
@@ -92,7 +93,7 @@ func TestScriptsNestAsDeepAsTheKernelFollows(t *testing.T) {
 			if depth == 1 && last != "" {
 				interp = last
 			}
-			write(t, path, "#!"+interp+"\n", 0o755)
+			unit.Write(t, path, "#!"+interp+"\n", 0o755)
 			want := kernel(t, path, []string{"x"}, nil)
 			p, err := Find(path, "")
 			if got := errno(t, err); got != want || want == 0 && len(p.Files) != depth+1 {
@@ -110,30 +111,30 @@ func TestScriptsNestAsDeepAsTheKernelFollows(t *testing.T) {
 // that follows, and the exit status that comes of it.
 func TestFindAndKernelAgreeOnWhatCannotRun(t *testing.T) {
 	t.Parallel()
-	dir := folder(t)
+	dir := unit.Folder(t)
 	in := func(name string) string { return filepath.Join(dir, name) }
-	check(t, unix.Mkfifo(in("fifo"), 0o777))
-	check(t, os.Mkdir(in("dir"), 0o755))
+	unit.Must(t, unix.Mkfifo(in("fifo"), 0o777))
+	unit.Must(t, os.Mkdir(in("dir"), 0o755))
 	for name, to := range map[string]string{"loop": "loop", "link": "dir/../true", "dangling": "nothere", "true": "/bin/true"} {
-		check(t, os.Symlink(to, in(name)))
+		unit.Must(t, os.Symlink(to, in(name)))
 	}
 	name, loop := "", in("l0")
-	copyFile(t, "/bin/true", in("real"), 0o755)
-	check(t, os.Symlink(in("real"), loop))
+	unit.Copy(t, "/bin/true", in("real"), 0o755)
+	unit.Must(t, os.Symlink(in("real"), loop))
 	for i := 1; i <= 41; i++ {
 		name = fmt.Sprint("l", i)
-		check(t, os.Symlink(loop, in(name)))
+		unit.Must(t, os.Symlink(loop, in(name)))
 		loop = in(name)
 	}
 	for name, f := range map[string]struct {
 		text string
-		mode os.FileMode
+		mode uint32
 	}{
 		"plain": {"#!/bin/sh\n", 0o644}, "lost": {"#!/not/here -x\n", 0o755}, "crlf": {"#!/bin/sh\r\nexit 0\r\n", 0o755}, "bad\nname ": {"#!/bin/sh\r\n", 0o755},
 		"itsdir": {"#!" + dir + "\n", 0o755}, "itsplain": {"#!" + in("plain") + "\n", 0o755}, "noname": {"#!", 0o755}, "text": {"echo hello\n", 0o755},
 		"binary": {"\xcf\xfa\xed\xfe\x00\n", 0o755}, "empty": {"", 0o755}, "cut": {"\x7fELF\x02\x01\x01", 0o755}, "via": {"#!" + in("cut") + "\n", 0o755},
 	} {
-		write(t, in(name), f.text, f.mode)
+		unit.Write(t, in(name), f.text, f.mode)
 	}
 	for _, tt := range []struct {
 		path   string
@@ -189,27 +190,26 @@ func TestFindAndKernelAgreeOnWhatCannotRun(t *testing.T) {
 func credentials(t *testing.T, path string) (ambient.File, error) {
 	t.Helper()
 	p, err := Find(path, "")
-	check(t, err)
+	unit.Must(t, err)
 	defer p.Close()
 	return p.Credentials(known)
 }
 
 func TestCredentialsComeFromTheLastFile(t *testing.T) {
-	needRoot(t)
+	unit.Root(t)
 	t.Parallel()
-	dir := folder(t)
-	sh := filepath.Join(dir, "sh")
-	copyFile(t, "/bin/sh", sh, 0o755)
-	script := write(t, filepath.Join(dir, "s"), "#!"+sh+"\n", 0o755)
+	dir := unit.Folder(t)
+	sh := unit.Copy(t, "/bin/sh", filepath.Join(dir, "sh"), 0o755)
+	script := unit.Write(t, filepath.Join(dir, "s"), "#!"+sh+"\n", 0o755)
 	of := func(path string) ambient.File {
 		t.Helper()
 		c, err := credentials(t, path)
-		check(t, err)
+		unit.Must(t, err)
 		return c
 	}
 	// What stands on the script counts for nothing.
-	check(t, unix.Chown(script, 1, 1))
-	check(t, unix.Chmod(script, 0o6755))
+	unit.Must(t, unix.Chown(script, 1, 1))
+	unit.Must(t, unix.Chmod(script, 0o6755))
 	setcap(t, script, 1<<13, true)
 	if c := of(script); c != (ambient.File{}) {
 		t.Errorf("of a script: %+v", c)
@@ -226,13 +226,13 @@ func TestCredentialsComeFromTheLastFile(t *testing.T) {
 	if c := of(script); c.Caps == nil || *c.Caps != (ambient.FileCaps{}) {
 		t.Errorf("empty caps: %+v", c.Caps)
 	}
-	check(t, unix.Removexattr(sh, "security.capability"))
+	unit.Must(t, unix.Removexattr(sh, "security.capability"))
 	for _, tt := range []struct {
 		mode     uint32
 		uid, gid bool
 	}{{0o4755, true, false}, {0o2755, false, true}, {0o2745, false, false}, {0o6711, true, true}, {0o755, false, false}} {
-		check(t, unix.Chown(sh, 4711, 4712))
-		check(t, unix.Chmod(sh, tt.mode))
+		unit.Must(t, unix.Chown(sh, 4711, 4712))
+		unit.Must(t, unix.Chmod(sh, tt.mode))
 		c := of(script)
 		if (c.SetUID != nil) != tt.uid || (c.SetGID != nil) != tt.gid || tt.uid && *c.SetUID != 4711 || tt.gid && *c.SetGID != 4712 {
 			t.Errorf("%o: %v %v", tt.mode, c.SetUID, c.SetGID)
@@ -243,57 +243,55 @@ func TestCredentialsComeFromTheLastFile(t *testing.T) {
 // All that is said of a file comes from one that was opened, whatever the path
 // leads to a moment later.
 func TestCredentialsAreOfTheFileThatWasOpened(t *testing.T) {
-	needRoot(t)
-	dir := folder(t)
-	path := filepath.Join(dir, "p")
-	copyFile(t, "/bin/true", path, 0o4755)
+	unit.Root(t)
+	dir := unit.Folder(t)
+	path := unit.Copy(t, "/bin/true", filepath.Join(dir, "p"), 0o4755)
 	setcap(t, path, 1<<13, true)
 	p, err := Find(path, "")
-	check(t, err)
+	unit.Must(t, err)
 	defer p.Close()
-	copyFile(t, "/bin/false", path+"2", 0o755)
-	check(t, os.Rename(path+"2", path))
+	unit.Copy(t, "/bin/false", path+"2", 0o755)
+	unit.Must(t, os.Rename(path+"2", path))
 	if c, err := p.Credentials(known); err != nil || c.Caps == nil || c.SetUID == nil {
 		t.Errorf("%+v, %v", c, err)
 	}
 }
 
 func TestRevision3CountsForItsOwnRoot(t *testing.T) {
-	needRoot(t)
-	sh := filepath.Join(folder(t), "sh")
-	copyFile(t, "/bin/sh", sh, 0o755)
-	check(t, unix.Setxattr(sh, "security.capability", vfsCaps(3, 1<<13, 0, true, 1000), 0))
+	unit.Root(t)
+	sh := filepath.Join(unit.Folder(t), "sh")
+	unit.Copy(t, "/bin/sh", sh, 0o755)
+	unit.Must(t, unix.Setxattr(sh, "security.capability", vfsCaps(3, 1<<13, 0, true, 1000), 0))
 	if isNested() {
 		t.Skip("in a user namespace")
 	}
 	if c, err := credentials(t, sh); err != nil || c != (ambient.File{}) {
 		t.Errorf("of another root: %+v, %v", c, err)
 	}
-	check(t, unix.Setxattr(sh, "security.capability", vfsCaps(3, 1<<13, 0, true, 0), 0))
+	unit.Must(t, unix.Setxattr(sh, "security.capability", vfsCaps(3, 1<<13, 0, true, 0), 0))
 	if c, err := credentials(t, sh); err != nil || c.Caps == nil {
 		t.Errorf("of this root: %+v, %v", c, err)
 	}
 }
 
 func TestRevision3OfAUserNamespaceCountsInside(t *testing.T) {
-	if !inside(t, unix.CLONE_NEWUSER) {
+	if !unit.Again(t, unix.CLONE_NEWUSER) {
 		return
 	}
-	need(t, os.Geteuid() == 0, "a mapped root")
-	dir := folder(t)
-	check(t, unix.Mount("none", dir, "tmpfs", 0, ""))
+	unit.Need(t, os.Geteuid() == 0, "a mapped root")
+	dir := unit.Folder(t)
+	unit.Must(t, unix.Mount("none", dir, "tmpfs", 0, ""))
 	defer unix.Unmount(dir, 0)
-	sh := filepath.Join(dir, "sh")
-	copyFile(t, "/bin/sh", sh, 0o755)
+	sh := unit.Copy(t, "/bin/sh", filepath.Join(dir, "sh"), 0o755)
 	err := unix.Setxattr(sh, "security.capability", vfsCaps(2, 1<<13, 0, true, 0), 0)
-	need(t, err != unix.EOPNOTSUPP, "tmpfs with xattrs in a user namespace")
-	check(t, err)
+	unit.Need(t, err != unix.EOPNOTSUPP, "tmpfs with xattrs in a user namespace")
+	unit.Must(t, err)
 	if c, err := credentials(t, sh); err != nil || c.Caps == nil || c.Caps.Permitted != 1<<13 {
 		t.Errorf("%+v, %v", c, err)
 	}
 	// Those of another root may or may not count.
 	p, err := Find(sh, "")
-	check(t, err)
+	unit.Must(t, err)
 	p.Last().caps, p.Last().capsErr = nil, unix.EOVERFLOW
 	if _, err := p.Credentials(known); reason(t, err) != ErrForeignCaps {
 		t.Errorf("of another root: %v", err)
@@ -315,20 +313,19 @@ func TestMalformedCapsAreRefused(t *testing.T) {
 }
 
 func TestMountFlagsCount(t *testing.T) {
-	if !inside(t, 0) {
+	if !unit.Again(t, unix.CLONE_NEWNS) {
 		return
 	}
-	dir := folder(t)
-	check(t, unix.Mount("none", dir, "tmpfs", unix.MS_NOSUID, ""))
+	dir := unit.Folder(t)
+	unit.Must(t, unix.Mount("none", dir, "tmpfs", unix.MS_NOSUID, ""))
 	defer unix.Unmount(dir, unix.MNT_DETACH)
-	sh := filepath.Join(dir, "sh")
-	copyFile(t, "/bin/true", sh, 0o6755)
+	sh := unit.Copy(t, "/bin/true", filepath.Join(dir, "sh"), 0o6755)
 	setcap(t, sh, 1<<13, true)
 	if c, err := credentials(t, sh); err != nil || c != (ambient.File{}) {
 		t.Errorf("nosuid: %+v, %v", c, err)
 	}
-	check(t, unix.Mount("none", dir, "", unix.MS_REMOUNT|unix.MS_NOEXEC, ""))
-	script := write(t, filepath.Join(folder(t), "s"), "#!"+sh+"\n", 0o755)
+	unit.Must(t, unix.Mount("none", dir, "", unix.MS_REMOUNT|unix.MS_NOEXEC, ""))
+	script := unit.Write(t, filepath.Join(unit.Folder(t), "s"), "#!"+sh+"\n", 0o755)
 	for _, path := range []string{sh, script} {
 		_, err := Find(path, "")
 		if reason(t, err) != ErrNotExecutable || kernel(t, path, nil, nil) != unix.EACCES {
@@ -339,11 +336,11 @@ func TestMountFlagsCount(t *testing.T) {
 
 // A file that the user may execute and not read is asked by its path.
 func TestAFileThatOnlyRunsIsLookedAt(t *testing.T) {
-	needRoot(t)
-	sh := filepath.Join(folder(t), "sh")
-	copyFile(t, "/bin/true", sh, 0o111)
+	unit.Root(t)
+	sh := filepath.Join(unit.Folder(t), "sh")
+	unit.Copy(t, "/bin/true", sh, 0o111)
 	setcap(t, sh, 1<<13, false)
-	viewer{uid: nobody, gid: nobody}.as(t, func() {
+	unit.User{UID: nobody, GID: nobody}.As(t, func() {
 		p, err := Find(sh, "")
 		if err != nil || p.Last().Readable || p.Last().Head != nil {
 			t.Errorf("%v", err)
@@ -359,7 +356,7 @@ func TestAFileThatOnlyRunsIsLookedAt(t *testing.T) {
 			t.Errorf("copy: %v", err)
 		}
 	})
-	if out, status := run(t, launcher(nobody, self(t), "--", sh)); status != 0 {
+	if out, status := run(t, launcher(nobody, unit.Self(t), "--", sh)); status != 0 {
 		t.Errorf("%d %s", status, out)
 	}
 }

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/caplaunch/caplaunch/internal/ambient"
+	"github.com/caplaunch/caplaunch/test/unit"
 )
 
 func TestSearchPathIsTheFirstPATH(t *testing.T) {
@@ -33,13 +33,12 @@ func TestSearchPathIsTheFirstPATH(t *testing.T) {
 // another user. They differ in one case: of a folder that the user may not search
 // env says "permission denied".
 func TestFindAgreesWithEnv(t *testing.T) {
-	env, err := osexec.LookPath("env")
-	need(t, err == nil, "env(1)")
-	dir, self := folder(t), self(t)
+	env := unit.Tool(t, "env")
+	dir, self := unit.Folder(t), unit.Self(t)
 	t.Chdir(dir)
-	put := func(name, text string, mode os.FileMode) {
-		check(t, os.MkdirAll(filepath.Dir(name), 0o755))
-		write(t, name, text, mode)
+	put := func(name, text string, mode uint32) {
+		unit.Must(t, os.MkdirAll(filepath.Dir(name), 0o755))
+		unit.Write(t, name, text, mode)
 	}
 	echo := "#!/bin/sh\necho \"$0\"\n"
 	put("good/p", echo, 0o755)
@@ -54,13 +53,13 @@ func TestFindAgreesWithEnv(t *testing.T) {
 	put("mine/p", echo, 0o700)
 	put("file", echo, 0o755)
 	put("deep/p", "#!"+dir+"/deep/p\n", 0o755)
-	check(t, os.Mkdir("empty", 0o755))
-	check(t, os.MkdirAll("isdir/p", 0o755))
-	check(t, os.Mkdir("broken", 0o755))
-	check(t, os.Symlink("p", "broken/p"))
-	check(t, os.Chmod("closed", 0o700))
+	unit.Must(t, os.Mkdir("empty", 0o755))
+	unit.Must(t, os.MkdirAll("isdir/p", 0o755))
+	unit.Must(t, os.Mkdir("broken", 0o755))
+	unit.Must(t, os.Symlink("p", "broken/p"))
+	unit.Must(t, os.Chmod("closed", 0o700))
 	elements := []string{"good", "also", "plain", "lost", "nodir", "plainlost", "closedlost", "bare", "closed", "mine", "file", "empty", "isdir", "nothere", "", ".", "deep", "broken", dir + "/good", "also/", "good//"}
-	rnd := random(t)
+	rnd := unit.Rand(t)
 	compare := func(name, path string) {
 		t.Helper()
 		for _, uid := range []uint32{0, nobody} {
@@ -107,14 +106,14 @@ func TestFindAgreesWithEnv(t *testing.T) {
 // What lies in a folder that the user may not search is not there, whatever else
 // is: that is 127. A file that is there and cannot be executed is 126.
 func TestAClosedFolderInPATHIsPassedOver(t *testing.T) {
-	needRoot(t)
-	dir := folder(t)
-	for name, mode := range map[string]os.FileMode{"closed": 0o700, "plain": 0o755, "good": 0o755} {
-		check(t, os.Mkdir(filepath.Join(dir, name), 0o755))
-		copyFile(t, "/bin/true", filepath.Join(dir, name, "p"), map[bool]os.FileMode{true: 0o644, false: 0o755}[name == "plain"])
-		check(t, os.Chmod(filepath.Join(dir, name), mode))
+	unit.Root(t)
+	dir := unit.Folder(t)
+	for name, mode := range map[string]uint32{"closed": 0o755, "plain": 0o644, "good": 0o755} {
+		unit.Must(t, os.Mkdir(filepath.Join(dir, name), 0o755))
+		unit.Copy(t, "/bin/true", filepath.Join(dir, name, "p"), mode)
 	}
-	viewer{uid: nobody, gid: nobody}.as(t, func() {
+	unit.Must(t, os.Chmod(filepath.Join(dir, "closed"), 0o700))
+	unit.User{UID: nobody, GID: nobody}.As(t, func() {
 		for path, want := range map[string]error{
 			"closed": ErrNotInPath, "closed:nothere": ErrNotInPath, "closed:plain": ErrNotExecutable, "plain:closed": ErrNotExecutable, "closed:plain:good": nil,
 		} {
@@ -134,15 +133,15 @@ func TestAClosedFolderInPATHIsPassedOver(t *testing.T) {
 // TestAccessIsWhatTheKernelDecides compares what Find says with the exec by the
 // same user: modes, owners, groups, capabilities, ACLs.
 func TestAccessIsWhatTheKernelDecides(t *testing.T) {
-	needRoot(t)
-	dir := folder(t)
-	check(t, os.Mkdir(filepath.Join(dir, "d"), 0o755))
+	unit.Root(t)
+	dir := unit.Folder(t)
+	unit.Must(t, os.Mkdir(filepath.Join(dir, "d"), 0o755))
 	d, path := filepath.Join(dir, "d"), filepath.Join(dir, "d", "p")
-	copyFile(t, "/bin/true", path, 0o755)
+	unit.Copy(t, "/bin/true", path, 0o755)
 	const attr = "system.posix_acl_access"
 	acls := unix.Setxattr(path, attr, acl(1, 7, 1<<32-1, 2, 5, 3000, 4, 5, 1<<32-1, 16, 7, 1<<32-1, 32, 5, 1<<32-1), 0)
-	need(t, acls == nil, "POSIX ACLs in the folder for temporary files")
-	rnd := random(t)
+	unit.Need(t, acls == nil, "POSIX ACLs in the folder for temporary files")
+	rnd := unit.Rand(t)
 	ids := []uint32{3000, 3001, 3002}
 	id := func() uint32 { return ids[rnd.IntN(len(ids))] }
 	modes := func() uint32 { return rnd.Uint32() & 0o777 }
@@ -155,12 +154,12 @@ func TestAccessIsWhatTheKernelDecides(t *testing.T) {
 	for range rounds {
 		for _, f := range []string{d, path} {
 			unix.Removexattr(f, attr)
-			check(t, unix.Chown(f, int(id()), int(id())))
+			unit.Must(t, unix.Chown(f, int(id()), int(id())))
 			mode := modes()
 			if rnd.IntN(2) == 0 {
 				mode |= 0o111 // or hardly anything would run
 			}
-			check(t, unix.Chmod(f, mode))
+			unit.Must(t, unix.Chmod(f, mode))
 			if rnd.IntN(3) == 0 {
 				list := []uint32{1, modes() & 7, 1<<32 - 1}
 				if rnd.IntN(2) == 0 {
@@ -177,26 +176,26 @@ func TestAccessIsWhatTheKernelDecides(t *testing.T) {
 					list = append(list, 8, modes()&7, 3002)
 				}
 				list = append(list, 16, modes()&7, 1<<32-1, 32, modes()&7, 1<<32-1)
-				check(t, unix.Setxattr(f, attr, acl(list...), 0))
+				unit.Must(t, unix.Setxattr(f, attr, acl(list...), 0))
 			}
 		}
-		v := viewer{uid: id(), gid: id()}
+		v := unit.User{UID: id(), GID: id()}
 		for range rnd.IntN(3) {
-			v.groups = append(v.groups, id())
+			v.Groups = append(v.Groups, id())
 		}
-		for _, c := range []ambient.Cap{1, 2} { // dac_override, dac_read_search
+		for c := 1; c <= 2; c++ { // dac_override, dac_read_search
 			if rnd.IntN(5) == 0 {
-				v.caps |= ambient.SetOf(c)
+				v.Caps |= 1 << c
 			}
 		}
-		v.as(t, func() {
+		v.As(t, func() {
 			want := kernel(t, path, []string{"true"}, nil)
 			p, err := Find(path, "")
 			got := errno(t, err)
 			if err == nil {
 				if p.Close(); p.Last().unsure {
 					unsure++
-					if !isOld || v.caps == 0 {
+					if !isOld || v.Caps == 0 {
 						t.Errorf("%+v: unsure", v)
 					}
 					return
@@ -220,12 +219,11 @@ func TestAccessIsWhatTheKernelDecides(t *testing.T) {
 		return
 	}
 	// Linux before 5.8 does not know faccessat2(2), and old seccomp profiles refuse it.
-	strace, err := osexec.LookPath("strace")
-	need(t, err == nil, "strace")
+	strace := unit.Tool(t, "strace")
 	for _, fault := range []string{"ENOSYS", "EPERM"} {
 		cmd := osexec.Command(strace, "-f", "-qq", "-o", os.DevNull, "-e", "trace=faccessat2", "-e", "inject=faccessat2:error="+fault,
 			"/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
-		cmd.Args[9] = self(t)
+		cmd.Args[9] = unit.Self(t)
 		cmd.Env = append(os.Environ(), "EXEC_TEST_OLD=1")
 		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS") || strings.Contains(string(out), " 0 unsure") {
 			t.Errorf("faccessat2 is %s: %v\n%s", fault, err, out)
@@ -246,12 +244,12 @@ func acl(entries ...uint32) []byte {
 
 // Find leaves nothing open but the file that credentials come from.
 func TestFindLeavesOneDescriptor(t *testing.T) {
-	dir := folder(t)
-	script := write(t, filepath.Join(dir, "s"), "#!/bin/sh\n", 0o755)
-	broken := write(t, filepath.Join(dir, "b"), "#!/not/here\n", 0o755)
+	dir := unit.Folder(t)
+	script := unit.Write(t, filepath.Join(dir, "s"), "#!/bin/sh\n", 0o755)
+	broken := unit.Write(t, filepath.Join(dir, "b"), "#!/not/here\n", 0o755)
 	open := func() int {
 		names, err := os.ReadDir("/proc/self/fd")
-		check(t, err)
+		unit.Must(t, err)
 		return len(names)
 	}
 	for path, more := range map[string]int{"/bin/true": 1, script: 1, broken: 0, "/not/here": 0, dir: 0, "/etc/passwd": 0} {

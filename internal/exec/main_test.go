@@ -6,27 +6,22 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	osexec "os/exec"
-	"path/filepath"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
+	"github.com/caplaunch/caplaunch/test/unit"
 )
 
 const (
 	helperEnv = "EXEC_TEST" // what this binary is to do instead of testing
-	insideEnv = "EXEC_TEST_INSIDE"
-	seedEnv   = "TEST_SEED"
 	nobody    = 65534
 )
 
@@ -112,92 +107,6 @@ func launcher(uid uint32, self string, args ...string) *osexec.Cmd {
 	return cmd
 }
 
-// self is this test binary, where every user can execute it.
-func self(t testing.TB) string {
-	t.Helper()
-	to := filepath.Join(folder(t), "self")
-	copyFile(t, "/proc/self/exe", to, 0o755)
-	return to
-}
-
-func copyFile(t testing.TB, from, to string, mode os.FileMode) {
-	t.Helper()
-	b, err := os.ReadFile(from)
-	check(t, err)
-	write(t, to, string(b), mode)
-}
-
-func write(t testing.TB, path, text string, mode os.FileMode) string {
-	t.Helper()
-	// Under the fork lock: a child forked by a parallel test would hold the
-	// file open for writing, and its exec would be "text file busy".
-	syscall.ForkLock.RLock()
-	defer syscall.ForkLock.RUnlock()
-	check(t, os.WriteFile(path, []byte(text), 0o600))
-	check(t, unix.Chmod(path, uint32(mode)))
-	return path
-}
-
-// folder is an empty folder that every user can enter.
-func folder(t testing.TB) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "exec")
-	check(t, err)
-	check(t, os.Chmod(dir, 0o755))
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
-}
-
-func check(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// need skips a test that cannot run here, and fails it where all must run.
-func need(t testing.TB, ok bool, what string) {
-	t.Helper()
-	if ok {
-		return
-	}
-	if os.Getenv("TEST_REQUIRE") == "1" {
-		t.Fatal("needs " + what)
-	}
-	t.Skip("needs " + what)
-}
-
-func needRoot(t testing.TB) {
-	t.Helper()
-	need(t, os.Geteuid() == 0 && os.Getenv(insideEnv) == "", "root")
-}
-
-// inside runs the test again in a mount namespace of its own, and in a user
-// namespace where it is not root, and reports whether it already is there.
-func inside(t *testing.T, flags uintptr) bool {
-	t.Helper()
-	if os.Getenv(insideEnv) == t.Name() {
-		check(t, unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
-		return true
-	}
-	cmd := osexec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), insideEnv+"="+t.Name())
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | flags}
-	if os.Geteuid() != 0 || flags&unix.CLONE_NEWUSER != 0 {
-		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER
-		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
-		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
-	}
-	out, err := cmd.CombinedOutput()
-	if errors.Is(err, unix.EPERM) && cmd.ProcessState == nil {
-		need(t, false, "mount namespaces")
-	}
-	if err != nil || !strings.Contains(string(out), "--- PASS") {
-		t.Fatalf("in the namespace: %v\n%s", err, out)
-	}
-	return false
-}
-
 // kernel executes path, as uid unless that is negative, and reports what
 // execve(2) said.
 func kernel(t testing.TB, path string, argv []string, attr *syscall.SysProcAttr) unix.Errno {
@@ -220,44 +129,6 @@ func kernel(t testing.TB, path string, argv []string, attr *syscall.SysProcAttr)
 // as is a user with no groups and no capabilities.
 func as(uid uint32) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
-}
-
-// A viewer is a user with groups and effective capabilities.
-type viewer struct {
-	uid, gid uint32
-	groups   []uint32
-	caps     ambient.Set
-}
-
-// as runs do as the user, on a thread that ends with it.
-func (v viewer) as(t testing.TB, do func()) {
-	t.Helper()
-	groups := append(slices.Clone(v.groups), 0)
-	setgroups := uintptr(unix.SYS_SETGROUPS)
-	if runtime.GOARCH == "386" || runtime.GOARCH == "arm" {
-		setgroups = 206 // setgroups32
-	}
-	done := make(chan bool)
-	go func() {
-		runtime.LockOSThread()
-		caps := [2]unix.CapUserData{{Permitted: uint32(v.caps), Effective: uint32(v.caps)}, {}}
-		for _, call := range [][4]uintptr{
-			{setgroups, uintptr(len(v.groups)), uintptr(unsafe.Pointer(&groups[0]))},
-			{unix.SYS_SETRESGID, uintptr(v.gid), uintptr(v.gid), uintptr(v.gid)},
-			{unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1},
-			{unix.SYS_SETRESUID, uintptr(v.uid), uintptr(v.uid), uintptr(v.uid)},
-		} {
-			if _, _, errno := unix.RawSyscall(call[0], call[1], call[2], call[3]); errno != 0 {
-				t.Error(errno)
-			}
-		}
-		if err := unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &caps[0]); err != nil {
-			t.Error(err)
-		}
-		do()
-		close(done)
-	}()
-	<-done
 }
 
 // run executes the command and gives its output and exit status.
@@ -313,19 +184,8 @@ func errno(t testing.TB, err error) unix.Errno {
 	}
 }
 
-func random(t *testing.T) *rand.Rand {
-	seed := rand.Uint64()
-	if s := os.Getenv(seedEnv); s != "" {
-		var err error
-		seed, err = strconv.ParseUint(s, 10, 64)
-		check(t, err)
-	}
-	t.Logf("%s=%d", seedEnv, seed)
-	return rand.New(rand.NewPCG(seed, seed))
-}
-
 // setcap gives path a revision 2 attribute.
 func setcap(t testing.TB, path string, permitted ambient.Set, effective bool) {
 	t.Helper()
-	check(t, unix.Setxattr(path, "security.capability", vfsCaps(2, permitted, 0, effective, 0), 0))
+	unit.Must(t, unix.Setxattr(path, "security.capability", vfsCaps(2, permitted, 0, effective, 0), 0))
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/caplaunch/caplaunch/test/unit"
 )
 
 // show prints what must be unchanged: the limit, the descriptors, the
@@ -26,7 +28,7 @@ read comm < /proc/$$/comm && echo "comm=$comm"
 // satisfy: the effective bit, and a bit that is not in the bounding set.
 func capable(t testing.TB, path string) {
 	t.Helper()
-	copyFile(t, "/bin/sh", path, 0o755)
+	unit.Copy(t, "/bin/sh", path, 0o755)
 	setcap(t, path, 1<<40|1<<24, true)
 	if boundingIsFull(t) {
 		t.Log("the bounding set is full: the plain exec would succeed")
@@ -35,17 +37,17 @@ func capable(t testing.TB, path string) {
 
 func boundingIsFull(t testing.TB) bool {
 	b, err := os.ReadFile("/proc/self/status")
-	check(t, err)
+	unit.Must(t, err)
 	return strings.Contains(string(b), "CapBnd:\t000001ffffffffff")
 }
 
 func TestACopyRunsTheBytesWithoutTheirPrivilege(t *testing.T) {
-	needRoot(t)
-	dir, self := folder(t), self(t)
+	unit.Root(t)
+	dir, self := unit.Folder(t), unit.Self(t)
 	sh := filepath.Join(dir, "shell")
 	capable(t, sh)
-	script := write(t, filepath.Join(dir, "script"), "#! "+sh+" -u\t\n"+show, 0o755)
-	nested := write(t, filepath.Join(dir, "nested"), "#!"+script+" arg of nested\n", 0o755)
+	script := unit.Write(t, filepath.Join(dir, "script"), "#! "+sh+" -u\t\n"+show, 0o755)
+	nested := unit.Write(t, filepath.Join(dir, "nested"), "#!"+script+" arg of nested\n", 0o755)
 	for _, tt := range []struct {
 		name string
 		uid  uint32
@@ -65,7 +67,7 @@ func TestACopyRunsTheBytesWithoutTheirPrivilege(t *testing.T) {
 			t.Errorf("%s: %d %q", tt.name, status, out)
 		}
 		// What the kernel makes of a script without the attribute is the same.
-		check(t, unix.Removexattr(sh, "security.capability"))
+		unit.Must(t, unix.Removexattr(sh, "security.capability"))
 		plain, _ := run(t, launcher(tt.uid, self, append([]string{"--"}, tt.argv...)...))
 		setcap(t, sh, 1<<40|1<<24, true)
 		if first, _, _ := strings.Cut(plain, "comm="); !strings.HasPrefix(out, first) {
@@ -73,8 +75,8 @@ func TestACopyRunsTheBytesWithoutTheirPrivilege(t *testing.T) {
 		}
 	}
 	// Set-id bits are gone as well.
-	check(t, unix.Removexattr(sh, "security.capability"))
-	check(t, unix.Chmod(sh, 0o6755))
+	unit.Must(t, unix.Removexattr(sh, "security.capability"))
+	unit.Must(t, unix.Chmod(sh, 0o6755))
 	out, _ := run(t, launcher(nobody, self, "strip", "--", sh, "-pc", "id -u; id -g"))
 	if out != "65534\n65534\n" {
 		t.Errorf("set-id: %q", out)
@@ -86,35 +88,32 @@ func TestACopyRunsTheBytesWithoutTheirPrivilege(t *testing.T) {
 }
 
 func TestACopyNeedsNoProc(t *testing.T) {
-	busybox, err := osexec.LookPath("busybox")
-	need(t, err == nil, "busybox")
+	busybox := unit.Tool(t, "busybox")
 	if p, err := Find(busybox, ""); err == nil {
 		h, err := p.Last().ELF()
 		p.Close()
-		need(t, err == nil && h.Interp == "", "a static busybox")
+		unit.Need(t, err == nil && h.Interp == "", "a static busybox")
 	}
-	if !inside(t, 0) {
+	if !unit.Again(t, unix.CLONE_NEWNS) {
 		return
 	}
-	dir := folder(t)
-	check(t, unix.Mount("none", dir, "tmpfs", 0, "mode=0755"))
+	dir := unit.Folder(t)
+	unit.Must(t, unix.Mount("none", dir, "tmpfs", 0, "mode=0755"))
 	defer unix.Unmount(dir, unix.MNT_DETACH)
-	check(t, os.Mkdir(filepath.Join(dir, "bin"), 0o755))
-	sh := filepath.Join(dir, "bin/sh")
-	copyFile(t, busybox, sh, 0o755)
+	unit.Must(t, os.Mkdir(filepath.Join(dir, "bin"), 0o755))
+	sh := unit.Copy(t, busybox, filepath.Join(dir, "bin/sh"), 0o755)
 	setcap(t, sh, 1<<40|1<<24, true)
-	out, status := run(t, launcher(0, self(t), "strip", "chroot="+dir, "--", "/bin/sh", "-c", `echo "$(ulimit -n) $0 $*"`, "zero", "a"))
+	out, status := run(t, launcher(0, unit.Self(t), "strip", "chroot="+dir, "--", "/bin/sh", "-c", `echo "$(ulimit -n) $0 $*"`, "zero", "a"))
 	if status != 0 || out != "321 zero a\n" {
 		t.Errorf("%d %q", status, out)
 	}
 	// A folder called /proc that is none has other programs under the numbers.
-	strace, err := osexec.LookPath("strace")
-	need(t, err == nil, "strace")
+	strace := unit.Tool(t, "strace")
 	fds := filepath.Join(dir, "proc/self/fd")
-	check(t, os.MkdirAll(fds, 0o755))
-	copyFile(t, busybox, filepath.Join(dir, "bin/ash"), 0o755)
+	unit.Must(t, os.MkdirAll(fds, 0o755))
+	unit.Copy(t, busybox, filepath.Join(dir, "bin/ash"), 0o755)
 	for fd := range 20 {
-		write(t, filepath.Join(fds, fmt.Sprint(fd)), "#!/bin/ash\necho another program\n", 0o755)
+		unit.Write(t, filepath.Join(fds, fmt.Sprint(fd)), "#!/bin/ash\necho another program\n", 0o755)
 	}
 	out, status = run(t, launcher(0, strace, "-qq", "-o", os.DevNull, "-e", "trace=execveat", "-e", "inject=execveat:error=EPERM", self(t), "strip", "chroot="+dir, "--", "/bin/sh"))
 	if status != 126 || out != "/bin/sh: operation not permitted\n" {
@@ -124,9 +123,8 @@ func TestACopyNeedsNoProc(t *testing.T) {
 
 // Without execveat(2), as with an old seccomp profile, /proc serves.
 func TestACopyRunsWithoutExecveat(t *testing.T) {
-	strace, err := osexec.LookPath("strace")
-	need(t, err == nil, "strace")
-	self := self(t)
+	strace := unit.Tool(t, "strace")
+	self := unit.Self(t)
 	for _, fault := range []string{"ENOSYS", "EPERM"} {
 		cmd := launcher(0, strace, "-qq", "-o", os.DevNull, "-e", "trace=execveat", "-e", "inject=execveat:error="+fault, self, "strip", "--", "/bin/sh", "-c", show, "zero")
 		out, status := run(t, cmd)
@@ -137,21 +135,21 @@ func TestACopyRunsWithoutExecveat(t *testing.T) {
 }
 
 func TestACopyWantsWhatExecWants(t *testing.T) {
-	needRoot(t)
-	dir, self := folder(t), self(t)
+	unit.Root(t)
+	dir, self := unit.Folder(t), unit.Self(t)
 	sh := filepath.Join(dir, "shell")
 	capable(t, sh)
-	check(t, unix.Chmod(sh, 0o754))
+	unit.Must(t, unix.Chmod(sh, 0o754))
 	out, status := run(t, launcher(nobody, self, "strip", "--", sh, "-c", "echo it ran"))
 	if status != 126 || !strings.Contains(out, ErrNotExecutable.Error()) {
 		t.Errorf("not executable: %d %q", status, out)
 	}
-	check(t, unix.Chmod(sh, 0o711))
+	unit.Must(t, unix.Chmod(sh, 0o711))
 	out, status = run(t, launcher(nobody, self, "strip", "--", sh, "-c", "echo it ran"))
 	if status != 126 || !strings.Contains(out, ErrUnreadable.Error()) {
 		t.Errorf("not readable: %d %q", status, out)
 	}
-	check(t, unix.Chmod(sh, 0o755))
+	unit.Must(t, unix.Chmod(sh, 0o755))
 	out, status = run(t, launcher(0, self, "strip", "fsize=4096", "--", sh, "-c", "echo it ran"))
 	if status != 125 || !strings.Contains(out, unix.EFBIG.Error()) {
 		t.Errorf("RLIMIT_FSIZE: %d %q", status, out)
@@ -160,37 +158,36 @@ func TestACopyWantsWhatExecWants(t *testing.T) {
 
 // A program that finds its libraries beside itself would not find them.
 func TestNoCopyOfWhatLooksBesideItself(t *testing.T) {
-	gcc, err := osexec.LookPath("gcc")
-	need(t, err == nil, "gcc")
-	dir := folder(t)
-	source, path := write(t, filepath.Join(dir, "p.c"), "int main(void) { return 0; }\n", 0o644), filepath.Join(dir, "p")
+	gcc := unit.Tool(t, "gcc")
+	dir := unit.Folder(t)
+	source, path := unit.Write(t, filepath.Join(dir, "p.c"), "int main(void) { return 0; }\n", 0o644), filepath.Join(dir, "p")
 	if out, status := run(t, osexec.Command(gcc, "-Wl,-rpath,$ORIGIN", "-o", path, source)); status != 0 {
 		t.Fatal(out)
 	}
 	p, err := Find(path, "")
-	check(t, err)
+	unit.Must(t, err)
 	if err := p.Copy(); reason(t, err) != ErrOrigin || status(err) != 125 {
 		t.Errorf("%v", err)
 	}
 }
 
 func TestACopyIsOfWhatWasLookedAt(t *testing.T) {
-	dir := folder(t)
-	path := write(t, filepath.Join(dir, "p"), "one", 0o755)
+	dir := unit.Folder(t)
+	path := unit.Write(t, filepath.Join(dir, "p"), "one", 0o755)
 	for name, change := range map[string]struct {
 		do   func()
 		want string // "" where the change is found
 	}{
-		"written":  {func() { write(t, path, "two", 0o755) }, ""},
-		"longer":   {func() { write(t, path, "one and more", 0o755) }, ""},
-		"emptied":  {func() { check(t, os.Truncate(path, 0)) }, ""},
-		"chmod":    {func() { check(t, os.Chmod(path, 0o700)) }, ""},
-		"replaced": {func() { check(t, os.Rename(write(t, path+"2", "two", 0o755), path)) }, ""}, // its ctime tells
-		"moved":    {func() { check(t, os.Rename(dir, dir+"2")); check(t, os.Mkdir(dir, 0o755)) }, "one"},
+		"written":  {func() { unit.Write(t, path, "two", 0o755) }, ""},
+		"longer":   {func() { unit.Write(t, path, "one and more", 0o755) }, ""},
+		"emptied":  {func() { unit.Must(t, os.Truncate(path, 0)) }, ""},
+		"chmod":    {func() { unit.Must(t, os.Chmod(path, 0o700)) }, ""},
+		"replaced": {func() { unit.Must(t, os.Rename(unit.Write(t, path+"2", "two", 0o755), path)) }, ""}, // its ctime tells
+		"moved":    {func() { unit.Must(t, os.Rename(dir, dir+"2")); unit.Must(t, os.Mkdir(dir, 0o755)) }, "one"},
 	} {
-		write(t, path, "one", 0o755)
+		unit.Write(t, path, "one", 0o755)
 		p, err := Find(path, "")
-		check(t, err)
+		unit.Must(t, err)
 		time.Sleep(12 * time.Millisecond) // the times of files are no finer on old kernels
 		change.do()
 		err = p.Copy()
@@ -206,10 +203,10 @@ func TestACopyIsOfWhatWasLookedAt(t *testing.T) {
 		}
 		p.Close()
 	}
-	check(t, os.RemoveAll(dir+"2"))
-	p, err := Find(write(t, path, "one", 0o755), "")
-	check(t, err)
-	check(t, p.Copy())
+	unit.Must(t, os.RemoveAll(dir+"2"))
+	p, err := Find(unit.Write(t, path, "one", 0o755), "")
+	unit.Must(t, err)
+	unit.Must(t, p.Copy())
 	defer unix.Close(p.copy)
 	proc := "/proc/self/fd/" + strconv.Itoa(p.copy)
 	if f, err := os.OpenFile(proc, os.O_WRONLY, 0); err == nil {
@@ -228,11 +225,11 @@ func TestACopyIsOfWhatWasLookedAt(t *testing.T) {
 }
 
 func TestALargeProgramIsCopiedInTheKernel(t *testing.T) {
-	needRoot(t)
-	dir, self := folder(t), self(t)
+	unit.Root(t)
+	dir, self := unit.Folder(t), unit.Self(t)
 	sh := filepath.Join(dir, "shell")
 	capable(t, sh)
-	check(t, os.Truncate(sh, 200<<20))
+	unit.Must(t, os.Truncate(sh, 200<<20))
 	start := time.Now()
 	out, status := run(t, launcher(0, self, "strip", "mem", "--", sh, "-c", "echo it ran"))
 	took := time.Since(start)
@@ -244,29 +241,27 @@ func TestALargeProgramIsCopiedInTheKernel(t *testing.T) {
 }
 
 func TestMemfdNoexecIsTold(t *testing.T) {
-	if os.Getenv(insideEnv) == "" {
-		needRoot(t)
-	}
-	if !inside(t, unix.CLONE_NEWPID) {
+	unit.Need(t, os.Geteuid() == 0, "root")
+	if !unit.Again(t, unix.CLONE_NEWPID) {
 		return
 	}
-	proc := folder(t)
-	check(t, unix.Mount("none", proc, "proc", 0, ""))
+	proc := unit.Folder(t)
+	unit.Must(t, unix.Mount("none", proc, "proc", 0, ""))
 	defer unix.Unmount(proc, unix.MNT_DETACH)
 	sysctl := filepath.Join(proc, "sys/vm/memfd_noexec")
 	if _, err := os.Stat(sysctl); err != nil {
-		need(t, false, "vm.memfd_noexec (Linux 6.3)")
+		unit.Need(t, false, "vm.memfd_noexec (Linux 6.3)")
 	}
-	path := filepath.Join(folder(t), "p")
-	copyFile(t, "/bin/true", path, 0o755)
+	path := filepath.Join(unit.Folder(t), "p")
+	unit.Copy(t, "/bin/true", path, 0o755)
 	p, err := Find(path, "")
-	check(t, err)
-	check(t, os.WriteFile(sysctl, []byte("1"), 0))
-	check(t, p.Copy())
+	unit.Must(t, err)
+	unit.Must(t, os.WriteFile(sysctl, []byte("1"), 0))
+	unit.Must(t, p.Copy())
 	if errno := kernel(t, fmt.Sprint("/proc/self/fd/", p.copy), []string{"true"}, nil); errno != 0 {
 		t.Errorf("memfd_noexec=1: exec of the copy: %v", errno)
 	}
-	check(t, os.WriteFile(sysctl, []byte("2"), 0)) // it never goes down again
+	unit.Must(t, os.WriteFile(sysctl, []byte("2"), 0)) // it never goes down again
 	if err := p.Copy(); reason(t, err) != unix.EACCES || !asError(t, err).Copy || status(err) != 125 {
 		t.Errorf("%v", err)
 	}
@@ -275,17 +270,16 @@ func TestMemfdNoexecIsTold(t *testing.T) {
 // What only the exec brings to light: the errno, and that an execve which returns
 // is an error whatever it returns.
 func TestAFailedExecIsAnError(t *testing.T) {
-	dir, self := folder(t), self(t)
-	prog := filepath.Join(dir, "p")
-	copyFile(t, "/bin/true", prog, 0o755)
+	dir, self := unit.Folder(t), unit.Self(t)
+	prog := unit.Copy(t, "/bin/true", filepath.Join(dir, "p"), 0o755)
 	replace := func(argv ...string) error {
 		p, err := Find(prog, "")
-		check(t, err)
+		unit.Must(t, err)
 		defer p.Close()
 		return reason(t, p.Replace(argv, nil))
 	}
 	f, err := os.OpenFile(prog, os.O_WRONLY, 0)
-	check(t, err)
+	unit.Must(t, err)
 	if err := replace("p"); err != unix.ETXTBSY {
 		t.Errorf("busy: %v", err)
 	}
@@ -296,15 +290,14 @@ func TestAFailedExecIsAnError(t *testing.T) {
 	if err := replace("p", "a\x00b"); err != unix.EINVAL {
 		t.Errorf("a NUL: %v", err)
 	}
-	if os.Geteuid() == 0 && os.Getenv(insideEnv) == "" && !boundingIsFull(t) {
+	if os.Geteuid() == 0 && !boundingIsFull(t) {
 		setcap(t, prog, 1<<40|1<<24, true)
 		if err := replace("p"); err != unix.EPERM {
 			t.Errorf("file capabilities: %v", err)
 		}
-		check(t, unix.Removexattr(prog, "security.capability"))
+		unit.Must(t, unix.Removexattr(prog, "security.capability"))
 	}
-	strace, err := osexec.LookPath("strace")
-	need(t, err == nil, "strace")
+	strace := unit.Tool(t, "strace")
 	for _, options := range [][]string{{"--"}, {"strip", "--"}} {
 		cmd := launcher(0, strace, append(append([]string{"-qq", "-o", os.DevNull, "-e", "trace=execve,execveat", "-e", "inject=execve,execveat:retval=0", self}, options...), prog)...)
 		if out, status := run(t, cmd); status != 126 || !strings.Contains(out, ErrReturned.Error()) {
@@ -316,15 +309,14 @@ func TestAFailedExecIsAnError(t *testing.T) {
 // Ask runs nothing, and says what the exec would say, where the kernel knows the
 // question.
 func TestAskAsksTheKernel(t *testing.T) {
-	dir := folder(t)
-	prog := filepath.Join(dir, "p")
-	copyFile(t, "/bin/true", prog, 0o755)
+	dir := unit.Folder(t)
+	prog := unit.Copy(t, "/bin/true", filepath.Join(dir, "p"), 0o755)
 	p, err := Find(prog, "")
-	check(t, err)
+	unit.Must(t, err)
 	if err := p.Ask([]string{"p"}, nil); err != nil {
 		t.Error(err)
 	}
-	check(t, os.Chmod(prog, 0o644))
+	unit.Must(t, os.Chmod(prog, 0o644))
 	err = p.Ask([]string{"p"}, nil)
 	if err == nil {
 		t.Skip("needs AT_EXECVE_CHECK (Linux 6.14)")
@@ -332,10 +324,10 @@ func TestAskAsksTheKernel(t *testing.T) {
 	if reason(t, err) != unix.EACCES {
 		t.Error(err)
 	}
-	check(t, os.Chmod(prog, 0o755))
+	unit.Must(t, os.Chmod(prog, 0o755))
 	p, err = Find(prog, "")
-	check(t, err)
-	check(t, p.Copy())
+	unit.Must(t, err)
+	unit.Must(t, p.Copy())
 	if err := p.Ask([]string{"p"}, nil); err != nil {
 		t.Error(err)
 	}

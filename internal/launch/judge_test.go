@@ -6,14 +6,15 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"runtime"
+	"strings"
 	"testing"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
 	"github.com/caplaunch/caplaunch/internal/exec"
+	"github.com/caplaunch/caplaunch/test/unit"
 )
+
+const newUser = 65532
 
 // judged is what judge says of the file, for a user without anything.
 func judged(t *testing.T, path string, l *Launch) (err error) {
@@ -21,39 +22,22 @@ func judged(t *testing.T, path string, l *Launch) (err error) {
 	state := ambient.State{UID: ambient.Same(newUser), GID: ambient.Same(newUser), NoNewPrivs: !l.Request.AllowNewPrivs}
 	l.Host = ambient.Host{Known: ambient.NamedCaps, Ambient: true}
 	l.Plan.AfterSteps, l.Plan.AfterExec = state, state
-	done := make(chan bool)
-	go func() { // on a thread that ends with it
-		defer close(done)
-		runtime.LockOSThread()
-		for _, call := range []uintptr{unix.SYS_SETRESGID, unix.SYS_SETRESUID} {
-			if _, _, errno := unix.RawSyscall(call, newUser, newUser, newUser); errno != 0 {
-				t.Error(errno)
-			}
-		}
+	unit.User{UID: newUser, GID: newUser}.As(t, func() {
 		if l.Program, err = exec.Find(path, ""); err == nil {
 			defer l.Program.Close()
 			err = l.judge()
 		}
-	}()
-	<-done
+	})
 	return err
 }
 
 // A file that the user may execute and not read may be a script, whose interpreter
 // has file capabilities: no_new_privs holds them back, and nothing else does.
 func TestWhatCannotBeReadIsNotTrustedWithoutNoNewPrivs(t *testing.T) {
-	needRoot(t)
-	dir, err := os.MkdirTemp("", "launch")
-	check(t, err)
-	defer os.RemoveAll(dir)
-	check(t, os.Chmod(dir, 0o755))
-	b, err := os.ReadFile("/bin/true")
-	check(t, err)
+	unit.Root(t)
+	dir := unit.Folder(t)
 	file := func(name string, mode uint32) string {
-		path := filepath.Join(dir, name)
-		check(t, os.WriteFile(path, b, 0o600))
-		check(t, unix.Chmod(path, mode))
-		return path
+		return unit.Copy(t, "/bin/true", filepath.Join(dir, name), mode)
 	}
 	plain, opaque, setuid := file("plain", 0o755), file("opaque", 0o711), file("setuid", 0o4755)
 	for _, c := range []struct {
@@ -88,9 +72,9 @@ func TestWhatCannotBeReadIsNotTrustedWithoutNoNewPrivs(t *testing.T) {
 func memfds(t *testing.T) (n int) {
 	t.Helper()
 	fds, err := filepath.Glob("/proc/self/fd/*")
-	check(t, err)
+	unit.Must(t, err)
 	for _, fd := range fds {
-		if to, err := os.Readlink(fd); err == nil && len(to) > 7 && to[:7] == "/memfd:" {
+		if to, err := os.Readlink(fd); err == nil && strings.HasPrefix(to, "/memfd:") {
 			n++
 		}
 	}

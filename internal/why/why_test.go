@@ -13,88 +13,26 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/caplaunch/caplaunch/internal/exec"
+	"github.com/caplaunch/caplaunch/test/unit"
 )
-
-const someone = 4711 // a user without anything
-
-// need skips a test that cannot run here, and fails it where all must run.
-func need(t *testing.T, ok bool, what string) {
-	t.Helper()
-	if ok {
-		return
-	}
-	if os.Getenv("CAPLAUNCH_TEST_REQUIRE") == "1" {
-		t.Fatal("needs " + what)
-	}
-	t.Skip("needs " + what)
-}
-
-func check(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// folder is an empty folder with a short name that every user can enter.
-func folder(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "w")
-	check(t, err)
-	check(t, os.Chmod(dir, 0o755))
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
-}
-
-func write(t *testing.T, path, text string, mode os.FileMode) string {
-	t.Helper()
-	syscall.ForkLock.RLock() // or a child of another test would hold the file open
-	defer syscall.ForkLock.RUnlock()
-	check(t, os.WriteFile(path, []byte(text), 0o600))
-	check(t, unix.Chmod(path, uint32(mode)))
-	return path
-}
-
-// as runs do as the user, without groups and capabilities, on a thread that ends
-// with it.
-func as(t *testing.T, uid int, do func()) {
-	t.Helper()
-	if uid == 0 {
-		do()
-		return
-	}
-	done := make(chan bool)
-	go func() {
-		defer close(done)
-		runtime.LockOSThread()
-		for _, call := range [][3]uintptr{{unix.SYS_SETGROUPS, 0, 0}, {unix.SYS_SETRESGID, uintptr(uid), uintptr(uid)}, {unix.SYS_SETRESUID, uintptr(uid), uintptr(uid)}} {
-			if _, _, errno := unix.RawSyscall(call[0], call[1], call[2], uintptr(uid)); errno != 0 {
-				t.Error(errno)
-			}
-		}
-		do()
-	}()
-	<-done
-}
 
 // native is a dynamic program of this machine, with another ELF interpreter and
 // machine: a copy of /bin/true where these two are changed.
 func native(t *testing.T, loader string, machine uint16) string {
 	t.Helper()
 	p, err := exec.Find("true", "/bin:/usr/bin")
-	check(t, err)
+	unit.Must(t, err)
 	defer p.Close()
 	h, err := p.Last().ELF()
-	check(t, err)
-	need(t, h.Interp != "", "a dynamic /bin/true")
+	unit.Must(t, err)
+	unit.Need(t, h.Interp != "", "a dynamic /bin/true")
 	b, err := os.ReadFile(p.Last().Path)
-	check(t, err)
+	unit.Must(t, err)
 	if loader != "" {
 		if len(loader) > len(h.Interp) {
 			t.Fatalf("%s does not fit", loader)
@@ -131,12 +69,20 @@ var places = regexp.MustCompile(`\{[A-Za-z]+\}`)
 type broken struct {
 	name string
 	make func(t *testing.T, dir string) (program string) // to be looked for in dir
-	user int
+	user unit.User
 	argv []string
 	row  *row
 	text string // beside the row's own, where that has places to fill in
 	hint string
 	mend bool // the hint, up to " (", can be pasted and mends it
+}
+
+func (b broken) as(t *testing.T, do func()) {
+	if b.user.UID == 0 {
+		do()
+		return
+	}
+	b.user.As(t, do)
 }
 
 var brokens = []broken{
@@ -145,46 +91,46 @@ var brokens = []broken{
 	{name: "nowhere", make: in("nothere"), row: notFound},
 	{name: "a part that is no directory", make: file("p", "#!/bin/sh\n", 0o755, "/x"), row: notReached, text: "/p/x: not a directory", hint: "ls -ld "},
 	{name: "a loop", make: func(t *testing.T, dir string) string {
-		check(t, os.Symlink("loop", filepath.Join(dir, "loop")))
+		unit.Must(t, os.Symlink("loop", filepath.Join(dir, "loop")))
 		return dir + "/loop"
 	}, row: notReached, text: "too many levels of symbolic links"},
 	{name: "a closed directory", make: func(t *testing.T, dir string) string {
-		check(t, os.Mkdir(dir+"/locked dir", 0o700))
-		return write(t, dir+"/locked dir/p", "#!/bin/sh\n", 0o755)
-	}, user: someone, row: notSearchable, text: "uid 4711 may not search the directory '", hint: "chmod a+x '", mend: true},
+		unit.Must(t, os.Mkdir(dir+"/locked dir", 0o700))
+		return unit.Write(t, dir+"/locked dir/p", "#!/bin/sh\n", 0o755)
+	}, user: unit.Someone, row: notSearchable, text: "uid 4711 may not search the directory '", hint: "chmod a+x '", mend: true},
 	{name: "a closed directory behind a symlink", make: func(t *testing.T, dir string) string {
-		check(t, os.Mkdir(dir+"/locked", 0o700))
-		write(t, dir+"/locked/p", "#!/bin/sh\n", 0o755)
-		check(t, os.Symlink("locked/p", dir+"/link"))
+		unit.Must(t, os.Mkdir(dir+"/locked", 0o700))
+		unit.Write(t, dir+"/locked/p", "#!/bin/sh\n", 0o755)
+		unit.Must(t, os.Symlink("locked/p", dir+"/link"))
 		return dir + "/link"
-	}, user: someone, row: notSearchable, text: "/locked", hint: "chmod a+x /", mend: true},
+	}, user: unit.Someone, row: notSearchable, text: "/locked", hint: "chmod a+x /", mend: true},
 	{name: "a directory", make: in(""), row: notRegular, text: "not a program but a directory"},
 	{name: "a device", make: func(*testing.T, string) string { return "/dev/null" }, row: notRegular, text: "/dev/null: not a program but a device"},
-	{name: "a FIFO", make: func(t *testing.T, dir string) string { check(t, unix.Mkfifo(dir+"/f", 0o777)); return dir + "/f" }, row: notRegular, text: "a FIFO"},
+	{name: "a FIFO", make: func(t *testing.T, dir string) string { unit.Must(t, unix.Mkfifo(dir+"/f", 0o777)); return dir + "/f" }, row: notRegular, text: "a FIFO"},
 	{name: "no x", make: file("plain 1", "#!/bin/sh\n", 0o600, ""), row: notExecutable, text: "may not execute it (mode 0600, owner 0:0)", hint: "chmod a+rx '", mend: true},
-	{name: "no x for this user", make: file("plain*", "#!/bin/sh\n", 0o700, ""), user: someone, row: notExecutable, text: "uid 4711 may not execute it (mode 0700, owner 0:0)", hint: "chmod a+rx '", mend: true},
+	{name: "no x for this user", make: file("plain*", "#!/bin/sh\n", 0o700, ""), user: unit.Someone, row: notExecutable, text: "uid 4711 may not execute it (mode 0700, owner 0:0)", hint: "chmod a+rx '", mend: true},
 	{name: "no x in PATH", make: func(t *testing.T, dir string) string {
-		write(t, dir+"/only-here", "#!/bin/sh\n", 0o644)
+		unit.Write(t, dir+"/only-here", "#!/bin/sh\n", 0o644)
 		return "only-here"
 	}, row: notExecutable, text: "/only-here: uid 0", mend: true},
 	{name: "no interpreter of a script", make: file("p", "#!/not/here -x\n", 0o755, ""), row: missingInterpreter, text: `its "#!" line, /not/here, does not`, hint: "install /not/here, or write"},
 	{name: "a carriage return", make: file("crlf's \"$x\" `file` \\", "#!/bin/sh\r\nexit 0\r\n", 0o755, ""), row: carriageReturn, text: `$'/bin/sh\015'`, hint: `sed -i 's/\r$//' '/`, mend: true},
 	{name: "an interpreter without x", make: func(t *testing.T, dir string) string {
-		return write(t, dir+"/s", "#!"+write(t, dir+"/sh", "#!/bin/sh\n", 0o644)+"\n", 0o755)
+		return unit.Write(t, dir+"/s", "#!"+unit.Write(t, dir+"/sh", "#!/bin/sh\n", 0o644)+"\n", 0o755)
 	}, row: notExecutable, text: "/sh, the interpreter of /", hint: "/sh (in a", mend: true},
 	{name: "an interpreter that is a directory", make: file("p", "#!/bin\n", 0o755, ""), row: notRegular, text: "/bin, the interpreter of /"},
 	{name: "an empty #! line", make: file("p", "#!", 0o755, ""), row: noInterpreter, hint: "sed -i '1c #!/bin/sh' /", mend: true},
-	{name: "its own interpreter", make: func(t *testing.T, dir string) string { return write(t, dir+"/p", "#!"+dir+"/p\n", 0o755) }, row: tooDeep},
+	{name: "its own interpreter", make: func(t *testing.T, dir string) string { return unit.Write(t, dir+"/p", "#!"+dir+"/p\n", 0o755) }, row: tooDeep},
 	{name: "no loader", make: patched("/lib/nothere", 0), row: missingLoader, text: "ELF interpreter, /lib/nothere,", hint: "install /lib/nothere, or"},
 	{name: "no musl", make: patched("/lib/ld-musl-nothere.so.1", 0), row: missingMusl, text: "/lib/ld-musl-nothere.so.1"},
 	{name: "no glibc", make: patched("/lib/ld-linux-nothere.so", 0), row: missingGlibc, text: "/lib/ld-linux-nothere.so"},
 	{name: "a loader that is none", make: func(t *testing.T, dir string) string {
-		loader := write(t, dir+"/l", strings.Repeat("no ELF, but longer than an ELF header; ", 4), 0o755)
-		return write(t, dir+"/p", native(t, loader, 0), 0o755)
+		loader := unit.Write(t, dir+"/l", strings.Repeat("no ELF, but longer than an ELF header; ", 4), 0o755)
+		return unit.Write(t, dir+"/p", native(t, loader, 0), 0o755)
 	}, row: badLoader, text: "/l, is damaged", hint: "/l again"},
 	{name: "a loader without x", make: func(t *testing.T, dir string) string {
-		loader := write(t, dir+"/l", native(t, "", 0), 0o644)
-		return write(t, dir+"/p", native(t, loader, 0), 0o755)
+		loader := unit.Write(t, dir+"/l", native(t, "", 0), 0o644)
+		return unit.Write(t, dir+"/p", native(t, loader, 0), 0o755)
 	}, row: notExecutable, text: "/l, the interpreter of /", hint: "/l (in a"},
 	{name: "a loader that is a directory", make: patched("/lib", 0), row: notRegular, text: "/lib, the interpreter of /"},
 	{name: "another machine", make: patched("", 258), row: wrongArch, text: "built for loong64, and this is " + runtime.GOARCH, hint: "linux/" + runtime.GOARCH},
@@ -194,7 +140,7 @@ var brokens = []broken{
 	{name: "text", make: file("it's text", "echo hello\n", 0o755, ""), row: noFormat, hint: "sed -i '1i #!/bin/sh' '/", mend: true},
 	{name: "empty", make: file("p", "", 0o755, ""), row: empty},
 	{name: "an interpreter that is empty", make: func(t *testing.T, dir string) string {
-		return write(t, dir+"/p", "#!"+write(t, dir+"/e", "", 0o755)+"\n", 0o755)
+		return unit.Write(t, dir+"/p", "#!"+unit.Write(t, dir+"/e", "", 0o755)+"\n", 0o755)
 	}, row: empty, text: "/e: the file is empty"},
 	{name: "too long", make: file("p", "#!/bin/sh\n", 0o755, ""), argv: []string{strings.Repeat("x", 200<<10)}, row: tooLong},
 }
@@ -205,12 +151,16 @@ func in(name string) func(*testing.T, string) string {
 }
 
 // file writes a file, and looks for its path and more.
-func file(name, text string, mode os.FileMode, more string) func(*testing.T, string) string {
-	return func(t *testing.T, dir string) string { return write(t, filepath.Join(dir, name), text, mode) + more }
+func file(name, text string, mode uint32, more string) func(*testing.T, string) string {
+	return func(t *testing.T, dir string) string {
+		return unit.Write(t, filepath.Join(dir, name), text, mode) + more
+	}
 }
 
 func patched(loader string, machine uint16) func(*testing.T, string) string {
-	return func(t *testing.T, dir string) string { return write(t, dir+"/p", native(t, loader, machine), 0o755) }
+	return func(t *testing.T, dir string) string {
+		return unit.Write(t, dir+"/p", native(t, loader, machine), 0o755)
+	}
 }
 
 // try looks for the program and executes it. What comes back is why that failed,
@@ -245,27 +195,28 @@ func said(t *testing.T, b broken, text, hint string) {
 }
 
 func TestEachBrokenProgramHasItsReasonAndItsHint(t *testing.T) {
-	need(t, os.Geteuid() == 0, "root")
+	unit.Root(t)
 	if handlers, _ := os.ReadDir("/proc/sys/fs/binfmt_misc"); len(handlers) > 2 {
 		t.Log("this machine has handlers of binfmt_misc")
 	}
 	cases := brokens
 	if runtime.GOARCH == "amd64" {
 		cases = append(cases[:len(cases):len(cases)], broken{name: "no glibc for 386", make: func(t *testing.T, dir string) string {
-			return write(t, dir+"/p", program386("/lib/ld-linux.so.9"), 0o755)
+			return unit.Write(t, dir+"/p", program386("/lib/ld-linux.so.9"), 0o755)
 		}, row: missingGlibc32, text: "/lib/ld-linux.so.9", hint: "libc6:i386"})
 	}
 	for _, b := range cases {
 		t.Run(b.name, func(t *testing.T) {
-			dir := folder(t)
-			program, command := b.make(t, dir), ""
-			as(t, b.user, func() {
+			dir := unit.Folder(t)
+			program, hint := b.make(t, dir), ""
+			b.as(t, func() {
 				e, p := try(t, program, dir, b.argv)
 				if b.row == missingGlibc32 && e.Err == unix.ENOEXEC {
 					t.Log("this kernel runs no 386 program")
 					return
 				}
-				text, hint := Explain(e, p)
+				var text string
+				text, hint = Explain(e, p)
 				said(t, b, text, hint)
 				// explain says the same without executing it.
 				if p != nil && b.argv == nil {
@@ -276,18 +227,22 @@ func TestEachBrokenProgramHasItsReasonAndItsHint(t *testing.T) {
 						t.Errorf("doubted: %s, %s\nwant %s, %s", doubted, hinted, text, hint)
 					}
 				}
-				if b.mend {
-					command, _, _ = strings.Cut(hint, " (")
-					command, _, _ = strings.Cut(command, ", or ")
-				}
 			})
 			if b.mend {
-				if out, err := osexec.Command("/bin/sh", "-c", command).CombinedOutput(); err != nil {
-					t.Errorf("%s: %v %s", command, err, out)
-				}
-				as(t, b.user, func() { mended(t, program, dir) })
+				paste(t, hint)
+				b.as(t, func() { mended(t, program, dir) })
 			}
 		})
+	}
+}
+
+// paste does what the hint says.
+func paste(t *testing.T, hint string) {
+	t.Helper()
+	command, _, _ := strings.Cut(hint, " (")
+	command, _, _ = strings.Cut(command, ", or ")
+	if out, err := osexec.Command("/bin/sh", "-c", command).CombinedOutput(); err != nil {
+		t.Errorf("%s: %v %s", command, err, out)
 	}
 }
 
@@ -306,9 +261,9 @@ func mended(t *testing.T, program, dir string) {
 
 // What the exec of the test cannot bring about is told of a program that is there.
 func TestEachErrnoHasItsReason(t *testing.T) {
-	dir := folder(t)
-	path := write(t, dir+"/p", native(t, "", 0), 0o755)
-	foreign := write(t, dir+"/foreign", native(t, "", 258), 0o755)
+	dir := unit.Folder(t)
+	path := unit.Write(t, dir+"/p", native(t, "", 0), 0o755)
+	foreign := unit.Write(t, dir+"/foreign", native(t, "", 258), 0o755)
 	for _, c := range []struct {
 		e    exec.Error
 		of   string
@@ -339,7 +294,7 @@ func TestEachErrnoHasItsReason(t *testing.T) {
 		{exec.Error{Err: unix.EIO, Copy: true}, path, copyFailed, "input/output error", "memfd_create"},
 	} {
 		p, err := exec.Find(c.of, "")
-		check(t, err)
+		unit.Must(t, err)
 		c.e.Path = c.of
 		text, hint := Explain(&c.e, p)
 		said(t, broken{name: c.e.Err.Error(), row: c.row, text: c.text, hint: c.hint}, text, hint)
@@ -348,57 +303,46 @@ func TestEachErrnoHasItsReason(t *testing.T) {
 }
 
 func TestFilePrivilegeIsTakenFromTheFile(t *testing.T) {
-	need(t, os.Geteuid() == 0, "root")
-	dir := folder(t)
-	path := write(t, dir+"/p", native(t, "", 0), 0o755)
-	check(t, os.Symlink("p", dir+"/link"))
-	mend := func(via string) string {
+	unit.Root(t)
+	dir := unit.Folder(t)
+	path := unit.Write(t, dir+"/p", native(t, "", 0), 0o755)
+	unit.Must(t, os.Symlink("p", dir+"/link"))
+	const caps = "\x01\x00\x00\x02\x00\x20" // cap_net_raw=ep
+	setcap := func() {
+		unit.Must(t, unix.Setxattr(path, "security.capability", []byte(caps+strings.Repeat("\x00", 14)), 0))
+	}
+	mends := func(via, want string) {
+		t.Helper()
 		p, err := exec.Find(via, "")
-		check(t, err)
+		unit.Must(t, err)
 		defer p.Close()
-		return Mend(p)
-	}
-	caps := []byte{1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0} // cap_net_raw=ep
-	check(t, unix.Setxattr(path, "security.capability", caps, 0))
-	if got, want := mend(dir+"/link"), "setcap -r "+path+" in the image, or caplaunch --strip-file-caps"; got != want {
-		t.Errorf("%q, not %q", got, want)
-	}
-	check(t, unix.Chmod(path, 0o6755))
-	if got, want := mend(path), "setcap -r "+path+" && chmod ug-s "+path+" in the image, or caplaunch --strip-file-caps"; got != want {
-		t.Errorf("%q, not %q", got, want)
-	}
-	check(t, unix.Removexattr(path, "security.capability"))
-	check(t, unix.Chmod(path, 0o4711))
-	// Who cannot read it has no copy of it.
-	as(t, someone, func() {
-		if got, want := mend(path), "chmod ug-s "+path+" in the image"; got != want {
+		if got := Mend(p); got != want {
 			t.Errorf("%q, not %q", got, want)
 		}
-	})
-	check(t, unix.Setxattr(path, "security.capability", caps, 0))
+	}
+	setcap()
+	mends(dir+"/link", "setcap -r "+path+" in the image, or caplaunch --strip-file-caps")
+	unit.Must(t, unix.Chmod(path, 0o6755))
+	mends(path, "setcap -r "+path+" && chmod ug-s "+path+" in the image, or caplaunch --strip-file-caps")
+	unit.Must(t, unix.Removexattr(path, "security.capability"))
+	unit.Must(t, unix.Chmod(path, 0o4711))
+	// Who cannot read it has no copy of it.
+	unit.Someone.As(t, func() { mends(path, "chmod ug-s "+path+" in the image") })
+	setcap()
 	p, err := exec.Find(path, "")
-	check(t, err)
+	unit.Must(t, err)
 	defer p.Close()
 	text, hint := Explain(&exec.Error{Path: path, Err: unix.EPERM, Copy: true}, p)
 	said(t, broken{name: "no memfd_create", row: copyFailed}, text, hint)
-	said(t, broken{name: "uncovered", row: uncoveredCaps, hint: "setcap -r"}, explained(p, unix.EPERM), hinted(p, unix.EPERM))
-}
-
-func explained(p *exec.Program, err error) string {
-	text, _ := Explain(&exec.Error{Path: p.Path, Err: err}, p)
-	return text
-}
-
-func hinted(p *exec.Program, err error) string {
-	_, hint := Explain(&exec.Error{Path: p.Path, Err: err}, p)
-	return hint
+	text, hint = Explain(&exec.Error{Path: p.Path, Err: unix.EPERM}, p)
+	said(t, broken{name: "uncovered", row: uncoveredCaps, hint: "setcap -r"}, text, hint)
 }
 
 func TestWhatCannotBeReadIsNotExplained(t *testing.T) {
-	need(t, os.Geteuid() == 0, "root")
+	unit.Root(t)
 	for text, errno := range map[string]string{"#!/not/here\n": "no such file or directory", "echo hello\n": "exec format error", "": "exec format error", native(t, "/lib/nothere", 0): "no such file or directory"} {
-		path := write(t, folder(t)+"/p", text, 0o711)
-		as(t, someone, func() {
+		path := unit.Write(t, unit.Folder(t)+"/p", text, 0o711)
+		unit.Someone.As(t, func() {
 			e, p := try(t, path, "", nil)
 			text, hint := Explain(e, p)
 			said(t, broken{name: "unreadable", row: hidden, text: errno, hint: "chmod a+r " + path}, text, hint)
@@ -407,7 +351,7 @@ func TestWhatCannotBeReadIsNotExplained(t *testing.T) {
 }
 
 func TestAForeignFormatMayHaveAHandler(t *testing.T) {
-	dir := folder(t)
+	dir := unit.Folder(t)
 	for name, c := range map[string]struct {
 		text             string
 		doubted, foreign bool
@@ -415,8 +359,8 @@ func TestAForeignFormatMayHaveAHandler(t *testing.T) {
 		"native": {native(t, "", 0), false, false}, "another machine": {native(t, "", 258), true, true}, "binary": {"\xcf\xfa\xed\xfe\x00\n", true, true},
 		"text": {"echo hello\n", true, false}, "cut off": {"\x7fELF\x02\x01\x01", true, false}, "script": {"#!/bin/sh\n", false, false},
 	} {
-		p, err := exec.Find(write(t, dir+"/p", c.text, 0o755), "")
-		check(t, err)
+		p, err := exec.Find(unit.Write(t, dir+"/p", c.text, 0o755), "")
+		unit.Must(t, err)
 		e, foreign := Doubt(p)
 		if (e != nil) != c.doubted || foreign != c.foreign {
 			t.Errorf("%s: %v, %v", name, e, foreign)
@@ -426,28 +370,17 @@ func TestAForeignFormatMayHaveAHandler(t *testing.T) {
 }
 
 func TestANoexecMountIsTold(t *testing.T) {
-	const inside = "WHY_TEST_INSIDE"
-	if os.Getenv(inside) == "" {
-		need(t, os.Geteuid() == 0, "root")
-		cmd := osexec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
-		cmd.Env = append(os.Environ(), inside+"=1")
-		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS}
-		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS") {
-			t.Errorf("%v\n%s", err, out)
-		}
+	unit.Need(t, os.Geteuid() == 0, "root")
+	if !unit.Again(t, unix.CLONE_NEWNS) {
 		return
 	}
-	dir := folder(t)
-	check(t, unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
-	check(t, unix.Mount("none", dir, "tmpfs", unix.MS_NOEXEC, "mode=0755"))
+	dir := unit.Folder(t)
+	unit.Must(t, unix.Mount("none", dir, "tmpfs", unix.MS_NOEXEC, "mode=0755"))
 	defer unix.Unmount(dir, unix.MNT_DETACH)
-	path := write(t, dir+"/p", "#!/bin/sh\n", 0o755)
+	path := unit.Write(t, dir+"/p", "#!/bin/sh\n", 0o755)
 	e, p := try(t, path, "", nil)
 	text, hint := Explain(e, p)
 	said(t, broken{name: "noexec", row: noExecMount, hint: "--target " + path}, text, hint)
-	command, _, _ := strings.Cut(hint, " (")
-	if out, err := osexec.Command("/bin/sh", "-c", command).CombinedOutput(); err != nil {
-		t.Errorf("%s: %v %s", command, err, out)
-	}
+	paste(t, hint)
 	mended(t, path, "")
 }

@@ -3,7 +3,6 @@
 package launch
 
 import (
-	"os"
 	"slices"
 	"testing"
 
@@ -53,24 +52,4 @@ func TestEnvironmentIsThatOfTheNewUser(t *testing.T) {
 			t.Errorf("%s: what was received was changed: %q", name, c.env)
 		}
 	}
-}
-
-const newUser = 65532
-
-func check(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("TEST_REQUIRE") == "1" {
-		t.Fatal("needs root")
-	}
-	t.Skip("needs root")
 }

@@ -1,0 +1,87 @@
+package unit
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A User has groups and effective capabilities.
+type User struct {
+	UID, GID uint32
+	Groups   []uint32
+	Caps     uint64
+}
+
+// Someone is a user who is nobody and has nothing.
+var Someone = User{UID: 4711, GID: 4711}
+
+// As runs do as the user, on a thread that ends with it.
+func (u User) As(t testing.TB, do func()) {
+	t.Helper()
+	groups := append(u.Groups[:len(u.Groups):len(u.Groups)], 0)
+	setgroups := uintptr(unix.SYS_SETGROUPS)
+	if runtime.GOARCH == "386" || runtime.GOARCH == "arm" {
+		setgroups = 206 // setgroups32
+	}
+	done := make(chan bool)
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		for _, call := range [][4]uintptr{
+			{setgroups, uintptr(len(u.Groups)), uintptr(unsafe.Pointer(&groups[0]))},
+			{unix.SYS_SETRESGID, uintptr(u.GID), uintptr(u.GID), uintptr(u.GID)},
+			{unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1},
+			{unix.SYS_SETRESUID, uintptr(u.UID), uintptr(u.UID), uintptr(u.UID)},
+		} {
+			if _, _, errno := unix.RawSyscall(call[0], call[1], call[2], call[3]); errno != 0 {
+				t.Error(errno)
+			}
+		}
+		caps := [2]unix.CapUserData{
+			{Permitted: uint32(u.Caps), Effective: uint32(u.Caps)}, {Permitted: uint32(u.Caps >> 32), Effective: uint32(u.Caps >> 32)},
+		}
+		if err := unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &caps[0]); err != nil {
+			t.Error(err)
+		}
+		do()
+	}()
+	<-done
+}
+
+// Again runs the test again, in a process and in namespaces of its own, and reports whether it already is there. Who is
+// not root gets a user namespace, too.
+func Again(t *testing.T, namespaces uintptr) bool {
+	t.Helper()
+	if os.Getenv(again) == t.Name() {
+		if namespaces != 0 {
+			Must(t, unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
+		}
+		return true
+	}
+	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.Env = append(os.Environ(), again+"="+t.Name())
+	if namespaces != 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | namespaces}
+		if os.Geteuid() != 0 || namespaces&unix.CLONE_NEWUSER != 0 {
+			cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER
+			cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
+			cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
+		}
+	}
+	out, err := cmd.CombinedOutput()
+	if errors.Is(err, unix.EPERM) && cmd.ProcessState == nil {
+		Need(t, false, "mount namespaces")
+	}
+	if err != nil || !strings.Contains(string(out), "--- PASS") {
+		t.Fatalf("started again: %v\n%s", err, out)
+	}
+	return false
+}
