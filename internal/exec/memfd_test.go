@@ -115,7 +115,7 @@ func TestACopyNeedsNoProc(t *testing.T) {
 	for fd := range 20 {
 		unit.Write(t, filepath.Join(fds, fmt.Sprint(fd)), "#!/bin/ash\necho another program\n", 0o755)
 	}
-	out, status = run(t, launcher(0, strace, "-qq", "-o", os.DevNull, "-e", "trace=execveat", "-e", "inject=execveat:error=EPERM", self(t), "strip", "chroot="+dir, "--", "/bin/sh"))
+	out, status = run(t, launcher(0, strace, "-qq", "-o", os.DevNull, "-e", "trace=execveat", "-e", "inject=execveat:error=EPERM", unit.Self(t), "strip", "chroot="+dir, "--", "/bin/sh"))
 	if status != 126 || out != "/bin/sh: operation not permitted\n" {
 		t.Errorf("behind a false /proc: %d %q", status, out)
 	}

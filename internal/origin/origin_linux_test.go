@@ -4,12 +4,11 @@ package origin
 
 import (
 	"errors"
-	"os"
-	"os/exec"
 	"runtime"
-	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/caplaunch/caplaunch/test/unit"
 )
 
 func TestAnswersAreJudged(t *testing.T) {
@@ -49,16 +48,9 @@ func TestAnAnswerThatWasRefusedOrNotGivenIsAnError(t *testing.T) {
 
 // alone runs the test in a process of its own: what Restore changes cannot be undone in this one.
 func alone(t *testing.T, do func()) {
-	const name = "ORIGIN_TEST_ALONE"
-	if os.Getenv(name) == t.Name() {
+	if unit.Again(t, 0) {
 		runtime.LockOSThread()
 		do()
-		return
-	}
-	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), name+"="+t.Name())
-	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS") {
-		t.Errorf("%v\n%s", err, out)
 	}
 }
 
