@@ -3,6 +3,7 @@ package words
 import (
 	"os"
 	"os/exec"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -161,7 +162,7 @@ func TestShowTellsTheState(t *testing.T) {
 		var got state
 		engine.Decode(t, engine.Start(t, in, "/caplaunch", "show", "--json").Stdout, &got)
 		probe := engine.Start(t, in, "/probe")
-		if want := found(t, probe.Stdout); !equal(got, want) {
+		if want := found(t, probe.Stdout); !reflect.DeepEqual(got, want) {
 			t.Errorf("from %q:\n%+v, want\n%+v", options, got, want)
 		}
 		text := engine.Start(t, in, "/caplaunch", "show")
@@ -178,10 +179,4 @@ func TestShowTellsTheState(t *testing.T) {
 	if got := strings.Replace(r.Stdout, "groups none", "groups 65532", 1); r.Code != 0 || got != want {
 		t.Errorf("%q\nwant %q", r.Stdout, want)
 	}
-}
-
-func equal(a, b state) bool {
-	return a.UID == b.UID && a.GID == b.GID && slices.Equal(a.Groups, b.Groups) && a.NoNewPrivs == b.NoNewPrivs && slices.Equal(a.Securebits, b.Securebits) &&
-		slices.Equal(a.Permitted, b.Permitted) && slices.Equal(a.Inheritable, b.Inheritable) && slices.Equal(a.Effective, b.Effective) &&
-		slices.Equal(a.Ambient, b.Ambient) && slices.Equal(a.Bounding, b.Bounding)
 }

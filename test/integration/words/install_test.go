@@ -131,17 +131,8 @@ func TestInstallRefuses(t *testing.T) {
 	engine.Require(t, "mount")
 	dir := engine.TempDir(t)
 	in := func(name string) string { return filepath.Join(dir, name) }
-	engine.Must(t, os.Mkdir(in("folder"), 0o755))
-	engine.Must(t, os.MkdirAll(in("taken/caplaunch/x"), 0o755))
-	engine.Must(t, os.Mkdir(in("linked"), 0o755))
-	engine.Must(t, os.WriteFile(in("file"), []byte("mine"), 0o644))
-	engine.Must(t, os.Symlink("file", in("link")))
-	engine.Must(t, os.Symlink("nothing", in("dangling")))
-	engine.Must(t, os.Symlink("folder", in("folderlink")))
-	engine.Must(t, os.Symlink("../file", in("linked/caplaunch")))
-	engine.Must(t, syscall.Mkfifo(in("fifo"), 0o644))
-	engine.Must(t, os.Mkdir(in("closed"), 0o500))
-	engine.Must(t, os.Chown(in("closed"), 65532, 65532))
+	engine.Do(t, "sh", "-euc", `cd "$1"; mkdir -p folder taken/caplaunch/x linked closed; mkfifo fifo; printf mine >file
+		ln -s file link; ln -s nothing dangling; ln -s folder folderlink; ln -s ../file linked/caplaunch; chmod 500 closed; chown 65532:65532 closed`, "sh", dir)
 	for _, c := range []struct{ dest, says string }{
 		{in("link"), "is a symlink"},
 		{in("link/"), "is a symlink"},

@@ -113,7 +113,7 @@ func TestVersion(t *testing.T) {
 }
 
 // What other systems get behaves as its tests say: they are run here, on a build
-// whose files for Linux are hidden.
+// whose files for Linux are hidden. That they build is proven where the release is.
 func TestOtherSystemsBehave(t *testing.T) {
 	dir := filepath.Join(engine.Root, "cmd/caplaunch")
 	changed := map[string]string{}
@@ -135,18 +135,7 @@ func TestOtherSystemsBehave(t *testing.T) {
 	if r := engine.Command(t, cmd); r.Code != 0 || strings.Count(r.Stdout, "--- PASS: ") != 2 {
 		t.Error(r)
 	}
-}
-
-// Where there are no capabilities everything builds, and vet has nothing to say.
-func TestOtherSystemsBuild(t *testing.T) {
-	for _, system := range []string{"darwin", "windows", "freebsd"} {
-		cmd := exec.Command("go", "build", "-o", os.DevNull, "./cmd/caplaunch")
-		cmd.Dir, cmd.Env = engine.Root, append(os.Environ(), "GOOS="+system, "CGO_ENABLED=0")
-		if r := engine.Command(t, cmd); r.Code != 0 {
-			t.Errorf("%s: %v", system, r)
-		}
-	}
-	cmd := exec.Command("go", "vet", "./cmd/caplaunch", "./internal/...")
+	cmd = exec.Command("go", "vet", "./cmd/caplaunch", "./internal/...")
 	cmd.Dir, cmd.Env = engine.Root, append(os.Environ(), "GOOS=darwin", "CGO_ENABLED=0")
 	if r := engine.Command(t, cmd); r.Code != 0 {
 		t.Error(r)
