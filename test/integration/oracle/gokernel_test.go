@@ -3,8 +3,8 @@
 package oracle
 
 import (
-	"bufio"
 	"bytes"
+	"encoding/gob"
 	"errors"
 	"fmt"
 	"os"
@@ -37,14 +37,20 @@ func (d door) run(batch []sequence) ([][]record, error) {
 	for _, q := range batch {
 		cmd := exec.Command("/proc/self/exe")
 		cmd.Env = []string{goChildEnv + "=" + string(d), mutantEnv + "=" + os.Getenv(mutantEnv)}
-		cmd.Stdin = bytes.NewReader(appendRequest(nil, q))
-		var out, text bytes.Buffer
-		cmd.Stdout, cmd.Stderr = &out, &text
+		request := goRequest{Start: q.Start, Path: q.Exec.Path}
+		for _, s := range q.Steps {
+			request.Steps = append(request.Steps, words(s))
+		}
+		var in, out, text bytes.Buffer
+		if err := gob.NewEncoder(&in).Encode(request); err != nil {
+			return nil, err
+		}
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = &in, &out, &text
 		if err := cmd.Run(); err != nil {
 			return nil, fmt.Errorf("the Go child: %w: %s", err, text.String())
 		}
-		out.Write(appendRecord(nil, record{Kind: ended}))
-		records, err := readAnswer(bufio.NewReader(&out))
+		out.Write(putRecord(nil, record{Kind: ended}))
+		records, err := readAnswer(&out)
 		if err != nil {
 			return nil, err
 		}
@@ -60,8 +66,8 @@ func goChild(d door) {
 	if d == allThreads {
 		kernel, call = linux.AllThreads(), psx.Syscall6
 	}
-	start, steps, path, err := readRequest(os.Stdin)
-	if err != nil {
+	var request goRequest
+	if err := gob.NewDecoder(os.Stdin).Decode(&request); err != nil {
 		panic(err)
 	}
 	var b []byte
@@ -71,7 +77,7 @@ func goChild(d door) {
 		if readErr != nil || err != nil && !errors.As(err, &errno) {
 			panic(errors.Join(readErr, err))
 		}
-		b = appendRecord(b, record{Kind: k, Errno: uint32(errno), State: s})
+		b = putRecord(b, record{Kind: k, Errno: uint32(errno), State: s})
 	}
 	flush := func() {
 		if _, err := os.Stdout.Write(b); err != nil {
@@ -79,20 +85,20 @@ func goChild(d door) {
 		}
 		b = nil
 	}
-	if err := takeUp(kernel, call, start); err != nil {
+	if err := takeUp(kernel, call, request.Start); err != nil {
 		say(unready, err)
 		flush()
 		os.Exit(0)
 	}
 	say(started, nil)
-	for _, s := range steps {
-		say(stepped, kernel.Do(s))
+	for _, w := range request.Steps {
+		say(stepped, kernel.Do(step(w)))
 	}
 	if d == allThreads {
 		sameThreads()
 	}
 	flush()
-	say(refused, syscall.Exec(path, []string{path}, nil))
+	say(refused, syscall.Exec(request.Path, []string{request.Path}, nil))
 	flush()
 	os.Exit(0)
 }

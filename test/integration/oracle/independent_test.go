@@ -180,7 +180,7 @@ func TestInspectionSaysWhatTheKernelTakes(t *testing.T) {
 	for _, w := range []world{machine, manyIDs, oneID, noID0} {
 		t.Run(w.name, func(t *testing.T) {
 			f := w.in(t, func(t *testing.T, p place) figures {
-				f := figures{Execs: map[string]int{}}
+				var f figures
 				for _, want := range p.gen.targets {
 					at, err := program.Find(want.Path, "")
 					if err != nil {
@@ -194,7 +194,7 @@ func TestInspectionSaysWhatTheKernelTakes(t *testing.T) {
 					}
 					switch {
 					case errors.Is(err, program.ErrForeignCaps) && w.nested && (strings.Contains(want.Kind, "-v3-root") || w.name == noID0.name):
-						f.Execs["foreign"]++
+						f.met("foreign", 1)
 					case err != nil:
 						t.Errorf("%s: %v", want.Path, err)
 					case !sameFile(got, want.File):
@@ -206,7 +206,7 @@ func TestInspectionSaysWhatTheKernelTakes(t *testing.T) {
 				return f
 			})
 			if os.Getenv(insideEnv) == "" {
-				t.Logf("%d programs, and %d of which it cannot be told", f.Sequences, f.Execs["foreign"])
+				t.Logf("%d programs, and %d of which it cannot be told", f.Sequences, f.Met["foreign"])
 				if f.Sequences < 1000 {
 					t.Errorf("only %d programs", f.Sequences)
 				}
