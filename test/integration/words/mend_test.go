@@ -33,11 +33,11 @@ func (m *mishap) run(t testing.TB, words []string) engine.Result {
 exec "$@"`, "bash", engine.Caplaunch(t)}, words...)...)
 }
 
-// What comes of the surroundings, and of a file where the tests beside internal/why do not follow its hint: it is
-// followed, and the same launch, or the one that it names, ends in the promise.
+// What comes of files, of which internal/why knows more, and of the surroundings: the hint is followed, and the same
+// launch, or the one that it names, ends in the promise.
 func TestEveryOtherHintWorks(t *testing.T) {
 	engine.RequireRoot(t)
-	engine.Require(t, "unshare", "mount", "setcap")
+	engine.Require(t, "unshare", "mount", "setcap", "findmnt")
 	probe, dir := engine.Probe(t), engine.TempDir(t)
 	shell := func(format string, args ...any) {
 		t.Helper()
@@ -77,6 +77,11 @@ func TestEveryOtherHintWorks(t *testing.T) {
 	script := engine.Write(t, "script", "exec "+probe+"\n")
 
 	for _, m := range []mishap{
+		{name: "not in PATH", words: launch("--", "no-such-program"), code: 127, says: "write its whole path", do: func() {}, again: launch("--", probe)},
+		{name: "a folder", words: launch("--", dir), code: 126, says: "name a program", do: func() {}, again: launch("--", probe)},
+		{name: "no #! line", words: launch("--", file("plain", "exec "+probe+"\n")), code: 126, says: "sed -i '1i #!/bin/sh' " + in("plain")},
+		{name: "no interpreter", words: launch("--", file("lost", "#!"+in("sh")+"\nexec "+probe+"\n")), code: 127, says: "install " + in("sh"), do: func() { shell("cp /bin/sh %s", in("sh")) }},
+		{name: "noexec", within: "mount -t tmpfs -o noexec,mode=755 tmpfs /mnt; cp " + probe + " /mnt/probe", words: launch("--", "/mnt/probe"), code: 126, says: `mount -o remount,exec "$(findmnt -n -o TARGET --target /mnt/probe)"`},
 		{name: "few descriptors", within: "ulimit -n 3", words: strip(large), code: 125, says: "ulimit -n 1024"},
 		{name: "a copy that is too large", within: "ulimit -f 8", words: strip(large), code: 125, says: "ulimit -f unlimited"},
 		{name: "a copy that is forbidden", within: "echo 2 >/proc/sys/vm/memfd_noexec", words: strip(forbidden), code: 125, says: "setcap -r " + forbidden + " in the image, and run without --strip-file-caps", do: func() { shell("setcap -r %s", forbidden) }, again: launch("--", forbidden)},
