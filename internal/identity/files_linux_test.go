@@ -243,7 +243,7 @@ func TestKeptGroupsAreLessThoseOfTheStartingUser(t *testing.T) {
 	if _, err := (Files{"/nonexistent", t.TempDir()}).Look(Wish{KeepGroups: true}, 0); err == nil {
 		t.Error("a group file that cannot be read was passed over")
 	}
-	if a, err := (Files{t.TempDir(), "/nonexistent"}).Look(Wish{KeepGroups: true}, 5); err != nil || a.StartGroups != "" {
+	if a, err := (Files{t.TempDir(), "/nonexistent"}).Look(Wish{KeepGroups: true}, 5); err != nil || a.Memberships != "" {
 		t.Errorf("a user who may not read passwd: %+v, %v", a, err)
 	}
 }
@@ -283,6 +283,7 @@ func TestLongFilesAreReadToTheEnd(t *testing.T) {
 // A read that ends too early, or fails, in the middle of an id would make it another id.
 func TestALineThatIsCutOffIsNoLine(t *testing.T) {
 	const text = "a:x:1:1::/:\nbob:x:10000:10000::/:\n"
+	const size = int64(len(text))
 	reads := func(answers ...any) func([]byte) (int, error) {
 		return func(b []byte) (int, error) {
 			if len(answers) == 0 {
@@ -302,17 +303,19 @@ func TestALineThatIsCutOffIsNoLine(t *testing.T) {
 	for cut := 1; cut < len(text); cut++ {
 		for _, c := range []struct {
 			says string
+			size int64
 			read func([]byte) (int, error)
 		}{
-			{"were read", reads(text[:cut])},
-			{"input/output", reads(text[:cut], syscall.EIO)},
-			{"impossible", reads(text[:cut], -1)},
-			{"impossible", reads(text[:cut], 2<<20)},
-			{"", reads(text[:cut], syscall.EINTR, text[cut:])},
-			{"", reads(text[:cut], text[cut:cut+1], text[cut+1:])},
+			{"were read", size, reads(text[:cut])},
+			{"input/output", size, reads(text[:cut], syscall.EIO)},
+			{"impossible", size, reads(text[:cut], -1)},
+			{"impossible", size, reads(text[:cut], 2<<20)},
+			{"", size, reads(text[:cut], syscall.EINTR, text[cut:])},
+			{"", size, reads(text[:cut], text[cut:cut+1], text[cut+1:])},
+			{"", 0, reads(text)},
 		} {
 			var seen []string
-			err := scanLines(c.read, int64(len(text)), func(line []byte) bool { seen = append(seen, strings.TrimSpace(string(line))); return true })
+			err := scanLines(c.read, c.size, func(line []byte) bool { seen = append(seen, strings.TrimSpace(string(line))); return true })
 			if c.says == "" {
 				if err != nil || len(seen) != 2 || seen[1] != "bob:x:10000:10000::/:" {
 					t.Errorf("%q: %q, %v", text[:cut], seen, err)
