@@ -1,6 +1,7 @@
 package security
 
 import (
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -36,5 +37,19 @@ func TestTheFirstCheckThatFailsDecides(t *testing.T) {
 		if l := engine.Refused(t, engine.Start(t, strings.Fields(c.start), words...), c.code); !strings.Contains(l.Msg, c.says) {
 			t.Errorf("%s %s: %q is not named: %+v", c.start, c.flags, c.says, l)
 		}
+	}
+}
+
+// What the entry could not find out stops a launch before it has changed anything.
+func TestAQuestionOfTheEntryThatIsRefusedChangesNothing(t *testing.T) {
+	t.Parallel()
+	engine.RequireRoot(t)
+	engine.Require(t, "strace")
+	trace := filepath.Join(t.TempDir(), "trace")
+	r := engine.Exec(t, "strace", "-f", "-qqq", "-o", trace, "-e", "trace=prctl,capset,setgroups,setresgid,setresuid,rt_sigaction", "-e", "inject=rt_sigaction:error=EPERM:when=1",
+		engine.Caplaunch(t), "-u", "65532:65532", "--", engine.Probe(t))
+	engine.Refused(t, r, engine.Failure)
+	if text := engine.Read(t, trace); !strings.Contains(text, "(INJECTED)") || strings.Contains(text, "setres") {
+		t.Error(text)
 	}
 }
