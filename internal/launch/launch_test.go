@@ -5,12 +5,17 @@ package launch
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/caplaunch/caplaunch/internal/ambient"
 	"github.com/caplaunch/caplaunch/internal/identity"
+	"github.com/caplaunch/caplaunch/internal/origin"
 )
 
 // A recorder is the Sim, which notes what is asked of it. One call fails, or reports success and does nothing.
@@ -74,19 +79,27 @@ func (r *recorder) SetDeathSignal(signal int) error {
 	return err
 }
 
-// explain runs a launch on the Sim up to the execve.
-func (r *recorder) explain() (said []string, err error) {
+// launch is one from root to a user with one capability, on the Sim.
+func (r *recorder) launch(program string) (l *Launch, said *[]string) {
 	caps := ambient.SetOf(ambient.Cap(12), ambient.CapSetUID, ambient.CapSetGID)
 	r.On = ambient.Host{Known: caps, Ambient: true, SetGroups: true}
 	r.Now = ambient.State{Permitted: caps, Effective: caps, Bounding: caps, Groups: ambient.NewGroups(0, 7)}
-	r.calls, r.now = nil, r.death
+	r.calls, r.now, said = nil, r.death, new([]string)
 	user := identity.Name{Text: "65532", ID: 65532, Numeric: true}
-	l := Launch{
-		User: &identity.Spec{User: user, Group: &user}, Argv: []string{"/bin/true"}, Kernel: r, Explain: true, Files: identity.Etc,
-		Say: func(format string, args ...any) { said = append(said, fmt.Sprintf(format, args...)) },
+	l = &Launch{
+		User: &identity.Spec{User: user, Group: &user}, Argv: []string{program}, Kernel: r, KeepStdio: true, Files: identity.Files{Passwd: "/nonexistent", Group: "/"}, // which nobody has to read
+		Say:   func(format string, args ...any) { *said = append(*said, fmt.Sprintf(format, args...)) },
+		Ready: func() { *said = append(*said, "ready") },
 	}
 	l.Request.Required.Set = ambient.SetOf(ambient.Cap(12))
-	return said, l.Run()
+	return l, said
+}
+
+func (r *recorder) explain() (said []string, err error) {
+	l, out := r.launch("/bin/true")
+	l.Explain = true
+	err = l.Run()
+	return *out, err
 }
 
 func TestAFaultOfTheKernelEndsTheLaunchAtOnce(t *testing.T) {
@@ -107,6 +120,33 @@ func TestAFaultOfTheKernelEndsTheLaunchAtOnce(t *testing.T) {
 			if isRead := strings.Contains("state start hide read death signal", all[r.fault-1]); (err == nil) != isRead {
 				t.Errorf("%q lies: %v", all[r.fault-1], err)
 			}
+		}
+	}
+}
+
+// What the kernel says of the exec itself, and of what is put back before it, is not lost.
+func TestTheLastCallsAreBelievedNoMore(t *testing.T) {
+	junk := filepath.Join(t.TempDir(), "junk")
+	check(t, os.WriteFile(junk, []byte("neither this nor that"), 0o755))
+	check(t, os.Chmod(junk, 0o755))
+	for _, c := range []struct {
+		explain bool
+		ignore  int
+		want    error
+		said    string
+	}{
+		{true, 9, unix.ENOEXEC, ""},
+		{false, 9, unix.EINVAL, "ready\nexecve " + junk},
+		{false, 10, unix.ENOEXEC, "ready\nexecve " + junk},
+	} {
+		l, said := (&recorder{}).launch(junk)
+		l.Explain, l.Ignore = c.explain, origin.SignalsOf(c.ignore)
+		err := l.Run()
+		if c.explain && l.Program.Ask(l.Argv, nil) == nil {
+			c.want = nil // before Linux 6.14
+		}
+		if text := strings.Join(*said, "\n"); !errors.Is(err, c.want) || !strings.HasSuffix(text, c.said) || strings.Contains(text, "ready") == c.explain {
+			t.Errorf("%+v: %v, %q", c, err, text)
 		}
 	}
 }
