@@ -150,3 +150,25 @@ func TestTheLastCallsAreBelievedNoMore(t *testing.T) {
 		}
 	}
 }
+
+// Of passwd only what matters is read, and of group nothing, since a line that is wrong there would be an error.
+func TestEntriesAreReadWhereTheyMatter(t *testing.T) {
+	passwd := filepath.Join(t.TempDir(), "passwd")
+	check(t, os.WriteFile(passwd, []byte("root:x:0:0::/root:\nrelay:x:65532:65532::/home/relay:\n"), 0o644))
+	for _, c := range []struct{ user, keepEnv, keepGroups, read, fails bool }{
+		{user: true, read: true},
+		{user: true, keepEnv: true},
+		{user: true, keepEnv: true, keepGroups: true, fails: true},
+		{fails: true},
+	} {
+		l, _ := (&recorder{}).launch("/bin/true")
+		l.Explain, l.KeepEnv, l.Request.KeepGroups, l.Files.Passwd = true, c.keepEnv, c.keepGroups, passwd
+		if !c.user {
+			l.User = nil
+		}
+		err := l.Run()
+		if (err != nil) != c.fails || (l.Answer.New.Home == "/home/relay") != c.read || (l.Answer.Start.Home == "/root") != (c.read || c.keepGroups) {
+			t.Errorf("%+v: %v, %+v", c, err, l.Answer)
+		}
+	}
+}
