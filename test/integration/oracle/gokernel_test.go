@@ -184,7 +184,7 @@ func TestModelAgreesThroughAllThreads(t *testing.T) { byDoor(t, allThreads) }
 // TestMoreGroupsThanNGROUPS_MAXAreRefused has what random sequences meet once
 // in thousands.
 func TestMoreGroupsThanNGROUPS_MAXAreRefused(t *testing.T) {
-	machine.in(t, func(t *testing.T, p place) figures {
+	machine.in(t, func(t *testing.T, p place) {
 		ids := make([]uint32, ambient.MaxGroups+1)
 		for i := range ids {
 			ids[i] = 10000 + uint32(i)
@@ -193,6 +193,6 @@ func TestMoreGroupsThanNGROUPS_MAXAreRefused(t *testing.T) {
 			ambient.SetGroups{Groups: ambient.NewGroups(ids...)},
 			ambient.SetGroups{Groups: ambient.NewGroups(ids[1:]...)},
 		}}
-		return agree(t, p, 1, func() (backend, error) { return oneThread, nil })
+		agree(t, p, 1, func() (backend, error) { return oneThread, nil })
 	})
 }

@@ -5,7 +5,6 @@ package oracle
 import (
 	"bufio"
 	"bytes"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -57,17 +56,9 @@ func TestMain(m *testing.M) {
 		vmInit()
 	case os.Getenv(goChildEnv) != "":
 		goChild(door(os.Getenv(goChildEnv)))
-	case os.Getenv(insideEnv) != "":
-		unix.CloseOnExec(3) // the report
 	}
 	flag.Parse()
-	code := m.Run()
-	if os.Getenv(insideEnv) == "" {
-		for _, by := range slices.Sorted(maps.Keys(totals)) {
-			fmt.Printf("oracle: seed %d, %s\n%s%v\n", theSeed(), by, totals[by].table(), totals[by])
-		}
-	}
-	os.Exit(code)
+	os.Exit(m.Run())
 }
 
 // figures are what a test counted.
@@ -76,11 +67,7 @@ type figures struct {
 	Met       map[string]int // steps, refusals by rule, execs by what is special about them
 	Seconds   float64
 	Kernel    string // its release, and which rule for ids it has
-	Unusable  string // why nothing could be done
 }
-
-// totals are the figures of all tests of this process, by what made the calls.
-var totals = map[string]figures{}
 
 func (f *figures) met(what string, n int) {
 	if f.Met == nil {
@@ -91,10 +78,6 @@ func (f *figures) met(what string, n int) {
 
 func (f *figures) add(g figures) {
 	f.Sequences += g.Sequences
-	f.Seconds += g.Seconds
-	if len(g.Kernel) > len(f.Kernel) { // the one that could tell the rule
-		f.Kernel = g.Kernel
-	}
 	for what, n := range g.Met {
 		f.met(what, n)
 	}
@@ -112,11 +95,6 @@ func (f figures) table() string {
 		fmt.Fprintf(&b, "  %7d %s\n", f.Met[what], what)
 	}
 	return b.String()
-}
-
-// report hands the figures to the process outside.
-func (f figures) report(t *testing.T) {
-	must(t, json.NewEncoder(os.NewFile(3, "report")).Encode(f))
 }
 
 // count adds one sequence that came out as the Sim said.
@@ -399,19 +377,14 @@ func release() string {
 	return "Linux " + unix.ByteSliceToString(u.Release[:])
 }
 
-// inWorld runs n sequences in w, by whatever start starts.
+// inWorld runs n sequences in w, by whatever start starts, and prints what they met.
 func inWorld(t *testing.T, w world, by string, n int, start func(place) (backend, error)) {
-	f := w.in(t, func(t *testing.T, p place) figures {
+	w.in(t, func(t *testing.T, p place) {
 		p.gen.few = by != "executor.c"
-		return agree(t, p, max(n, 1), func() (backend, error) { return start(p) })
-	})
-	if os.Getenv(insideEnv) == "" {
+		f := agree(t, p, max(n, 1), func() (backend, error) { return start(p) })
 		f.enough(t, w)
-		t.Logf("-seed=%d, %s, %s: %v", theSeed(), by, w.name, f)
-		sum := totals[by]
-		sum.add(f)
-		totals[by] = sum
-	}
+		fmt.Printf("oracle: -seed=%d, %s, %s: %v\n%s", theSeed(), by, w.name, f, f.table())
+	})
 }
 
 // enough holds the figures against what must have been met at least once, lest

@@ -3,15 +3,13 @@
 package oracle
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -96,30 +94,27 @@ func publicDir(t *testing.T) string {
 	return dir
 }
 
-// in runs body inside w and returns the figures that it reports.
-func (w world) in(t *testing.T, body func(*testing.T, place) figures) figures {
+// in runs body inside w.
+func (w world) in(t *testing.T, body func(*testing.T, place)) {
 	t.Helper()
 	switch inside := os.Getenv(insideEnv); {
 	case inside == "":
 		if os.Getuid() != 0 && (!w.nested || w.root) {
 			unusable(t, "needs root")
 		}
-		return w.enter(t)
+		w.enter(t)
 	case inside == "mounts" && w.nested:
 		must(t, outside(everyID).make(os.Getenv(executorEnv)))
-		f := w.respawn(t, "/proc/self/exe", "world")
-		f.report(t)
-		return f
+		w.respawn(t, "/proc/self/exe", "world")
+	default:
+		p, err := prepare()
+		must(t, err)
+		body(t, p)
 	}
-	p, err := prepare()
-	must(t, err)
-	f := body(t, p)
-	f.report(t)
-	return f
 }
 
 // enter is in, seen from outside.
-func (w world) enter(t *testing.T) figures {
+func (w world) enter(t *testing.T) {
 	dir := publicDir(t)
 	for _, sub := range []string{"outer", "inner"} {
 		sub = filepath.Join(dir, sub)
@@ -132,14 +127,19 @@ func (w world) enter(t *testing.T) figures {
 	data, err := os.ReadFile("/proc/self/exe")
 	must(t, err)
 	must(t, errors.Join(os.WriteFile(own, data, 0o755), os.Chmod(own, 0o755)))
+	inside := "world"
 	if os.Getuid() == 0 {
-		return w.respawn(t, own, "mounts")
+		inside = "mounts"
 	}
-	return w.respawn(t, own, "world")
+	w.respawn(t, own, inside)
 }
 
-// respawn runs this test again, further inside.
-func (w world) respawn(t *testing.T, own, inside string) figures {
+// met is what inWorld prints.
+var met = regexp.MustCompile(`(?m)^oracle: .*\n(?:  .*\n)*`)
+
+// respawn runs this test again, further inside. A world that cannot be entered makes it unusable, from within to the
+// outermost process.
+func (w world) respawn(t *testing.T, own, inside string) {
 	t.Helper()
 	cmd := exec.Command(own, append([]string{
 		"-test.run=^" + strings.ReplaceAll(t.Name(), "/", "$/^") + "$",
@@ -150,45 +150,21 @@ func (w world) respawn(t *testing.T, own, inside string) figures {
 	if inside == "world" {
 		w.inUserNamespace(cmd.SysProcAttr)
 	}
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	report, reportEnd, err := os.Pipe()
-	must(t, err)
-	defer report.Close()
-	cmd.ExtraFiles = []*os.File{reportEnd}
 	runtime.LockOSThread() // the death signal is the thread's
 	defer runtime.UnlockOSThread()
-	err = cmd.Start()
-	reportEnd.Close()
-	if err != nil {
-		w.giveUp(t, err)
+	b, err := cmd.CombinedOutput()
+	out := string(b)
+	switch {
+	case cmd.ProcessState == nil:
+		unusable(t, "%s: %v", w.name, err)
+	case err != nil || !strings.Contains(out, "--- "):
+		t.Fatalf("%s: %v\n%s", w.name, err, out)
+	case strings.Contains(out, "--- SKIP: "):
+		unusable(t, "%s: %s", w.name, out)
+	case *only >= 0:
+		t.Log(out)
 	}
-	b, _ := io.ReadAll(report)
-	if err := cmd.Wait(); err != nil {
-		t.Fatalf("%s: %v\n%s", w.name, err, out.String())
-	}
-	var f figures
-	if err := json.Unmarshal(b, &f); err != nil {
-		t.Fatalf("%s: no figures: %v\n%s", w.name, err, out.String())
-	}
-	if f.Unusable != "" {
-		w.giveUp(t, errors.New(f.Unusable))
-	}
-	if *only >= 0 {
-		t.Log(out.String())
-	}
-	return f
-}
-
-// giveUp says that the world cannot be entered, from within to the outermost
-// process, where the test ends as unusable.
-func (w world) giveUp(t *testing.T, err error) {
-	t.Helper()
-	if os.Getenv(insideEnv) != "" {
-		figures{Unusable: err.Error()}.report(t)
-		t.SkipNow()
-	}
-	unusable(t, "%s: %v", w.name, err)
+	fmt.Print(met.FindString(out))
 }
 
 // inUserNamespace lets a process begin in the world's user namespace.
