@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -59,59 +60,45 @@ const noGroup = 4242
 // empty sets, "none" is no attribute.
 var capKinds = []string{"none", "-", "e", "p", "i", "ip", "ep", "ei", "eip"}
 
-var setIDKinds = []string{"", "suid", "sgid", "suid+sgid", "sgid-without-x"}
+var setIDKinds = []struct {
+	name string
+	mode uint32
+}{{"", 0o755}, {"suid", 0o4755}, {"sgid", 0o2755}, {"suid+sgid", 0o6755}, {"sgid-without-x", 0o2745}}
 
 // specs is every kind of program, with random sets. The ids are those that are
 // mapped here; rootIDs are the roots that attributes of revision 3 name.
 func specs(r *rand.Rand, ids idPool, rootIDs []uint32) []spec {
 	var all []spec
-	set := func(shape string, c byte) ambient.Set {
-		for i := range shape {
-			if shape[i] == c {
-				return aFileSet(r)
-			}
+	set := func(shape, letter string) ambient.Set {
+		if strings.Contains(shape, letter) {
+			return aFileSet(r)
 		}
 		return 0
 	}
-	for _, shape := range capKinds {
-		revisions := []xattr{{Revision: 2}}
-		for _, id := range rootIDs {
-			revisions = append(revisions, xattr{Revision: 3, RootID: id})
-		}
-		if shape == "none" {
-			revisions = revisions[:1]
-		}
-		for _, rev := range revisions {
-			for _, setid := range setIDKinds {
-				for n := range 4 - rev.Revision { // revision 2 twice
-					f := spec{Mode: 0o755, UID: pick(r, ids.uids(fileIDs)), GID: pick(r, ids.gids(fileIDs))}
-					switch setid {
-					case "suid":
-						f.Mode = 0o4755
-					case "sgid":
-						f.Mode = 0o2755
-					case "suid+sgid":
-						f.Mode = 0o6755
-					case "sgid-without-x":
-						f.Mode = 0o2745
-						if g := ids.gids([]uint32{noGroup}); len(g) > 0 && g[0] == noGroup {
-							f.GID = noGroup
-						}
-					}
-					label := shape
-					if shape != "none" {
-						x := rev
-						x.Permitted, x.Inheritable, x.Effective = set(shape, 'p'), set(shape, 'i'), shape[0] == 'e'
-						f.Caps = &x
-						label += fmt.Sprintf("-v%d", rev.Revision)
-						if rev.Revision == 3 {
-							label += fmt.Sprintf("-root%d", rev.RootID)
-						}
-					}
-					f.Name = fmt.Sprintf("%s,%s,%d", label, setid, n)
-					all = append(all, f)
+	add := func(label, shape string, x *xattr, times int) {
+		for _, kind := range setIDKinds {
+			for n := range times {
+				f := spec{Name: fmt.Sprintf("%s,%s,%d", label, kind.name, n), Mode: kind.mode, UID: pick(r, ids.uids(fileIDs)), GID: pick(r, ids.gids(fileIDs))}
+				if ids.GIDs.has(noGroup) && kind.name == "sgid-without-x" {
+					f.GID = noGroup
 				}
+				if x != nil {
+					own := *x
+					own.Permitted, own.Inheritable, own.Effective = set(shape, "p"), set(shape, "i"), shape[0] == 'e'
+					f.Caps = &own
+				}
+				all = append(all, f)
 			}
+		}
+	}
+	for _, shape := range capKinds {
+		if shape == "none" {
+			add(shape, shape, nil, 2)
+			continue
+		}
+		add(shape+"-v2", shape, &xattr{Revision: 2}, 2)
+		for _, id := range rootIDs {
+			add(fmt.Sprintf("%s-v3-root%d", shape, id), shape, &xattr{Revision: 3, RootID: id}, 1)
 		}
 	}
 	return all

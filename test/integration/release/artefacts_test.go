@@ -50,19 +50,17 @@ func TestBinariesAreHardened(t *testing.T) {
 
 func TestChecksumsAreOfEveryFile(t *testing.T) {
 	dir := dist(t)
-	sums, err := os.ReadFile(filepath.Join(dir, "SHA256SUMS"))
-	engine.Must(t, err)
+	sums := engine.Read(t, filepath.Join(dir, "SHA256SUMS"))
 	entries, err := os.ReadDir(dir)
 	engine.Must(t, err)
 	var want strings.Builder
 	for _, e := range entries {
 		if e.Type().IsRegular() && e.Name() != "SHA256SUMS" && !strings.HasSuffix(e.Name(), ".openvex.json") {
-			content, err := os.ReadFile(filepath.Join(dir, e.Name()))
-			engine.Must(t, err)
-			fmt.Fprintf(&want, "%x  %s\n", sha256.Sum256(content), e.Name())
+			content := engine.Read(t, filepath.Join(dir, e.Name()))
+			fmt.Fprintf(&want, "%x  %s\n", sha256.Sum256([]byte(content)), e.Name())
 		}
 	}
-	if string(sums) != want.String() {
+	if sums != want.String() {
 		t.Errorf("got\n%s\nwant\n%s", sums, want.String())
 	}
 }
@@ -76,12 +74,10 @@ func TestSBOMsNameEveryModule(t *testing.T) {
 			}
 			Components []struct{ Purl string }
 		}
-		content, err := os.ReadFile(one(t, dist(t), "caplaunch_*_linux_"+name+".cdx.json"))
-		engine.Must(t, err)
-		engine.Must(t, json.Unmarshal(content, &bom))
-		binary, err := os.ReadFile(path)
-		engine.Must(t, err)
-		if h := bom.Metadata.Component.Hashes; len(h) != 1 || h[0].Content != fmt.Sprintf("%x", sha256.Sum256(binary)) {
+		content := engine.Read(t, one(t, dist(t), "caplaunch_*_linux_"+name+".cdx.json"))
+		engine.Must(t, json.Unmarshal([]byte(content), &bom))
+		binary := engine.Read(t, path)
+		if h := bom.Metadata.Component.Hashes; len(h) != 1 || h[0].Content != fmt.Sprintf("%x", sha256.Sum256([]byte(binary))) {
 			t.Errorf("%s: it is of another binary: %v", name, h)
 		}
 		want := map[string]bool{}
@@ -114,10 +110,9 @@ func TestArchivesHaveAllThatIsNeeded(t *testing.T) {
 			}
 		}
 		ok(t, "cmp", path, filepath.Join(root, "caplaunch"))
-		notices, err := os.ReadFile(filepath.Join(root, "THIRD-PARTY-LICENSES"))
-		engine.Must(t, err)
+		notices := engine.Read(t, filepath.Join(root, "THIRD-PARTY-LICENSES"))
 		for _, part := range []string{"==== Go: ", "==== github.com/alecthomas/kong: ", "==== golang.org/x/sys: ", "==== kernel.org/pub/linux/libs/security/libcap/psx: "} {
-			if !strings.Contains(string(notices), part) {
+			if !strings.Contains(notices, part) {
 				t.Errorf("%s: no %q", archive, part)
 			}
 		}
@@ -154,8 +149,7 @@ func TestVEXIsOfThisRelease(t *testing.T) {
 	if len(found) != 1 {
 		engine.Unusable(t, "run make scan first: %v", found)
 	}
-	content, err := os.ReadFile(found[0])
-	engine.Must(t, err)
+	content := engine.Read(t, found[0])
 	var vex struct {
 		Timestamp  string
 		Statements []struct {
@@ -165,7 +159,7 @@ func TestVEXIsOfThisRelease(t *testing.T) {
 			}
 		}
 	}
-	engine.Must(t, json.Unmarshal(content, &vex))
+	engine.Must(t, json.Unmarshal([]byte(content), &vex))
 	if vex.Timestamp == "" || len(vex.Statements) == 0 {
 		t.Errorf("%+v", vex)
 	}

@@ -3,7 +3,6 @@ package release
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -90,9 +89,8 @@ func TestTheImageIsForCopyFrom(t *testing.T) {
 
 func indexOf(t testing.TB) string {
 	t.Helper()
-	content, err := os.ReadFile(filepath.Join(dist(t), "image/index.json"))
-	engine.Must(t, err)
-	return string(content)
+	content := engine.Read(t, filepath.Join(dist(t), "image/index.json"))
+	return content
 }
 
 // The index has every platform, and in each image /caplaunch, root's and 0755, is alone.

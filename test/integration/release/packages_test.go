@@ -1,7 +1,6 @@
 package release
 
 import (
-	"bytes"
 	"compress/gzip"
 	"crypto/sha256"
 	"errors"
@@ -124,9 +123,8 @@ func TestRPM(t *testing.T) {
 func TestAPK(t *testing.T) {
 	engine.RequireRoot(t)
 	path := one(t, tagged(t), "*_x86_64.apk")
-	content, err := os.ReadFile(path)
-	engine.Must(t, err)
-	rest := bytes.NewReader(content)
+	content := engine.Read(t, path)
+	rest := strings.NewReader(content)
 	zip, err := gzip.NewReader(rest)
 	engine.Must(t, err)
 	zip.Multistream(false)
@@ -135,7 +133,7 @@ func TestAPK(t *testing.T) {
 	files := content[len(content)-rest.Len():]
 
 	about := ok(t, "tar", "-xOzf", path, ".PKGINFO")
-	for _, line := range []string{"pkgname = caplaunch\n", "pkgver = " + nextTag + "\n", "arch = x86_64\n", "license = Apache-2.0\n", fmt.Sprintf("datahash = %x\n", sha256.Sum256(files))} {
+	for _, line := range []string{"pkgname = caplaunch\n", "pkgver = " + nextTag + "\n", "arch = x86_64\n", "license = Apache-2.0\n", fmt.Sprintf("datahash = %x\n", sha256.Sum256([]byte(files)))} {
 		if !strings.Contains(about, line) {
 			t.Errorf("no %q in\n%s", line, about)
 		}

@@ -1,7 +1,6 @@
 package release
 
 import (
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -22,9 +21,8 @@ func TestWorkflowsRunOnlyWhatCanBeRunHere(t *testing.T) {
 	engine.Must(t, err)
 	steps := 0
 	for _, path := range paths {
-		content, err := os.ReadFile(path)
-		engine.Must(t, err)
-		for _, m := range regexp.MustCompile(`(?m)uses: (.*)$`).FindAllStringSubmatch(string(content), -1) {
+		content := engine.Read(t, path)
+		for _, m := range regexp.MustCompile(`(?m)uses: (.*)$`).FindAllStringSubmatch(content, -1) {
 			if !pinned.MatchString(m[1]) {
 				t.Errorf("%s: %s", path, m[1])
 			}
@@ -32,7 +30,7 @@ func TestWorkflowsRunOnlyWhatCanBeRunHere(t *testing.T) {
 		var workflow struct {
 			Jobs map[string]struct{ Steps []struct{ Run string } }
 		}
-		engine.Must(t, yaml.Unmarshal(content, &workflow))
+		engine.Must(t, yaml.Unmarshal([]byte(content), &workflow))
 		for _, job := range workflow.Jobs {
 			for _, s := range job.Steps {
 				run, _, _ := strings.Cut(s.Run, " #")

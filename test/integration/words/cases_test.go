@@ -2,7 +2,6 @@ package words
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -15,25 +14,6 @@ import (
 // These are set-ups of users that fell short once: the launch worked, and what came after it did not. Each is made anew
 // in its engine, the words are followed, and what PROGRAM is for has to work.
 
-// servers is an image with users, an init, and a program that ends by itself on TERM.
-func servers(t testing.TB) engine.Image {
-	t.Helper()
-	engine.Require(t, "busybox", "tini-static")
-	busybox, err := exec.LookPath("busybox")
-	engine.Must(t, err)
-	tini, err := exec.LookPath("tini-static")
-	engine.Must(t, err)
-	files := map[string]engine.Src{
-		"/caplaunch": engine.File(engine.Caplaunch(t)), "/probe": engine.File(engine.Probe(t)), "/tini": engine.File(tini),
-		"/etc/passwd": engine.Text("root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/:/bin/sh\n"),
-		"/etc/group":  engine.Text("root:x:0:\napp:x:1000:\ngpu:x:44:app\n"),
-	}
-	for _, applet := range []string{"sh", "sleep", "id", "cat"} {
-		files["/bin/"+applet] = engine.File(busybox)
-	}
-	return engine.ScratchImage("caplaunch.test/servers:1", files)
-}
-
 // server says that it is ready, and ends with status 7 on TERM.
 const server = `trap 'echo stopping; exit 7' TERM; echo ready; while :; do sleep 1 & wait $!; done`
 
@@ -41,12 +21,7 @@ const server = `trap 'echo stopping; exit 7' TERM; echo ready; while :; do sleep
 // ran.
 func stopped(t testing.TB, d *engine.Docker, seconds string, flags, argv []string) bool {
 	t.Helper()
-	r := d.Cmd(t, slices.Concat([]string{"run", "-d", "--network=none"}, flags, argv)...)
-	if r.Code != 0 {
-		t.Fatal(r)
-	}
-	id := strings.TrimSpace(r.Stdout)
-	defer d.Cmd(t, "rm", "-f", id)
+	id := background(t, d, slices.Concat(flags, argv)...)
 	if !engine.Await(func() bool { return strings.Contains(d.Cmd(t, "logs", id).Stdout, "ready") }) {
 		t.Fatal(d.Cmd(t, "logs", id))
 	}
@@ -59,7 +34,7 @@ func stopped(t testing.TB, d *engine.Docker, seconds string, flags, argv []strin
 // docker stop reach PROGRAM.
 func TestAnInitReachesTheProgram(t *testing.T) {
 	d := engine.TheDocker(t)
-	img := d.Load(t, servers(t))
+	img := d.Load(t, image(t))
 	grant := strings.Fields(grantFor(t, "docker", want{flags: "-c net_admin -u 65532:65532"}))
 	launch := []string{"/caplaunch", "-c", "net_admin", "-u", "65532:65532", "--"}
 	program := []string{"/bin/sh", "-c", server}
@@ -132,16 +107,14 @@ int main(void) { execl(program(), "probe", (char *)0); return 1; }`
 // way it was handed over.
 func TestATerminalOfDockerExecCanBeOpened(t *testing.T) {
 	d := engine.TheDocker(t)
-	img := d.Load(t, servers(t))
+	img := d.Load(t, image(t))
 	for name, c := range map[string]struct{ flags, says string }{
 		"with CHOWN":    {"--cap-add=CHOWN", "fchown stdin to uid 1000"},
 		"without CHOWN": {"--cap-add=NET_ADMIN", "fchmod stdin to 06"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := d.Cmd(t, "run", "-d", "--network=none", "--cap-drop=ALL", "--cap-add=SETUID", "--cap-add=SETGID", c.flags, img, "/probe", "pause")
-			id := strings.TrimSpace(r.Stdout)
-			defer d.Cmd(t, "rm", "-f", id)
-			r = d.Cmd(t, "exec", "-t", id, "/caplaunch", "-v", "-u", "1000:1000", "--", "/bin/sh", "-c", "echo written >/dev/stdout && id -u")
+			id := background(t, d, "--cap-drop=ALL", "--cap-add=SETUID", "--cap-add=SETGID", c.flags, img, "/probe", "pause")
+			r := d.Cmd(t, "exec", "-t", id, "/caplaunch", "-v", "-u", "1000:1000", "--", "/bin/sh", "-c", "echo written >/dev/stdout && id -u")
 			if r.Code != 0 || !strings.Contains(r.Stdout, "written\r\n1000\r\n") || !strings.Contains(r.Stdout, c.says) {
 				t.Error(r)
 			}
@@ -152,7 +125,7 @@ func TestATerminalOfDockerExecCanBeOpened(t *testing.T) {
 // Podman keeps the groups of whoever runs it, which cannot be set again where SETGID is missing.
 func TestGroupsThatPodmanKeeps(t *testing.T) {
 	p := engine.TheRootlessPodman(t)
-	img := p.Load(t, servers(t))
+	img := p.Load(t, image(t))
 	run := func(flags ...string) engine.Result {
 		cmd := p.Command(slices.Concat([]string{
 			"run", "--rm", "--network=none", "--cgroups=disabled", "--runtime=crun", "--user=1000:1000", "--group-add=keep-groups",
@@ -173,7 +146,7 @@ func TestGroupsThatPodmanKeeps(t *testing.T) {
 // --keep-groups adds to the memberships of a name, as docker run --user --group-add does.
 func TestKeptGroupsJoinThoseOfTheUser(t *testing.T) {
 	d := engine.TheDocker(t)
-	img := d.Load(t, servers(t))
+	img := d.Load(t, image(t))
 	args := []string{"--group-add=44001"}
 	theirs := engine.ParseProbe(d.Run(t, img, append([]string{"--user=app"}, args...), "/probe").Stdout)["Groups"]
 	for flags, want := range map[string]string{"--keep-groups": "44 1000 44001", "--keep-groups --groups=7": "7 1000 44001", "": "44 1000"} {
@@ -192,23 +165,22 @@ func TestKeptGroupsJoinThoseOfTheUser(t *testing.T) {
 func TestCapabilitiesThatAnEngineIsTooOldFor(t *testing.T) {
 	d, p := engine.TheDocker(t), engine.ThePodman(t)
 	command := []string{"/caplaunch", "-c", "perfmon", "-u", "65532:65532", "--", "/probe"}
-	hint := engine.Refused(t, d.Run(t, d.Load(t, servers(t)), nil, command...), engine.NotGranted).Hint
+	hint := engine.Refused(t, d.Run(t, d.Load(t, image(t)), nil, command...), engine.NotGranted).Hint
 	if !strings.Contains(hint, "Docker 20.10 refuses PERFMON, Docker 23 and Podman 4 know it") {
 		t.Errorf("%q", hint)
 	}
 	flags, _, _ := strings.Cut(strings.TrimPrefix(hint, "docker run "), " (")
-	if r := d.Run(t, d.Load(t, servers(t)), strings.Fields(flags), command...); r.Code != 0 && !strings.Contains(strings.ToLower(r.Stderr), "perfmon") {
+	if r := d.Run(t, d.Load(t, image(t)), strings.Fields(flags), command...); r.Code != 0 && !strings.Contains(strings.ToLower(r.Stderr), "perfmon") {
 		t.Error(r)
 	}
-	r := p.Run(t, p.Load(t, servers(t)), strings.Fields(flags), command...)
+	r := p.Run(t, p.Load(t, image(t)), strings.Fields(flags), command...)
 	engine.Promised("65532", 1<<38).Want(t, r)
 }
 
 // A set-uid program is what it is by its file; neither strip nor chmod is the way.
 func TestASetUIDProgramIsNotMended(t *testing.T) {
 	engine.RequireRoot(t)
-	engine.Require(t, "su")
-	su, _ := exec.LookPath("su")
+	su := command(t, "su")
 	said := engine.Refused(t, caplaunch(t, "-u", "65532:65532", "--allow-new-privs", "--", su, "-c", engine.Probe(t)), engine.Failure)
 	if !strings.Contains(said.Hint, "put the program that it would start behind -- itself") || strings.Contains(said.Hint, "chmod") || strings.Contains(said.Hint, "strip") {
 		t.Errorf("%+v", said)
@@ -297,7 +269,7 @@ exec nsenter --user --target=$p --setuid=0 --setgid=0 "$@"`
 // A place that lacks a capability itself grants nothing, without a word: the hint says what to do then.
 func TestWhereTheEnvironmentAroundLacksItToo(t *testing.T) {
 	p := engine.ThePodman(t)
-	img := p.Load(t, servers(t))
+	img := p.Load(t, image(t))
 	run := func(flags ...string) engine.Result {
 		cmd := p.Command(slices.Concat([]string{"run", "--rm", "--network=none", "--cgroups=disabled"}, flags)...)
 		at := slices.Index(cmd.Args, "podman")
@@ -322,7 +294,7 @@ func TestWhereTheEnvironmentAroundLacksItToo(t *testing.T) {
 // One hint takes the whole start into account.
 func TestOneRound(t *testing.T) {
 	d := engine.TheDocker(t)
-	img := d.Load(t, servers(t))
+	img := d.Load(t, image(t))
 	hint := engine.Refused(t, d.Run(t, img, []string{"--cap-drop=ALL"}, "/caplaunch", "--strip-file-caps", "--", "/probe"), engine.Failure).Hint
 	flags, rest, _ := strings.Cut(strings.TrimPrefix(hint, "docker run "), "; and caplaunch ")
 	user, _, _ := strings.Cut(rest, "; or ")

@@ -24,12 +24,7 @@ func example(t testing.TB, path string) string {
 // runs starts a container that goes on, and waits for what it says.
 func runs(t testing.TB, d *engine.Docker, args ...string) {
 	t.Helper()
-	r := d.Cmd(t, slices.Concat([]string{"run", "-d", "--network=none"}, args)...)
-	if r.Code != 0 {
-		t.Fatal(r)
-	}
-	id := strings.TrimSpace(r.Stdout)
-	defer d.Cmd(t, "rm", "-f", id)
+	id := background(t, d, args...)
 	if !engine.Await(func() bool { return d.Cmd(t, "logs", id).Stdout == works }) {
 		t.Errorf("%q: %v", args, d.Cmd(t, "logs", id))
 	}

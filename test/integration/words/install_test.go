@@ -211,9 +211,8 @@ func TestInstallFillsAVolume(t *testing.T) {
 	if r := d.Cmd(t, "volume", "create", "--driver=local", "--opt=type=tmpfs", "--opt=device=tmpfs", "--opt=o=mode=1777", volume); r.Code != 0 {
 		t.Fatal(r)
 	}
-	defer d.Cmd(t, "volume", "rm", "-f", volume)
-	keep := d.Cmd(t, "run", "-d", "--network=none", "-v", volume+":/shared", img, "/probe", "pause") // a tmpfs goes with its last user
-	defer d.Cmd(t, "rm", "-f", strings.TrimSpace(keep.Stdout))
+	t.Cleanup(func() { d.Cmd(t, "volume", "rm", "-f", volume) })
+	background(t, d, "-v", volume+":/shared", img, "/probe", "pause") // a tmpfs goes with its last user
 	for range 2 {
 		r := d.Run(t, img, []string{"-v", volume + ":/shared", "--user=65532:65532", "--cap-drop=ALL", "--read-only", "--security-opt=no-new-privileges"}, "/caplaunch", "install", "/shared")
 		if r.Code != 0 || r.Stdout+r.Stderr != "" {

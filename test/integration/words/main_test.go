@@ -16,17 +16,41 @@ import (
 
 func TestMain(m *testing.M) { engine.Main(m) }
 
-// image has caplaunch, the probe, a shell and a folder for a volume.
+// image has caplaunch, what it launches, users, an init, and a folder for a volume.
 func image(t testing.TB) engine.Image {
 	t.Helper()
-	engine.Require(t, "busybox")
-	busybox, err := exec.LookPath("busybox")
+	caplaunch := engine.File(engine.Caplaunch(t))
+	files := map[string]engine.Src{
+		"/caplaunch": caplaunch, "/shared.d/caplaunch": caplaunch, "/shared": engine.Dir(0o777), "/probe": engine.File(engine.Probe(t)),
+		"/service": engine.File(service(t)), "/relay": engine.File(relay(t)), "/tini": engine.File(command(t, "tini-static")),
+		"/etc/passwd": engine.Text("root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/:/bin/sh\n"),
+		"/etc/group":  engine.Text("root:x:0:\napp:x:1000:\ngpu:x:44:app\n"),
+	}
+	for _, applet := range []string{"sh", "sleep", "id", "cat"} {
+		files["/bin/"+applet] = engine.File(command(t, "busybox"))
+	}
+	return engine.ScratchImage("caplaunch.test/words:1", files)
+}
+
+// command is the path of one that is needed.
+func command(t testing.TB, name string) string {
+	t.Helper()
+	engine.Require(t, name)
+	path, err := exec.LookPath(name)
 	engine.Must(t, err)
-	return engine.ScratchImage("caplaunch.test/words:1", map[string]engine.Src{
-		"/caplaunch": engine.File(engine.Caplaunch(t)), "/probe": engine.File(engine.Probe(t)), "/shared": engine.Dir(0o777),
-		"/bin/sh": engine.File(busybox), "/shared.d/caplaunch": engine.File(engine.Caplaunch(t)), "/service": engine.File(service(t)),
-		"/relay": engine.File(relay(t)),
-	})
+	return path
+}
+
+// background starts a container that goes on until the test is done, and gives its id.
+func background(t testing.TB, d *engine.Docker, args ...string) string {
+	t.Helper()
+	r := d.Cmd(t, slices.Concat([]string{"run", "-d", "--network=none"}, args)...)
+	if r.Code != 0 {
+		t.Fatal(r)
+	}
+	id := strings.TrimSpace(r.Stdout)
+	t.Cleanup(func() { d.Cmd(t, "rm", "-f", id) })
+	return id
 }
 
 // service is testdata/service, and relay examples/relay.

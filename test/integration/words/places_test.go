@@ -38,7 +38,7 @@ func TestTheTerminationMessage(t *testing.T) {
 // Where every user can bind every port, the hint is to leave the capability out.
 func TestACapabilityThatIsNotNeeded(t *testing.T) {
 	d := engine.TheDocker(t)
-	img := d.Load(t, servers(t))
+	img := d.Load(t, image(t))
 	flags := []string{"--network=bridge", "--cap-drop=ALL", "--cap-add=SETUID", "--cap-add=SETGID"}
 	said := engine.Refused(t, d.Run(t, img, flags, "/caplaunch", "-c", "net_bind_service", "-u", "65532:65532", "--", "/probe"), engine.NotGranted)
 	if !strings.HasPrefix(said.Hint, "leave net_bind_service out: ") {
