@@ -47,6 +47,7 @@ func TestMain(m *testing.M) {
 	case "launch":
 		os.Exit(launch(os.Args[1:]))
 	}
+	unix.Umask(0o022) // files get the mode that the tests say
 	os.Exit(m.Run())
 }
 

@@ -1,6 +1,7 @@
 package grant
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -96,6 +97,8 @@ func TestTheGrantIsTheSmallest(t *testing.T) {
 		{ambient.Request{User: one, Bounding: ambient.CutBounding}, "setgid,setuid,setpcap", true},
 		{ambient.Request{User: one, Bounding: ambient.TryBounding}, "setgid,setuid,setpcap", true},
 		{ambient.Request{User: root, AllowNewPrivs: true}, "setgid,setpcap", true},
+		{ambient.Request{User: one, AllowNewPrivs: true}, "setgid,setuid", true},
+		{ambient.Request{User: root, UserErr: errors.New("not found")}, "setgid,setuid", true}, // who it is to be is not known yet
 		{ambient.Request{Optional: list("all"), User: one}, "setgid,setuid", true},
 		{ambient.Request{Required: list("45"), User: one}, "setgid,setuid", true},
 		{ambient.Request{Required: list("all")}, known.String(), false},

@@ -83,7 +83,7 @@ func (e *LookupError) Unwrap() error { return e.Err }
 // is wrong with an entry that is only nice to have is no error. The error is a
 // *LookupError, and the answer has what was found until then.
 func (f Files) Look(w Wish, start uint32) (a Answer, err error) {
-	self := Name{Text: strconv.FormatUint(uint64(start), 10), ID: start, Numeric: true}
+	self := Name{Text: strconv.FormatUint(uint64(start), 10), Numeric: true}
 	var selfErr error
 	if w.Entries || w.KeepGroups {
 		a.Start, selfErr = f.entry(self)
@@ -247,7 +247,7 @@ func scan(path string, each func(line []byte) bool) error {
 	// The runtime's poller is kept out: it takes two more descriptors. Nothing
 	// waits for whoever writes a FIFO, nor for a terminal.
 	const flags = syscall.O_RDONLY | syscall.O_CLOEXEC | syscall.O_NONBLOCK | syscall.O_NOCTTY
-	fd, err := syscall.Open(path, flags, 0)
+	fd, err := -1, error(syscall.EINTR)
 	for err == syscall.EINTR { // as file systems in user space answer
 		fd, err = syscall.Open(path, flags, 0)
 	}

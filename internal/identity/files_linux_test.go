@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -105,7 +106,8 @@ func TestLookupsThatFail(t *testing.T) {
 	}
 	long := files(t, strings.Repeat("a", 4<<20)+"\n", "")
 	// What is nobody's: comments, what NIS is asked for, a line without a name, and one that no variable can hold.
-	odd := files(t, "#c:x:5:0::/:\n+:x:6:0:::\n-n:x:7:0::/:\n:x:8:8::/:\na\x00b:x:9:9::/:\nh:x:10:10::/\x00:\n", "root:x:0:\n#g:x:0:\n+g:x:0:\nempty:x:50:\n")
+	odd := files(t, "#c:x:5:0::/:\n+:x:6:0:::\n-n:x:7:0::/:\n:x:8:8::/:\na\x00b:x:9:9::/:\nh:x:10:10::/\x00:\n\x00n:x:11:11::/:\nm:x:12:12::/:\ncut",
+		"root:x:0:\n#g:x:0:\n+g:x:0:\nempty:x:50:\none:x:0x1:m\ntwo:x:2:m\n")
 	for _, c := range []struct {
 		f    Files
 		spec string
@@ -114,6 +116,9 @@ func TestLookupsThatFail(t *testing.T) {
 		{f, "nobody", NotFound},
 		{f, "70:nogroup", NotFound},
 		{f, "1234", NoGroup},
+		{f, "rel", NotFound},
+		{f, "6553", NoGroup},
+		{f, "5:ne", NotFound},
 		{f, "bad", Malformed},
 		{f, "half", Malformed},
 		{f, "huge", Malformed},
@@ -131,6 +136,7 @@ func TestLookupsThatFail(t *testing.T) {
 		{none, "relay", NoFile},
 		{none, "1234", NoGroup},
 		{none, "1:net", NoFile},
+		{Files{"/dev/null/passwd", "/dev/null/group"}, "relay", NoFile},
 		{folder, "relay", Unreadable},
 		{folder, "5", Unreadable},
 		{folder, "5:net", Unreadable},
@@ -143,13 +149,17 @@ func TestLookupsThatFail(t *testing.T) {
 		{odd, "8", Malformed},
 		{odd, "9", Malformed},
 		{odd, "h", Malformed},
+		{odd, "11", Malformed},
+		{odd, "m", Malformed}, // of a group; a good one follows
+		{odd, "cut", NotFound},
 		{odd, "1:#g", NotFound},
 		{long, "relay", Unreadable},
 		{long, "5", Unreadable},
 	} {
 		_, err := look(t, c.f, c.spec)
 		var e *LookupError
-		if !errors.As(err, &e) || e.Why != c.want || e.Group != strings.Contains(c.spec, ":") && c.spec != "nohome" {
+		user, group, isGroup := strings.Cut(c.spec, ":")
+		if !errors.As(err, &e) || e.Why != c.want || e.Group != isGroup || e.Name.Text != cmp.Or(group, user) {
 			t.Errorf("%q: %v, want %q", c.spec, err, c.want)
 		}
 	}
@@ -158,11 +168,12 @@ func TestLookupsThatFail(t *testing.T) {
 func TestTwoNumbersNeedNoFile(t *testing.T) {
 	none := Files{"/nonexistent/passwd", "/nonexistent/group"}
 	s, _ := Parse("65532:65532")
-	// A folder in the place of the file, or a malformed line, does not matter either.
-	for _, f := range []Files{none, {t.TempDir(), t.TempDir()}, files(t, "x:x:65532:0x0:::\n", "")} {
+	// A folder in the place of the file, or a malformed line, does not matter either, nor an entry that nobody asked for.
+	for _, f := range []Files{none, {t.TempDir(), t.TempDir()}, files(t, "x:x:65532:0x0:::\n", ""), files(t, passwd, group)} {
 		for _, entries := range []bool{false, true} {
 			a, err := f.Look(Wish{User: &s, Entries: entries}, 0)
-			if want := (ambient.User{UID: 65532, GID: 65532, Groups: ambient.NewGroups(65532)}); err != nil || *a.User != want || a.New != (Entry{}) {
+			has := entries && a.Start.Name == "root"
+			if want := (ambient.User{UID: 65532, GID: 65532, Groups: ambient.NewGroups(65532)}); err != nil || *a.User != want || (a.New != Entry{}) != has || a.Groups != nil {
 				t.Errorf("%+v, %v", a, err)
 			}
 		}
@@ -190,11 +201,16 @@ func TestGroupsStandInThePlaceOfMemberships(t *testing.T) {
 			t.Errorf("%+v, %v, want %v", a, err, want)
 		}
 	}
-	for _, list := range []string{"nogroup", "7 bad"} {
-		names, _ := ParseGroups(list)
+	good, _ := Parse("5:6")
+	bad, _ := Parse("5:nogroup")
+	for _, c := range []struct {
+		list string
+		user Spec
+	}{{"nogroup 7", good}, {"7 bad", good}, {"7", bad}} {
+		names, _ := ParseGroups(c.list)
 		var e *LookupError
-		if _, err := f.Look(Wish{Groups: names}, 0); !errors.As(err, &e) || !e.Group {
-			t.Errorf("%s: %v", list, err)
+		if _, err := f.Look(Wish{User: &c.user, Groups: names, KeepGroups: true}, 0); !errors.As(err, &e) || !e.Group {
+			t.Errorf("%s: %v", c.list, err)
 		}
 	}
 }
@@ -226,6 +242,9 @@ func TestKeptGroupsAreLessThoseOfTheStartingUser(t *testing.T) {
 	}
 	if _, err := (Files{"/nonexistent", t.TempDir()}).Look(Wish{KeepGroups: true}, 0); err == nil {
 		t.Error("a group file that cannot be read was passed over")
+	}
+	if a, err := (Files{t.TempDir(), "/nonexistent"}).Look(Wish{KeepGroups: true}, 5); err != nil || a.Memberships != "" {
+		t.Errorf("a user who may not read passwd: %+v, %v", a, err)
 	}
 }
 
@@ -264,6 +283,7 @@ func TestLongFilesAreReadToTheEnd(t *testing.T) {
 // A read that ends too early, or fails, in the middle of an id would make it another id.
 func TestALineThatIsCutOffIsNoLine(t *testing.T) {
 	const text = "a:x:1:1::/:\nbob:x:10000:10000::/:\n"
+	const size = int64(len(text))
 	reads := func(answers ...any) func([]byte) (int, error) {
 		return func(b []byte) (int, error) {
 			if len(answers) == 0 {
@@ -283,17 +303,19 @@ func TestALineThatIsCutOffIsNoLine(t *testing.T) {
 	for cut := 1; cut < len(text); cut++ {
 		for _, c := range []struct {
 			says string
+			size int64
 			read func([]byte) (int, error)
 		}{
-			{"were read", reads(text[:cut])},
-			{"input/output", reads(text[:cut], syscall.EIO)},
-			{"impossible", reads(text[:cut], -1)},
-			{"impossible", reads(text[:cut], 2<<20)},
-			{"", reads(text[:cut], syscall.EINTR, text[cut:])},
-			{"", reads(text[:cut], text[cut:cut+1], text[cut+1:])},
+			{"were read", size, reads(text[:cut])},
+			{"input/output", size, reads(text[:cut], syscall.EIO)},
+			{"impossible", size, reads(text[:cut], -1)},
+			{"impossible", size, reads(text[:cut], 2<<20)},
+			{"", size, reads(text[:cut], syscall.EINTR, text[cut:])},
+			{"", size, reads(text[:cut], text[cut:cut+1], text[cut+1:])},
+			{"", 0, reads(text)},
 		} {
 			var seen []string
-			err := scanLines(c.read, int64(len(text)), func(line []byte) bool { seen = append(seen, strings.TrimSpace(string(line))); return true })
+			err := scanLines(c.read, c.size, func(line []byte) bool { seen = append(seen, strings.TrimSpace(string(line))); return true })
 			if c.says == "" {
 				if err != nil || len(seen) != 2 || seen[1] != "bob:x:10000:10000::/:" {
 					t.Errorf("%q: %q, %v", text[:cut], seen, err)

@@ -112,11 +112,11 @@ func ParseGroups(lists ...string) (names []Name, err error) {
 // parseName tells numbers from names. What looks like a number in some other
 // notation is neither.
 func parseName(s string) (Name, error) {
-	odd := func(r rune) bool { return r <= ' ' || r == 0x7f || r == unicode.ReplacementChar || unicode.IsSpace(r) }
+	odd := func(r rune) bool { return unicode.IsControl(r) || r == unicode.ReplacementChar || unicode.IsSpace(r) }
 	if strings.Trim(s, "0123456789") == "" {
-		n, err := strconv.ParseUint(s, 10, 64)
+		n, _ := strconv.ParseUint(s, 10, 64) // the largest, of more digits than that
 		switch {
-		case err != nil || n > MaxID:
+		case n > MaxID:
 			return Name{}, &SpecError{s, TooLarge}
 		case len(s) > 1 && s[0] == '0': // octal to one reader, decimal to the next
 			return Name{}, &SpecError{s, NotDecimal}

@@ -29,7 +29,7 @@ func need(t *testing.T, ok bool, what string) {
 	if ok {
 		return
 	}
-	if os.Getenv("CAPLAUNCH_TEST_REQUIRE") == "1" {
+	if os.Getenv("TEST_REQUIRE") == "1" {
 		t.Fatal("needs " + what)
 	}
 	t.Skip("needs " + what)

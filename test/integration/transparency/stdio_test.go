@@ -256,7 +256,7 @@ func statOf(t testing.TB, path string) string {
 func TestNothingIsHandedOverWithoutASwitch(t *testing.T) {
 	t.Parallel()
 	engine.RequireRoot(t)
-	f := foreignPipe(t, 0)
+	f := foreignPipe(t, 65532)
 	cmd := onStdout(launcher{engine.Caplaunch(t), "--user=0:0", "--"}, f, engine.Probe(t), "exit", "7")
 	before := owner(t, f)
 	if r := engine.Command(t, cmd); r.Code != 7 || owner(t, f) != before {
