@@ -121,15 +121,15 @@ func (s State) Borrowed() error {
 }
 
 // chooseUser decides who the program runs as, and whether that takes a switch. With
-// an error, they are who it was to be and whether it would have taken one.
+// an error, want is who it was to be.
 func chooseUser(req Request, now State, host Host) (want User, switched bool, err error) {
 	stay := User{UID: now.UID.Effective, GID: now.GID.Effective, Groups: now.Groups}
 	root := stay.UID == 0
 	switch {
 	case req.UserErr != nil:
-		return stay, false, req.UserErr
+		return stay, switched, req.UserErr
 	case req.User == nil && root:
-		return stay, false, &RefusedError{Why: RootWithoutUser, Now: now}
+		return stay, switched, &RefusedError{Why: RootWithoutUser, Now: now}
 	case req.User == nil && req.Groups == nil:
 		return stay, false, nil // it runs as it is
 	}
@@ -176,7 +176,7 @@ func chooseUser(req Request, now State, host Host) (want User, switched bool, er
 	default:
 		refused.Why = OtherUser
 	}
-	return want, true, refused
+	return want, switched, refused
 }
 
 // leavesRoot reports whether changing the uids makes the kernel clear

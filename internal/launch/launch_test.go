@@ -48,7 +48,7 @@ func (r *recorder) State() (ambient.State, error) {
 
 func (r *recorder) StateAndHost() (ambient.State, ambient.Host, error) {
 	_, err := r.call("start")
-	return r.Now, r.Sim.Host, err
+	return r.Now, r.Host, err
 }
 
 func (r *recorder) Do(s ambient.Step) error {
@@ -83,7 +83,7 @@ func (r *recorder) SetDeathSignal(signal int) error {
 // launch is one from root to a user with one capability, on the Sim.
 func (r *recorder) launch(program string) (l *Launch, said *[]string) {
 	caps := ambient.SetOf(ambient.Cap(12), ambient.CapSetUID, ambient.CapSetGID)
-	r.Sim.Host = ambient.Host{Known: caps, Ambient: true, SetGroups: true}
+	r.Host = ambient.Host{Known: caps, Ambient: true, SetGroups: true}
 	r.Now = ambient.State{Permitted: caps, Effective: caps, Bounding: caps, Groups: ambient.NewGroups(0, 7)}
 	r.calls, r.now, said = nil, r.death, new([]string)
 	user := identity.Name{Text: "65532", ID: 65532, Numeric: true}

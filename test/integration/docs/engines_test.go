@@ -101,7 +101,10 @@ func engines(t *testing.T) []kind {
 		}},
 		{bubblewrap + " as root", []string{""}, before(bwrap...)},
 		{bubblewrap + " as a user", []string{"--uid 65532 --gid 65532 --cap-add CAP_NET_ADMIN"}, before(append([]string{"setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"}, append(bwrap, "--unshare-user")...)...)},
-		{"unshare " + version(t, "util-linux"), []string{"-Ur", "-U --map-user=65532 --map-group=65532 --keep-caps"}, before("unshare", "--root="+root)},
+		{"unshare " + version(t, "util-linux"), []string{"-Ur", "-U --map-user=65532 --map-group=65532 --keep-caps"}, func(t testing.TB, flags []string, argv ...string) engine.Result {
+			here := strings.ReplaceAll(strings.Join(argv, " "), "/caplaunch", engine.Caplaunch(t))
+			return engine.Exec(t, slices.Concat([]string{"unshare"}, flags, strings.Fields(here))...)
+		}},
 	}
 }
 

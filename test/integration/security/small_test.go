@@ -158,6 +158,9 @@ func TestASmallStackWithALargeEnvironment(t *testing.T) {
 	inC := engine.Starter(t, "claunch")
 	for _, stack := range []int{32 << 10, 64 << 10, 128 << 10, 256 << 10, 1 << 20} {
 		for _, entries := range []int{10, 1000, 4000, 8000, 12000} {
+			if stack < 64<<10 && entries > 10 {
+				continue // the Go runtime wants 64 KiB for itself, and seldom uses all
+			}
 			for _, length := range []int{3, 30} {
 				environ := []string{"PATH=/bin"}
 				for i := range entries {
