@@ -2,7 +2,6 @@ package elf
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"os"
 	"os/exec"
@@ -11,85 +10,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/caplaunch/caplaunch/test/unit"
 )
-
-// An image is an ELF file to be written.
-type image struct {
-	class, data byte
-	machine     uint16
-	interp      string
-	base        uint64 // of its one PT_LOAD; 0 as in a PIE
-	dynamic     []tag  // strings stand for their place in the string table
-}
-
-type tag struct {
-	tag  uint64
-	text string
-}
-
-// bytes writes the header, the program headers, the interpreter, the strings and
-// the dynamic section, in this order.
-func (m image) bytes() []byte {
-	var order binary.AppendByteOrder = binary.LittleEndian
-	if m.data == 2 {
-		order = binary.BigEndian
-	}
-	wide := m.class == 2
-	half := func(b []byte, v int) []byte { return order.AppendUint16(b, uint16(v)) }
-	word := func(b []byte, v uint64) []byte { return order.AppendUint32(b, uint32(v)) }
-	size := word
-	header, entry := 52, 32
-	if wide {
-		header, entry = 64, 56
-		size = func(b []byte, v uint64) []byte { return order.AppendUint64(b, v) }
-	}
-	segments := 1
-	if m.interp != "" {
-		segments++
-	}
-	if m.dynamic != nil {
-		segments++
-	}
-	interpAt := header + segments*entry
-	tableAt := interpAt + len(m.interp) + 1
-	table, dynamic := []byte{0}, []byte(nil)
-	for _, d := range m.dynamic {
-		dynamic = size(size(dynamic, d.tag), uint64(len(table)))
-		table = append(append(table, d.text...), 0)
-	}
-	dynamic = size(size(dynamic, 5), m.base+uint64(tableAt)) // DT_STRTAB
-	dynamic = size(size(dynamic, 0), 0)
-	dynamicAt := tableAt + len(table)
-	all := dynamicAt + len(dynamic)
-
-	b := append([]byte("\x7fELF"), m.class, m.data, 1)
-	b = append(b, make([]byte, 16-len(b))...)
-	b = word(half(half(b, 2), int(m.machine)), 1)
-	b = size(size(size(b, 0), uint64(header)), 0)
-	b = word(b, 0)
-	for _, v := range []int{header, entry, segments, 0, 0, 0} {
-		b = half(b, v)
-	}
-	add := func(typ uint64, at, n int) {
-		b = word(b, typ)
-		if wide {
-			b = word(b, 5)
-		}
-		b = size(size(size(size(size(b, uint64(at)), m.base+uint64(at)), 0), uint64(n)), uint64(n))
-		if !wide {
-			b = word(b, 5)
-		}
-		b = size(b, 4096)
-	}
-	if m.interp != "" {
-		add(3, interpAt, len(m.interp)+1)
-	}
-	if m.dynamic != nil {
-		add(2, dynamicAt, len(dynamic))
-	}
-	add(1, 0, all)
-	return append(append(append(append(b, m.interp...), 0), table...), dynamic...)
-}
 
 func TestHeadersNameArchAndLoader(t *testing.T) {
 	for _, tt := range []struct {
@@ -116,7 +39,7 @@ func TestHeadersNameArchAndLoader(t *testing.T) {
 		{2, 1, 3, "", "machine 3"},
 		{2, 2, 62, "", "machine 62"},
 	} {
-		b := image{class: tt.class, data: tt.data, machine: tt.machine, interp: tt.interp}.bytes()
+		b := unit.ELF{Class: tt.class, Data: tt.data, Machine: tt.machine, Interp: tt.interp}.Bytes()
 		h, err := Parse(bytes.NewReader(b))
 		if err != nil || h.Interp != tt.interp || h.Arch() != tt.arch || !h.RunsOn(tt.arch) || h.RunsOn("wasm") || h.Origin {
 			t.Errorf("%s: %+v (%s), %v", tt.arch, h, h.Arch(), err)
@@ -127,15 +50,13 @@ func TestHeadersNameArchAndLoader(t *testing.T) {
 			}
 		}
 	}
-	for goarch, other := range map[string]image{"amd64": {class: 1, data: 1, machine: 3}, "arm64": {class: 1, data: 1, machine: 40}, "mips64": {class: 1, data: 2, machine: 8}} {
-		if h, err := Parse(bytes.NewReader(other.bytes())); err != nil || !h.RunsOn(goarch) {
+	for goarch, other := range map[string]unit.ELF{"amd64": {Class: 1, Data: 1, Machine: 3}, "arm64": {Class: 1, Data: 1, Machine: 40}, "mips64": {Class: 1, Data: 2, Machine: 8}} {
+		if h, err := Parse(bytes.NewReader(other.Bytes())); err != nil || !h.RunsOn(goarch) {
 			t.Errorf("%s: %+v, %v", goarch, h, err)
 		}
 	}
 	exe, err := os.Open("/proc/self/exe")
-	if err != nil {
-		t.Fatal(err)
-	}
+	unit.Must(t, err)
 	defer exe.Close()
 	if h, err := Parse(exe); err != nil || h.Arch() != runtime.GOARCH {
 		t.Errorf("this binary: %+v, %v", h, err)
@@ -145,21 +66,21 @@ func TestHeadersNameArchAndLoader(t *testing.T) {
 func TestOriginIsFoundInEveryKindOfFile(t *testing.T) {
 	const needed, soname, rpath, runpath = 1, 14, 15, 29
 	for name, c := range map[string]struct {
-		dynamic []tag
+		dynamic []unit.Tag
 		want    bool
 	}{
-		"nothing":          {[]tag{{needed, "libc.so.6"}}, false},
-		"RPATH":            {[]tag{{needed, "libc.so.6"}, {rpath, "/lib:$ORIGIN/../lib"}}, true},
-		"RUNPATH":          {[]tag{{runpath, "${ORIGIN}"}, {needed, "libc.so.6"}}, true},
-		"both":             {[]tag{{rpath, "/opt/lib"}, {runpath, "/lib:$ORIGIN"}}, true},
-		"another path":     {[]tag{{runpath, "/opt/lib:ORIGIN"}}, false},
-		"in another field": {[]tag{{soname, "$ORIGIN"}}, false},
-		"long":             {[]tag{{runpath, strings.Repeat("/opt/lib:", 1000) + "$ORIGIN"}}, true},
+		"nothing":          {[]unit.Tag{{needed, "libc.so.6"}}, false},
+		"RPATH":            {[]unit.Tag{{needed, "libc.so.6"}, {rpath, "/lib:$ORIGIN/../lib"}}, true},
+		"RUNPATH":          {[]unit.Tag{{runpath, "${ORIGIN}"}, {needed, "libc.so.6"}}, true},
+		"both":             {[]unit.Tag{{rpath, "/opt/lib"}, {runpath, "/lib:$ORIGIN"}}, true},
+		"another path":     {[]unit.Tag{{runpath, "/opt/lib:ORIGIN"}}, false},
+		"in another field": {[]unit.Tag{{soname, "$ORIGIN"}}, false},
+		"long":             {[]unit.Tag{{runpath, strings.Repeat("/opt/lib:", 1000) + "$ORIGIN"}}, true},
 	} {
 		for _, class := range []byte{1, 2} {
 			for _, data := range []byte{1, 2} {
 				for _, base := range []uint64{0, 0x10000, 0x400000} {
-					b := image{class: class, data: data, machine: 62, interp: "/lib/ld.so", base: base, dynamic: c.dynamic}.bytes()
+					b := unit.ELF{Class: class, Data: data, Machine: 62, Interp: "/lib/ld.so", Base: base, Dynamic: c.dynamic}.Bytes()
 					if h, err := Parse(bytes.NewReader(b)); err != nil || h.Origin != c.want {
 						t.Errorf("%s: class %d, byte order %d, base %#x: %+v, %v", name, class, data, base, h, err)
 					}
@@ -171,27 +92,17 @@ func TestOriginIsFoundInEveryKindOfFile(t *testing.T) {
 
 // What a linker makes.
 func TestOriginIsFoundInRealFiles(t *testing.T) {
-	if _, err := exec.LookPath("gcc"); err != nil {
-		if os.Getenv("TEST_REQUIRE") == "1" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
-	source := filepath.Join(t.TempDir(), "p.c")
-	if err := os.WriteFile(source, []byte("int main(void) { return 0; }\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	gcc := unit.Tool(t, "gcc")
+	source := unit.Write(t, filepath.Join(t.TempDir(), "p.c"), "int main(void) { return 0; }\n", 0o600)
 	for _, pie := range []string{"-pie", "-no-pie"} {
 		for _, tags := range []string{"--enable-new-dtags", "--disable-new-dtags"} {
 			for path, want := range map[string]bool{"$ORIGIN/lib": true, "/opt/lib": false} {
 				out := filepath.Join(t.TempDir(), "p")
-				if text, err := exec.Command("gcc", "-fPIE", pie, "-Wl,"+tags+",-rpath,"+path, "-o", out, source).CombinedOutput(); err != nil {
+				if text, err := exec.Command(gcc, "-fPIE", pie, "-Wl,"+tags+",-rpath,"+path, "-o", out, source).CombinedOutput(); err != nil {
 					t.Fatalf("%v\n%s", err, text)
 				}
 				b, err := os.ReadFile(out)
-				if err != nil {
-					t.Fatal(err)
-				}
+				unit.Must(t, err)
 				if h, err := Parse(bytes.NewReader(b)); err != nil || h.Origin != want || h.Interp == "" {
 					t.Errorf("%s %s %s: %+v, %v", pie, tags, path, h, err)
 				}
@@ -207,22 +118,17 @@ func TestTheKernelLoadsWhatIsSaidToRun(t *testing.T) {
 	if !ok {
 		t.Skip("the image is of amd64 or arm64")
 	}
-	whole := image{class: 2, data: 1, machine: machine}.bytes()
+	whole := unit.ELF{Class: 2, Data: 1, Machine: machine}.Bytes()
 	path := filepath.Join(t.TempDir(), "p")
 	loaded := 0
 	for at := 4; at < 64+56; at++ {
 		for _, value := range []byte{0, 1, 2, 3, 32, 56, 62, 183, 255, whole[at] ^ 1, whole[at] ^ 128} {
 			b := bytes.Clone(whole)
 			b[at] = value
-			syscall.ForkLock.RLock() // or a child of another test would hold the file open
-			err := os.WriteFile(path, b, 0o700)
-			syscall.ForkLock.RUnlock()
-			if err != nil {
-				t.Fatal(err)
-			}
+			unit.Write(t, path, string(b), 0o700)
 			h, parseErr := Parse(bytes.NewReader(b))
 			cmd := exec.Command(path)
-			err = cmd.Start() // it is no program, and dies at once
+			err := cmd.Start() // it is no program, and dies at once
 			if err == nil {
 				loaded++
 				_ = cmd.Wait()
@@ -236,9 +142,9 @@ func TestTheKernelLoadsWhatIsSaidToRun(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	f.Add(image{class: 2, data: 1, machine: 62, interp: "/lib64/ld-linux-x86-64.so.2", dynamic: []tag{{29, "$ORIGIN"}}}.bytes())
-	f.Add(image{class: 1, data: 1, machine: 3}.bytes())
-	f.Add(image{class: 1, data: 2, machine: 8, interp: "/lib/ld.so.1", dynamic: []tag{{15, "/"}}, base: 1 << 31}.bytes())
+	f.Add(unit.ELF{Class: 2, Data: 1, Machine: 62, Interp: "/lib64/ld-linux-x86-64.so.2", Dynamic: []unit.Tag{{29, "$ORIGIN"}}}.Bytes())
+	f.Add(unit.ELF{Class: 1, Data: 1, Machine: 3}.Bytes())
+	f.Add(unit.ELF{Class: 1, Data: 2, Machine: 8, Interp: "/lib/ld.so.1", Dynamic: []unit.Tag{{15, "/"}}, Base: 1 << 31}.Bytes())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h, err := Parse(bytes.NewReader(b))
 		if err != nil && !errors.Is(err, ErrMalformed) && !errors.Is(err, ErrNotELF) || len(h.Interp) > pathMax {

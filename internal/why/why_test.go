@@ -45,23 +45,6 @@ func native(t *testing.T, loader string, machine uint16) string {
 	return string(b)
 }
 
-// program386 is a program for 386 with an ELF interpreter.
-func program386(loader string) string {
-	b := append([]byte("\x7fELF\x01\x01\x01"), make([]byte, 9)...)
-	word := func(words ...uint32) {
-		for _, w := range words {
-			b = binary.LittleEndian.AppendUint32(b, w)
-		}
-	}
-	const base, at = 0x10000, 52 + 2*32
-	word(3<<16|2, 1, base, 52, 0, 0, 32<<16|52, 2) // executable, 386; two program headers of 32 bytes
-	b = append(b, make([]byte, 52-len(b))...)
-	size := uint32(len(loader) + 1)
-	word(3, at, base+at, base+at, size, size, 4, 1)
-	word(1, 0, base, base, at+size, at+size, 5, 4096)
-	return string(b) + loader + "\x00"
-}
-
 // places are what Explain fills in.
 var places = regexp.MustCompile(`\{[A-Za-z]+\}`)
 
@@ -202,7 +185,7 @@ func TestEachBrokenProgramHasItsReasonAndItsHint(t *testing.T) {
 	cases := brokens
 	if runtime.GOARCH == "amd64" {
 		cases = append(cases[:len(cases):len(cases)], broken{name: "no glibc for 386", make: func(t *testing.T, dir string) string {
-			return unit.Write(t, dir+"/p", program386("/lib/ld-linux.so.9"), 0o755)
+			return unit.Write(t, dir+"/p", string(unit.ELF{Class: 1, Data: 1, Machine: 3, Interp: "/lib/ld-linux.so.9", Base: 0x10000}.Bytes()), 0o755)
 		}, row: missingGlibc32, text: "/lib/ld-linux.so.9", hint: "libc6:i386"})
 	}
 	for _, b := range cases {
