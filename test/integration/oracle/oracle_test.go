@@ -60,6 +60,7 @@ func TestMain(m *testing.M) {
 	case os.Getenv(insideEnv) != "":
 		unix.CloseOnExec(3) // the report
 	}
+	unix.Umask(0o022) // files get the mode that the tests say
 	flag.Parse()
 	code := m.Run()
 	if os.Getenv(insideEnv) == "" {
