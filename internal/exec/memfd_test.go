@@ -85,43 +85,6 @@ func TestACopyRunsTheBytesWithoutTheirPrivilege(t *testing.T) {
 	}
 }
 
-func TestACopyNeedsNoProc(t *testing.T) {
-	busybox, err := osexec.LookPath("busybox")
-	need(t, err == nil, "busybox")
-	if p, err := Find(busybox, ""); err == nil {
-		h, err := p.Last().ELF()
-		p.Close()
-		need(t, err == nil && h.Interp == "", "a static busybox")
-	}
-	if !inside(t, 0) {
-		return
-	}
-	dir := folder(t)
-	check(t, unix.Mount("none", dir, "tmpfs", 0, "mode=0755"))
-	defer unix.Unmount(dir, unix.MNT_DETACH)
-	check(t, os.Mkdir(filepath.Join(dir, "bin"), 0o755))
-	sh := filepath.Join(dir, "bin/sh")
-	copyFile(t, busybox, sh, 0o755)
-	setcap(t, sh, 1<<40|1<<24, true)
-	out, status := run(t, launcher(0, self(t), "strip", "chroot="+dir, "--", "/bin/sh", "-c", `echo "$(ulimit -n) $0 $*"`, "zero", "a"))
-	if status != 0 || out != "321 zero a\n" {
-		t.Errorf("%d %q", status, out)
-	}
-	// A folder called /proc that is none has other programs under the numbers.
-	strace, err := osexec.LookPath("strace")
-	need(t, err == nil, "strace")
-	fds := filepath.Join(dir, "proc/self/fd")
-	check(t, os.MkdirAll(fds, 0o755))
-	copyFile(t, busybox, filepath.Join(dir, "bin/ash"), 0o755)
-	for fd := range 20 {
-		write(t, filepath.Join(fds, fmt.Sprint(fd)), "#!/bin/ash\necho another program\n", 0o755)
-	}
-	out, status = run(t, launcher(0, strace, "-qq", "-o", os.DevNull, "-e", "trace=execveat", "-e", "inject=execveat:error=EPERM", self(t), "strip", "chroot="+dir, "--", "/bin/sh"))
-	if status != 126 || out != "/bin/sh: operation not permitted\n" {
-		t.Errorf("behind a false /proc: %d %q", status, out)
-	}
-}
-
 // Without execveat(2), as with an old seccomp profile, /proc serves.
 func TestACopyRunsWithoutExecveat(t *testing.T) {
 	strace, err := osexec.LookPath("strace")
@@ -155,22 +118,6 @@ func TestACopyWantsWhatExecWants(t *testing.T) {
 	out, status = run(t, launcher(0, self, "strip", "fsize=4096", "--", sh, "-c", "echo it ran"))
 	if status != 125 || !strings.Contains(out, unix.EFBIG.Error()) {
 		t.Errorf("RLIMIT_FSIZE: %d %q", status, out)
-	}
-}
-
-// A program that finds its libraries beside itself would not find them.
-func TestNoCopyOfWhatLooksBesideItself(t *testing.T) {
-	gcc, err := osexec.LookPath("gcc")
-	need(t, err == nil, "gcc")
-	dir := folder(t)
-	source, path := write(t, filepath.Join(dir, "p.c"), "int main(void) { return 0; }\n", 0o644), filepath.Join(dir, "p")
-	if out, status := run(t, osexec.Command(gcc, "-Wl,-rpath,$ORIGIN", "-o", path, source)); status != 0 {
-		t.Fatal(out)
-	}
-	p, err := Find(path, "")
-	check(t, err)
-	if err := p.Copy(); reason(t, err) != ErrOrigin || status(err) != 125 {
-		t.Errorf("%v", err)
 	}
 }
 
