@@ -83,9 +83,9 @@ func engines(t *testing.T) []kind {
 		dockerlike(podman+" as root", asRoot.Load, asRoot.Run),
 		dockerlike(podman+" as a user", rootless.Load, rootless.Run),
 		{"containerd " + version(t, "containerd") + " by CRI", []string{"add: [NET_ADMIN]", "add: [NET_ADMIN], runAsUser: 65532"}, func(t testing.TB, flags []string, argv ...string) engine.Result {
-			sec := engine.Security{Add: []string{"NET_ADMIN"}}
+			sec := engine.SecurityContext(t, "capabilities: {add: [NET_ADMIN]}")
 			if slices.Contains(flags, "runAsUser:") {
-				sec.RunAsUser, sec.RunAsGroup = engine.ID(65532), engine.ID(65532)
+				sec = engine.SecurityContext(t, "capabilities: {add: [NET_ADMIN]}, runAsUser: 65532, runAsGroup: 65532")
 			}
 			return cri.Run(t, cri.Load(t, img), sec, argv, nil, nil)
 		}},
