@@ -18,6 +18,9 @@ import (
 // part writes text between <!-- name --> and <!-- end --> of docs/engines.md, with -update, or finds it there.
 func part(t *testing.T, name, text string) {
 	t.Helper()
+	if release, _ := os.ReadFile("/etc/os-release"); !strings.Contains(string(release), "VERSION_CODENAME=bookworm") {
+		engine.Unusable(t, "the page is about the engines of Debian 12")
+	}
 	path := filepath.Join(engine.Root, "docs/engines.md")
 	all := engine.Read(t, path)
 	before, rest, ok := strings.Cut(all, "<!-- "+name+" -->\n")
@@ -35,6 +38,7 @@ func part(t *testing.T, name, text string) {
 // version is that of a Debian package, as far as a release of Debian keeps it.
 func version(t *testing.T, pkg string) string {
 	t.Helper()
+	engine.Require(t, "dpkg-query")
 	r := engine.Do(t, "dpkg-query", "-W", "-f", "${Version}", pkg)
 	return regexp.MustCompile(`^(?:\d+:)?(\d{3}|\d+\.\d+)`).FindStringSubmatch(r.Stdout)[1]
 }
