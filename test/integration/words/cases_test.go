@@ -180,7 +180,7 @@ func TestCapabilitiesThatAnEngineIsTooOldFor(t *testing.T) {
 // A set-uid program is what it is by its file; neither strip nor chmod is the way.
 func TestASetUIDProgramIsNotMended(t *testing.T) {
 	engine.RequireRoot(t)
-	su := command(t, "su")
+	su := engine.Tool(t, "su")
 	said := engine.Refused(t, caplaunch(t, "-u", "65532:65532", "--allow-new-privs", "--", su, "-c", engine.Probe(t)), engine.Failure)
 	if !strings.Contains(said.Hint, "put the program that it would start behind -- itself") || strings.Contains(said.Hint, "chmod") || strings.Contains(said.Hint, "strip") {
 		t.Errorf("%+v", said)
