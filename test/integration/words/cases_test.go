@@ -62,11 +62,13 @@ func TestAnInitReachesTheProgram(t *testing.T) {
 			engine.Promised("65532", engine.NetAdmin).Want(t, r)
 		})
 	}
-	t.Run("behind --", func(t *testing.T) {
-		if !stopped(t, d, "60", grant, slices.Concat([]string{img}, launch, []string{"/tini", "--"}, program)) {
-			t.Error("not stopped by its own handler")
-		}
-	})
+	for name, argv := range map[string][]string{"process 1": program, "behind --": append([]string{"/tini", "--"}, program...)} {
+		t.Run(name, func(t *testing.T) {
+			if !stopped(t, d, "60", grant, slices.Concat([]string{img}, launch, argv)) {
+				t.Error("not stopped by its own handler")
+			}
+		})
+	}
 }
 
 // A program that finds its libraries by $ORIGIN cannot run as a copy: neither is one offered, nor made.
