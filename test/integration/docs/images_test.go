@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -20,9 +19,7 @@ var images = map[string]func(testing.TB) engine.Image{
 	"debian:bookworm-slim": debian,
 	"caddy:2":              debian, // and see caddyImage
 	"alpine": func(t testing.TB) engine.Image {
-		engine.Require(t, "busybox")
-		busybox, err := exec.LookPath("busybox")
-		engine.Must(t, err)
+		busybox := engine.Tool(t, "busybox")
 		files := map[string]engine.Src{
 			"/etc/passwd": engine.Text("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n"),
 			"/etc/group": engine.Text("root:x:0:root\nbin:x:1:root,bin,daemon\ndaemon:x:2:root,bin,daemon\nsys:x:3:root,bin\nadm:x:4:root,daemon\n" +

@@ -164,6 +164,15 @@ func Require(t testing.TB, names ...string) {
 	}
 }
 
+// Tool is the path of a command that is required.
+func Tool(t testing.TB, name string) string {
+	t.Helper()
+	Require(t, name)
+	path, err := exec.LookPath(name)
+	Must(t, err)
+	return path
+}
+
 // RequireRoot skips the test (see Unusable) unless it runs as root.
 func RequireRoot(t testing.TB) {
 	t.Helper()

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"os/exec"
 	"slices"
 	"testing"
 )
@@ -9,9 +8,7 @@ import (
 // GuestRoot is a root file system of LXC and nspawn: caplaunch, the probe, a user app, 65532, and what nspawn wants to find.
 func GuestRoot(t testing.TB) string {
 	t.Helper()
-	Require(t, "busybox")
-	busybox, err := exec.LookPath("busybox")
-	Must(t, err)
+	busybox := Tool(t, "busybox")
 	return Tree(t, map[string]Src{
 		"/caplaunch": File(Caplaunch(t)), "/probe": File(Probe(t)), "/proc": Dir(0o755), "/dev": Dir(0o755), "/sys": Dir(0o755),
 		"/tmp": Dir(0o755), "/run": Dir(0o755), "/etc/os-release": Text("ID=test\n"), "/usr/bin": Dir(0o755),

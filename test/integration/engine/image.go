@@ -350,9 +350,7 @@ func Tools(t testing.TB, more ...string) map[string]Src {
 	t.Helper()
 	files := map[string]Src{"/tmp": Dir(os.ModeSticky | 0o777)}
 	for _, name := range append(more, "sh", "cp", "chown", "setcap", "getcap") {
-		Require(t, name)
-		path, err := exec.LookPath(name)
-		Must(t, err)
+		path := Tool(t, name)
 		files["/bin/"+name] = File(path)
 		for _, word := range strings.Fields(Exec(t, "ldd", path).Stdout) {
 			if strings.HasPrefix(word, "/") {

@@ -60,9 +60,7 @@ func inUserNamespace(t testing.TB, commands string, argv ...string) engine.Resul
 func TestAnotherArchitectureRunsWhereBinfmtMiscDoesIt(t *testing.T) {
 	needAMD64(t)
 	engine.RequireRoot(t)
-	engine.Require(t, "qemu-aarch64-static")
-	qemu, err := exec.LookPath("qemu-aarch64-static")
-	engine.Must(t, err)
+	qemu := engine.Tool(t, "qemu-aarch64-static")
 	at := engine.TempDir(t)
 	register := func(emulator, flags string) string {
 		return fmt.Sprintf("mount -t binfmt_misc binfmt_misc %s\nprintf %%s '%s' >%[1]s/register", at, handler(emulator, flags))

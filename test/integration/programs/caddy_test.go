@@ -3,7 +3,6 @@ package programs
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -16,9 +15,7 @@ import (
 // caddy is a copy of Debian's, with the file capabilities that users give it.
 func caddy(t testing.TB) string {
 	t.Helper()
-	engine.Require(t, "caddy")
-	path, err := exec.LookPath("caddy")
-	engine.Must(t, err)
+	path := engine.Tool(t, "caddy")
 	return engine.WithCaps(t, path, "cap_net_bind_service=+ep")
 }
 
@@ -52,8 +49,7 @@ func TestCaddyRunsUnderDockersDropAll(t *testing.T) {
 	base := engine.Tools(t, "caddy")
 	delete(base, "/bin/caddy") // its libraries stay; it comes by the Dockerfile, as with users
 	d.Load(t, engine.ScratchImage("caplaunch.test/caddy-base:1", base))
-	path, err := exec.LookPath("caddy")
-	engine.Must(t, err)
+	path := engine.Tool(t, "caddy")
 	dir := engine.Tree(t, map[string]engine.Src{
 		"/caddy": engine.File(path), "/caplaunch": engine.File(engine.Caplaunch(t)),
 		"/Dockerfile": engine.Text("FROM caplaunch.test/caddy-base:1\nCOPY caddy /usr/bin/caddy\nRUN setcap cap_net_bind_service=+ep /usr/bin/caddy\nCOPY caplaunch /caplaunch\n"),
@@ -76,8 +72,7 @@ func TestCaddyRunsUnderDockersDropAll(t *testing.T) {
 
 func TestCaddyRunsUnderSystemdsCapabilityBoundingSet(t *testing.T) {
 	s := engine.TheSystemd(t)
-	path, err := exec.LookPath("caddy")
-	engine.Must(t, err)
+	path := engine.Tool(t, "caddy")
 	s.Cp(t, path, "/usr/bin/caddy", 0o755)
 	s.Cp(t, engine.Caplaunch(t), "/usr/bin/caplaunch", 0o755)
 	if r := s.Cmd(t, "setcap", "cap_net_bind_service=+ep", "/usr/bin/caddy"); r.Code != 0 {

@@ -1,7 +1,6 @@
 package programs
 
 import (
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -13,10 +12,8 @@ import (
 // iputils' ping as it is after a build that lost its file capabilities. In a new network namespace ping_group_range is
 // "1 0", nobody, so that only NET_RAW helps.
 func TestPingNeedsNoFileCapabilities(t *testing.T) {
-	engine.Require(t, "ping")
-	path, err := exec.LookPath("ping")
-	engine.Must(t, err)
-	path, err = filepath.EvalSymlinks(path)
+	path := engine.Tool(t, "ping")
+	path, err := filepath.EvalSymlinks(path)
 	engine.Must(t, err)
 	ping := []string{engine.Copy(t, path, 0o755), "-c1", "-W5", "127.0.0.1"}
 	s := start{flags: []string{"--caps=net_raw", asUser}, within: `test "$(cat /proc/sys/net/ipv4/ping_group_range)" = "$(printf '1\t0')"`}
@@ -27,28 +24,6 @@ func TestPingNeedsNoFileCapabilities(t *testing.T) {
 	if r := s.run(t, ping...); r.Code != 2 || !strings.Contains(r.Stderr, "Operation not permitted") {
 		t.Errorf("without NET_RAW: %v", r)
 	}
-}
-
-// wireguard is the module that the test builds, at this version.
-const wireguard = "golang.zx2c4.com/wireguard@v0.0.0-20260522210424-ecfc5a8d5446"
-
-// wireguardGo is the path of wireguard-go, built once from the module proxy.
-func wireguardGo(t testing.TB) string {
-	t.Helper()
-	engine.Require(t, "go")
-	_, version, _ := strings.Cut(wireguard, "@")
-	kept := filepath.Join(engine.CacheDir(), "wireguard-go-"+version)
-	if _, err := os.Stat(kept); err != nil {
-		bin := engine.TempDir(t)
-		cmd := exec.Command("go", "install", wireguard)
-		cmd.Env = append(os.Environ(), "GOBIN="+bin, "CGO_ENABLED=0", "GOFLAGS=")
-		if r := engine.Command(t, cmd); r.Code != 0 {
-			engine.Unusable(t, "wireguard-go cannot be built: %v", r)
-		}
-		engine.Must(t, engine.CopyFile(kept+".new", filepath.Join(bin, "wireguard"), 0o755))
-		engine.Must(t, os.Rename(kept+".new", kept))
-	}
-	return engine.Copy(t, kept, 0o755)
 }
 
 // tunnel sets up two network namespaces, a wire between them, and in each a wireguard-go that caplaunch starts as uid
@@ -91,7 +66,7 @@ echo process=2; "$3" $p2
 func TestTwoWireGuardsAsAUserTalkToEachOther(t *testing.T) {
 	engine.RequireRoot(t)
 	engine.Require(t, "wg", "ip", "ping", "nsenter")
-	program := wireguardGo(t)
+	program := engine.Copy(t, engine.Install(t, "golang.zx2c4.com/wireguard", "v0.0.0-20260522210424-ecfc5a8d5446"), 0o755)
 	cmd := exec.Command("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-ec", tunnel,
 		"sh", engine.Caplaunch(t), program, engine.Probe(t))
 	r := engine.Command(t, cmd)

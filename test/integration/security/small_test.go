@@ -183,16 +183,3 @@ func TestASmallStackWithALargeEnvironment(t *testing.T) {
 		}
 	}
 }
-
-// What explain --for hints at is not the dropping of what was asked for.
-func TestAHintDoesNotDropWhatWasAskedFor(t *testing.T) {
-	t.Parallel()
-	for _, kind := range []string{"docker", "kubernetes", "systemd", "compose", "podman"} {
-		r := engine.Exec(t, engine.Caplaunch(t), "explain", "--for="+kind, "-c", "63,net_admin")
-		if r.Code == 0 {
-			t.Errorf("%s grants a capability without a name: %v", kind, r)
-		} else if l := engine.Failed(t, r, r.Code); strings.Contains(l.Hint, "leave") && strings.Contains(l.Hint, "-c") || strings.Contains(l.Hint, "drop") {
-			t.Errorf("%s: %+v", kind, l)
-		}
-	}
-}

@@ -124,29 +124,3 @@ func TestContainerProgramFindsWhatItFindsBehindC(t *testing.T) {
 }
 
 var container = regexp.MustCompile(`file [0-9a-f]+:\d+|[0-9a-f]{64}`)
-
-// signalled says what signals it gets, and ends with 42 on INT and TERM.
-const signalled = `trap 'echo got INT; exit 42' INT
-trap 'echo got TERM; exit 42' TERM
-echo ready
-while :; do sleep 0.05; done`
-
-func TestDockerStopReachesTheProgram(t *testing.T) {
-	t.Parallel()
-	d, img := debian(t)
-	for name, args := range map[string][]string{"PID 1": nil, "under an init": {"--init"}, "with a terminal": {"-t"}} {
-		t.Run(name, func(t *testing.T) {
-			id := strings.TrimSpace(d.Cmd(t, slices.Concat([]string{"run", "-d", "--network=none"}, args, []string{img}, inShell(signalled))...).Stdout)
-			defer d.Cmd(t, "rm", "-f", id)
-			log := func() string { return strings.ReplaceAll(d.Cmd(t, "logs", id).Stdout, "\r", "") }
-			engine.Await(func() bool { return log() == "ready\n" })
-			d.Cmd(t, "stop", "--time=30", id)
-			if got := log(); got != "ready\ngot TERM\n" {
-				t.Errorf("log: %q", got)
-			}
-			if code := d.Cmd(t, "inspect", "-f", "{{.State.ExitCode}}", id).Stdout; code != "42\n" {
-				t.Errorf("exit status %s", code)
-			}
-		})
-	}
-}

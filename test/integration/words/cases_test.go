@@ -62,11 +62,13 @@ func TestAnInitReachesTheProgram(t *testing.T) {
 			engine.Promised("65532", engine.NetAdmin).Want(t, r)
 		})
 	}
-	t.Run("behind --", func(t *testing.T) {
-		if !stopped(t, d, "60", grant, slices.Concat([]string{img}, launch, []string{"/tini", "--"}, program)) {
-			t.Error("not stopped by its own handler")
-		}
-	})
+	for name, argv := range map[string][]string{"process 1": program, "behind --": append([]string{"/tini", "--"}, program...)} {
+		t.Run(name, func(t *testing.T) {
+			if !stopped(t, d, "60", grant, slices.Concat([]string{img}, launch, argv)) {
+				t.Error("not stopped by its own handler")
+			}
+		})
+	}
 }
 
 // A program that finds its libraries by $ORIGIN cannot run as a copy: neither is one offered, nor made.
@@ -180,7 +182,7 @@ func TestCapabilitiesThatAnEngineIsTooOldFor(t *testing.T) {
 // A set-uid program is what it is by its file; neither strip nor chmod is the way.
 func TestASetUIDProgramIsNotMended(t *testing.T) {
 	engine.RequireRoot(t)
-	su := command(t, "su")
+	su := engine.Tool(t, "su")
 	said := engine.Refused(t, caplaunch(t, "-u", "65532:65532", "--allow-new-privs", "--", su, "-c", engine.Probe(t)), engine.Failure)
 	if !strings.Contains(said.Hint, "put the program that it would start behind -- itself") || strings.Contains(said.Hint, "chmod") || strings.Contains(said.Hint, "strip") {
 		t.Errorf("%+v", said)

@@ -4,7 +4,6 @@
 package words
 
 import (
-	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -22,23 +21,14 @@ func image(t testing.TB) engine.Image {
 	caplaunch := engine.File(engine.Caplaunch(t))
 	files := map[string]engine.Src{
 		"/caplaunch": caplaunch, "/shared.d/caplaunch": caplaunch, "/shared": engine.Dir(0o777), "/probe": engine.File(engine.Probe(t)),
-		"/service": engine.File(service(t)), "/relay": engine.File(relay(t)), "/tini": engine.File(command(t, "tini-static")),
+		"/service": engine.File(service(t)), "/relay": engine.File(relay(t)), "/tini": engine.File(engine.Tool(t, "tini-static")),
 		"/etc/passwd": engine.Text("root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/:/bin/sh\n"),
 		"/etc/group":  engine.Text("root:x:0:\napp:x:1000:\ngpu:x:44:app\n"),
 	}
 	for _, applet := range []string{"sh", "sleep", "id", "cat"} {
-		files["/bin/"+applet] = engine.File(command(t, "busybox"))
+		files["/bin/"+applet] = engine.File(engine.Tool(t, "busybox"))
 	}
 	return engine.ScratchImage("caplaunch.test/words:1", files)
-}
-
-// command is the path of one that is needed.
-func command(t testing.TB, name string) string {
-	t.Helper()
-	engine.Require(t, name)
-	path, err := exec.LookPath(name)
-	engine.Must(t, err)
-	return path
 }
 
 // background starts a container that goes on until the test is done, and gives its id.
