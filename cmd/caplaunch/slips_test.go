@@ -62,6 +62,7 @@ func TestASlipGetsOneSentenceAndOneLineThatWorks(t *testing.T) {
 		// Commands in the wrong place, or without what they need.
 		{"-c|net_admin|-u|1:1|explain|--|true", "in front of its flags", "caplaunch explain -c net_admin -u 1:1 -- true"},
 		{"check", "--allow", "caplaunch check --allow=net_admin,net_raw"},
+		{"help|--|id", "where only flags can be", "only flags stand in front of --"},
 		{"check|--allow=all|--|true", "takes no PROGRAM", "caplaunch check --allow=all"},
 		{"install", "DEST", "caplaunch install /shared"},
 		{"show|abc", "abc", "caplaunch show 1"},
@@ -76,6 +77,7 @@ func TestASlipGetsOneSentenceAndOneLineThatWorks(t *testing.T) {
 		{"-u|--|id", "--user has no value", "--user="},
 		{"-c|net_amdin,chown|--|id", "did you mean net_admin?", "--caps=net_admin,chown"},
 		{"-c|nothing_near|--|id", "not a capability", "--caps=net_admin,net_raw"},
+		{"-o|nothing_near|--|id", "not a capability", "--optional-caps=net_raw"},
 		{"-c|none,chown|--|id", "stands alone", "--caps=chown"},
 		{"--caps=\"none\"|--|id", "not a capability", "--caps=none"},
 		{"--allow=None,none|--|id", "stands alone", "--allow=net_admin,setgid,setuid"},
@@ -83,6 +85,7 @@ func TestASlipGetsOneSentenceAndOneLineThatWorks(t *testing.T) {
 		{"--ignore-signals=SIGHPU|--|id", "did you mean hup?", "--ignore-signals=hup"},
 		{"--ignore-signals=STOP|--|id", "cannot be ignored", "--ignore-signals=PIPE"},
 		{"--strict|--sets=foo|--|id", "none of permitted", "--sets=permitted,bounding"},
+		{"--strict|--sets=bounding|--|id", "", ""},
 		{"--sets=bounding|--|id", "there is none", "--strict, or --allow=net_admin,setgid,setuid, beside it"},
 		{"--strict|-c|all|--|id", "all asks for everything", "--caps=net_admin"},
 		{"--user=|--|id", "is empty", "--user="},

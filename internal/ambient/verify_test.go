@@ -51,17 +51,3 @@ var errBlind = errors.New("blind")
 
 func (blind) State() (State, error) { return State{}, errBlind }
 func (blind) Do(Step) error         { return nil }
-
-// TestKeepCapsEndsWithTheExec: it is on before the exec where the switch needs it
-// or it is locked, and never after.
-func TestKeepCapsEndsWithTheExec(t *testing.T) {
-	for _, bits := range []Securebits{0, KeepCaps, KeepCaps | KeepCapsLocked} {
-		for _, u := range []*User{relay, rootID} {
-			now := with(root(minimal), func(s *State) { s.Securebits = bits })
-			a, wrong := ask(Request{Required: wants, User: u}, now, linux)
-			if wrong != "" || a.err != nil || a.AfterExec.Securebits != bits&KeepCapsLocked {
-				t.Errorf("securebits %v: %s %v, after exec %v", bits.Names(), wrong, a.err, a.AfterExec.Securebits.Names())
-			}
-		}
-	}
-}

@@ -4,7 +4,6 @@ package exec
 
 import (
 	"encoding/binary"
-	"fmt"
 	"os"
 	osexec "os/exec"
 	"path/filepath"
@@ -266,19 +265,5 @@ func TestFindLeavesOneDescriptor(t *testing.T) {
 				t.Errorf("%s: Close leaves it", path)
 			}
 		}
-	}
-}
-
-func BenchmarkFind(b *testing.B) {
-	for _, path := range []string{"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "/bin"} {
-		b.Run(fmt.Sprint(strings.Count(path, ":")+1), func(b *testing.B) {
-			for b.Loop() {
-				p, err := Find("true", path)
-				if err != nil {
-					b.Fatal(err)
-				}
-				p.Close()
-			}
-		})
 	}
 }

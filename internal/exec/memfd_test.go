@@ -5,7 +5,6 @@ package exec
 import (
 	"fmt"
 	"os"
-	osexec "os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -153,21 +152,6 @@ func TestACopyWantsWhatExecWants(t *testing.T) {
 	out, status = run(t, launcher(0, self, "strip", "fsize=4096", "--", sh, "-c", "echo it ran"))
 	if status != 125 || !strings.Contains(out, unix.EFBIG.Error()) {
 		t.Errorf("RLIMIT_FSIZE: %d %q", status, out)
-	}
-}
-
-// A program that finds its libraries beside itself would not find them.
-func TestNoCopyOfWhatLooksBesideItself(t *testing.T) {
-	gcc := unit.Tool(t, "gcc")
-	dir := unit.Folder(t)
-	source, path := unit.Write(t, filepath.Join(dir, "p.c"), "int main(void) { return 0; }\n", 0o644), filepath.Join(dir, "p")
-	if out, status := run(t, osexec.Command(gcc, "-Wl,-rpath,$ORIGIN", "-o", path, source)); status != 0 {
-		t.Fatal(out)
-	}
-	p, err := Find(path, "")
-	unit.Must(t, err)
-	if err := p.Copy(); reason(t, err) != ErrOrigin || status(err) != 125 {
-		t.Errorf("%v", err)
 	}
 }
 

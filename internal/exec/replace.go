@@ -3,7 +3,6 @@
 package exec
 
 import (
-	"runtime"
 	"strconv"
 	"syscall"
 	"unsafe"
@@ -36,18 +35,15 @@ func (p *Program) replace(argv, env []string) error {
 	}
 	var empty [1]byte
 	errno := execveat(p.copy, &empty[0], argv, env, unix.AT_EMPTY_PATH)
-	switch errno {
-	case unix.ENOENT, unix.ENOSYS, unix.EPERM:
-		// A handler of binfmt_misc needs a path, and an old seccomp profile may
-		// know execve only. In a jail the path may lead to another file.
-		path := "/proc/self/fd/" + strconv.Itoa(p.copy)
-		var found, copied unix.Stat_t
-		if unix.Stat(path, &found) != nil || unix.Fstat(p.copy, &copied) != nil || found.Dev != copied.Dev || found.Ino != copied.Ino {
-			return errno
-		}
-		return syscall.Exec(path, argv, env)
+	// A handler of binfmt_misc needs a path, and an old seccomp profile may know
+	// execve only. In a jail the path may lead to another file.
+	path := "/proc/self/fd/" + strconv.Itoa(p.copy)
+	var found, copied unix.Stat_t
+	if errno != unix.ENOENT && errno != unix.ENOSYS && errno != unix.EPERM || unix.Stat(path, &found) != nil ||
+		unix.Fstat(p.copy, &copied) != nil || found.Dev != copied.Dev || found.Ino != copied.Ino {
+		return errno
 	}
-	return errno
+	return syscall.Exec(path, argv, env)
 }
 
 // argv is what the copy is called with: the interpreter of a script as the kernel
@@ -79,18 +75,12 @@ func (p *Program) Ask(argv, env []string) error {
 
 // execveat is execveat(2).
 func execveat(fd int, path *byte, argv, env []string, flags int) unix.Errno {
-	argvp, err := syscall.SlicePtrFromStrings(argv)
-	if err != nil {
-		return unix.EINVAL
-	}
-	envp, err := syscall.SlicePtrFromStrings(env)
-	if err != nil {
+	argvp, argvErr := syscall.SlicePtrFromStrings(argv)
+	envp, envErr := syscall.SlicePtrFromStrings(env)
+	if argvErr != nil || envErr != nil {
 		return unix.EINVAL
 	}
 	_, _, errno := unix.RawSyscall6(unix.SYS_EXECVEAT, uintptr(fd), uintptr(unsafe.Pointer(path)),
 		uintptr(unsafe.Pointer(&argvp[0])), uintptr(unsafe.Pointer(&envp[0])), uintptr(flags), 0)
-	runtime.KeepAlive(path)
-	runtime.KeepAlive(argvp)
-	runtime.KeepAlive(envp)
 	return errno
 }

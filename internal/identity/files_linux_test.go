@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -355,35 +354,4 @@ func FuzzFiles(f *testing.F) {
 			}
 		}
 	})
-}
-
-// Of 100,000 lines the last is looked for. Two numbers ask for HOME; the start is
-// root, the first line. Where others use the processor too, the time that counts is
-// that of the thread.
-func BenchmarkPasswd(b *testing.B) {
-	f := files(b, manyUsers(100_000), "root:x:0:\n")
-	for _, spec := range []string{"100999:100999", "2000000000:5", "100999", "user99999", "5:100"} {
-		s, err := Parse(spec)
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Run(spec, func(b *testing.B) {
-			runtime.LockOSThread()
-			defer runtime.UnlockOSThread()
-			start := onProcessor()
-			for b.Loop() {
-				if _, err := f.Look(Wish{User: &s, Entries: true}, 0); err != nil {
-					b.Fatal(err)
-				}
-			}
-			b.ReportMetric(float64(onProcessor()-start)/float64(b.N), "cpu-ns/op")
-		})
-	}
-}
-
-func onProcessor() int64 {
-	const thread = 1
-	var u syscall.Rusage
-	_ = syscall.Getrusage(thread, &u)
-	return u.Utime.Nano() + u.Stime.Nano()
 }

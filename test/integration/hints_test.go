@@ -10,19 +10,17 @@ import (
 	"sync"
 	"testing"
 
-	core "k8s.io/api/core/v1"
-	"sigs.k8s.io/yaml"
-
 	"github.com/caplaunch/caplaunch/test/integration/engine"
 )
 
 // An attempt is a set-up that can be run, found wanting, changed as a hint says, and run again.
 type attempt struct {
-	place   string          // docker, podman, rootless (podman), kubernetes, systemd, unshare or hand
-	args    []string        // flags of docker, podman, unshare or capstart; properties of a unit
-	sec     engine.Security // of kubernetes
-	flags   []string        // of caplaunch
-	program []string        // "/probe" without
+	place   string   // docker, podman, rootless (podman), kubernetes, systemd, unshare or hand
+	args    []string // flags of docker, podman, unshare or capstart; properties of a unit
+	sec     []string // of kubernetes: fields of a securityContext
+	groups  []int64  // of its pod
+	flags   []string // of caplaunch
+	program []string // "/probe" without
 }
 
 // run runs it. The probe is /probe in every place.
@@ -44,8 +42,9 @@ func (a *attempt) run(t *testing.T) engine.Result {
 		p := engine.TheRootlessPodman(t)
 		return p.Run(t, p.Load(t, image(t)), a.args, words...)
 	case "kubernetes":
-		c := engine.TheCRI(t)
-		return c.Run(t, c.Load(t, image(t)), a.sec, words, nil, []string{"KUBERNETES_SERVICE_HOST=10.0.0.1"})
+		c, sec := engine.TheCRI(t), engine.SecurityContext(t, a.sec...)
+		sec.SupplementalGroups = a.groups
+		return c.Run(t, c.Load(t, image(t)), sec, words, nil, []string{"KUBERNETES_SERVICE_HOST=10.0.0.1"})
 	case "systemd":
 		s := engine.TheSystemd(t)
 		installed.Do(func() {
@@ -144,11 +143,7 @@ func (a *attempt) apply(t *testing.T, said engine.Line) {
 		}
 	case "kubernetes":
 		if m := yamlLine.FindStringSubmatch(hint); m != nil {
-			var c core.SecurityContext
-			if err := yaml.UnmarshalStrict([]byte(m[1]), &c); err != nil {
-				t.Fatalf("%s: %v", m[1], err)
-			}
-			a.sec = merge(a.sec, c)
+			a.sec = append(a.sec, strings.TrimSuffix(strings.TrimPrefix(m[1], "{"), "}"))
 			changed = true
 		}
 	case "systemd":
@@ -171,38 +166,6 @@ func (a *attempt) apply(t *testing.T, said engine.Line) {
 	if !changed {
 		t.Fatalf("there is nothing in it to follow: %q", hint)
 	}
-}
-
-// merge lays what a securityContext says over what there was.
-func merge(s engine.Security, c core.SecurityContext) engine.Security {
-	if c.RunAsUser != nil {
-		s.RunAsUser = c.RunAsUser
-	}
-	if c.RunAsGroup != nil {
-		s.RunAsGroup = c.RunAsGroup
-	}
-	if c.AllowPrivilegeEscalation != nil {
-		s.NoNewPrivs = !*c.AllowPrivilegeEscalation
-	}
-	if c.Privileged != nil {
-		s.Privileged = *c.Privileged
-	}
-	if c.SeccompProfile != nil && c.SeccompProfile.Type == core.SeccompProfileTypeUnconfined {
-		s.Unconfined, s.Profile = true, ""
-	}
-	if c.Capabilities != nil {
-		if c.Capabilities.Add != nil {
-			s.Add = nil
-		}
-		for _, x := range c.Capabilities.Add {
-			s.Add = append(s.Add, string(x))
-		}
-		for _, x := range c.Capabilities.Drop {
-			s.Drop = append(s.Drop, string(x))
-			s.Add = slices.DeleteFunc(s.Add, func(have string) bool { return have == string(x) })
-		}
-	}
-	return s
 }
 
 // From the error to a running program by nothing but following the hint: each refusal in the place where it comes
@@ -246,11 +209,11 @@ func TestHintsWorkWhenPasted(t *testing.T) {
 		{"non-root, not granted", attempt{place: "podman", args: with("--user=65532:65532"), flags: admin}, 77, engine.NetAdmin, "65532"},
 		{"the user without its group", attempt{place: "podman", args: with("--user=65532"), flags: with("--user=65532:65532")}, 125, 0, "65532"},
 		{"not granted", attempt{place: "kubernetes", flags: admin}, 77, engine.NetAdmin, "65532"},
-		{"runAsUser with add", attempt{place: "kubernetes", sec: engine.Security{RunAsUser: engine.ID(65532), RunAsGroup: engine.ID(65532), Add: []string{"NET_ADMIN"}}, flags: admin}, 77, engine.NetAdmin, "65532"},
-		{"runAsUser without runAsGroup", attempt{place: "kubernetes", sec: engine.Security{RunAsUser: engine.ID(65532)}, flags: with("--user=65532:65532")}, 125, 0, "65532"},
-		{"fsGroup and runAsUser without runAsGroup", attempt{place: "kubernetes", sec: engine.Security{RunAsUser: engine.ID(65532), SupplementalGroups: []int64{2000}}, flags: with("--user=65532:65532")}, 125, 0, "65532"},
-		{"fsGroup", attempt{place: "kubernetes", sec: engine.Security{RunAsUser: engine.ID(65532), RunAsGroup: engine.ID(65532), SupplementalGroups: []int64{2000}}, flags: with("--user=65532:65532")}, 125, 0, "65532"},
-		{"more than allowed", attempt{place: "kubernetes", sec: engine.Security{Drop: []string{"ALL"}, Add: []string{"NET_ADMIN", "SETUID", "SETGID", "SYS_ADMIN"}}, flags: append(with("--strict"), admin...)}, 78, engine.NetAdmin, "65532"},
+		{"runAsUser with add", attempt{place: "kubernetes", sec: with("runAsUser: 65532, runAsGroup: 65532, capabilities: {add: [NET_ADMIN]}"), flags: admin}, 77, engine.NetAdmin, "65532"},
+		{"runAsUser without runAsGroup", attempt{place: "kubernetes", sec: with("runAsUser: 65532"), flags: with("--user=65532:65532")}, 125, 0, "65532"},
+		{"fsGroup and runAsUser without runAsGroup", attempt{place: "kubernetes", sec: with("runAsUser: 65532"), groups: []int64{2000}, flags: with("--user=65532:65532")}, 125, 0, "65532"},
+		{"fsGroup", attempt{place: "kubernetes", sec: with("runAsUser: 65532, runAsGroup: 65532"), groups: []int64{2000}, flags: with("--user=65532:65532")}, 125, 0, "65532"},
+		{"more than allowed", attempt{place: "kubernetes", sec: with("capabilities: {drop: [ALL], add: [NET_ADMIN, SETUID, SETGID, SYS_ADMIN]}"), flags: append(with("--strict"), admin...)}, 78, engine.NetAdmin, "65532"},
 		{"not in CapabilityBoundingSet=", attempt{place: "systemd", args: with("CapabilityBoundingSet=CAP_SETUID CAP_SETGID"), flags: admin}, 77, engine.NetAdmin, "65532"},
 		{"User= without AmbientCapabilities=", attempt{place: "systemd", args: with("User=65532", "Group=65532"), flags: admin}, 77, engine.NetAdmin, "65532"},
 		{"User= without Group=", attempt{place: "systemd", args: with("User=65532", "Group=0"), flags: with("--user=65532:65532")}, 125, 0, "65532"},
@@ -279,7 +242,7 @@ func TestHintsWorkWhenPasted(t *testing.T) {
 		{"root, nobody named, not granted", attempt{place: "docker", flags: with("--caps=net_admin")}, 77, engine.NetAdmin, "65532"},
 		{"a seccomp profile that denies ambient", attempt{place: "docker", args: with("--cap-add=NET_ADMIN", "--security-opt=seccomp="+denied), flags: admin}, 125, engine.NetAdmin, "65532"},
 		{"a seccomp profile that denies ambient", attempt{place: "podman", args: with("--cap-add=NET_ADMIN", "--security-opt=seccomp="+denied), flags: admin}, 125, engine.NetAdmin, "65532"},
-		{"a seccomp profile that denies ambient", attempt{place: "kubernetes", sec: engine.Security{Add: []string{"NET_ADMIN"}, Profile: denied}, flags: admin}, 125, engine.NetAdmin, "65532"},
+		{"a seccomp profile that denies ambient", attempt{place: "kubernetes", sec: with("seccompProfile: {type: Localhost, localhostProfile: " + denied + "}, capabilities: {add: [NET_ADMIN]}"), flags: admin}, 125, engine.NetAdmin, "65532"},
 		{"SystemCallFilter= without setresuid", attempt{place: "systemd", args: with("SystemCallFilter=~setresuid", "SystemCallErrorNumber=EPERM"), flags: admin}, 125, engine.NetAdmin, "65532"},
 		{"User= without AmbientCapabilities=, nobody named", attempt{place: "systemd", args: with("User=65532", "Group=65532"), flags: with("--caps=net_admin")}, 77, engine.NetAdmin, "65532"},
 		{"User= outside CapabilityBoundingSet=", attempt{place: "systemd", args: with("User=65532", "Group=65532", "CapabilityBoundingSet=CAP_CHOWN"), flags: with("--caps=net_admin")}, 77, engine.NetAdmin, "65532"},
@@ -301,10 +264,10 @@ func TestHintsWorkWhenPasted(t *testing.T) {
 		{"non-root, not granted", attempt{place: "rootless", args: with("--user=65532:65532"), flags: admin}, 77, engine.NetAdmin, "65532"},
 		{"more than allowed", attempt{place: "rootless", args: with("--cap-add=NET_ADMIN"), flags: append(with("--strict"), admin...)}, 78, engine.NetAdmin, "65532"},
 		{"an id that is not mapped", attempt{place: "rootless", args: with("--cap-add=NET_ADMIN"), flags: with("--caps=net_admin", "--user=70000:70000")}, 125, engine.NetAdmin, "65532"},
-		{"privileged with runAsUser", attempt{place: "kubernetes", sec: engine.Security{RunAsUser: engine.ID(65532), RunAsGroup: engine.ID(65532), Privileged: true}, flags: admin}, 77, engine.NetAdmin, "65532"},
-		{"privileged with --strict", attempt{place: "kubernetes", sec: engine.Security{Privileged: true}, flags: append(with("--strict"), admin...)}, 78, engine.NetAdmin, "65532"},
-		{"all dropped for a user", attempt{place: "kubernetes", sec: engine.Security{RunAsUser: engine.ID(1000), RunAsGroup: engine.ID(1000), Drop: []string{"ALL"}, NoNewPrivs: true}, flags: admin}, 77, engine.NetAdmin, "65532"},
-		{"runAsUser with fsGroup, nobody named", attempt{place: "kubernetes", sec: engine.Security{RunAsUser: engine.ID(65532), RunAsGroup: engine.ID(65532), SupplementalGroups: []int64{2000}, Add: []string{"NET_ADMIN"}}, flags: with("--caps=net_admin")}, 77, engine.NetAdmin, "65532"},
+		{"privileged with runAsUser", attempt{place: "kubernetes", sec: with("runAsUser: 65532, runAsGroup: 65532, privileged: true"), flags: admin}, 77, engine.NetAdmin, "65532"},
+		{"privileged with --strict", attempt{place: "kubernetes", sec: with("privileged: true"), flags: append(with("--strict"), admin...)}, 78, engine.NetAdmin, "65532"},
+		{"all dropped for a user", attempt{place: "kubernetes", sec: with("runAsUser: 1000, runAsGroup: 1000, allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}"), flags: admin}, 77, engine.NetAdmin, "65532"},
+		{"runAsUser with fsGroup, nobody named", attempt{place: "kubernetes", sec: with("runAsUser: 65532, runAsGroup: 65532, capabilities: {add: [NET_ADMIN]}"), groups: []int64{2000}, flags: with("--caps=net_admin")}, 77, engine.NetAdmin, "65532"},
 		{"CapabilityBoundingSet=~", attempt{place: "systemd", args: with("CapabilityBoundingSet=~CAP_NET_ADMIN"), flags: admin}, 77, engine.NetAdmin, "65532"},
 		{"DynamicUser=", attempt{place: "systemd", args: with("DynamicUser=yes"), flags: admin}, 77, engine.NetAdmin, "65532"},
 		{"SecureBits=noroot", attempt{place: "systemd", args: with("SecureBits=noroot"), flags: admin}, 77, engine.NetAdmin, "65532"},

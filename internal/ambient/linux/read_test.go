@@ -95,6 +95,8 @@ var lies = []lie{
 	{name: "no_new_privs fails", call: unix.SYS_PRCTL, to: option(unix.PR_GET_NO_NEW_PRIVS), errno: unix.EPERM, want: told{Errno: unix.EPERM}},
 	{name: "the death signal is not filled in", call: unix.SYS_PRCTL, to: option(unix.PR_GET_PDEATHSIG), want: told{Faked: true}},
 	{name: "the death signal fails", call: unix.SYS_PRCTL, to: option(unix.PR_GET_PDEATHSIG), errno: unix.EPERM, want: told{Errno: unix.EPERM}},
+	{name: "hiding does nothing", call: unix.SYS_PRCTL, to: option(unix.PR_SET_DUMPABLE), want: told{Faked: true}},
+	{name: "hiding fails", call: unix.SYS_PRCTL, to: option(unix.PR_SET_DUMPABLE), errno: unix.EPERM, want: told{Errno: unix.EPERM}},
 	{name: "too many groups are taken", call: sysSetgroups, want: told{Faked: true}},
 	{name: "setgroups is denied", call: sysSetgroups, errno: unix.EPERM, want: told{NoGroups: true}},
 	{name: "setgroups is not there", call: sysSetgroups, errno: unix.ENOSYS, want: told{Errno: unix.ENOSYS}},
@@ -158,8 +160,11 @@ func (l lie) child() {
 	if err == nil && s != truth {
 		panic("another state")
 	}
-	if _, deathErr := k.DeathSignal(); err == nil {
-		err = deathErr
+	_, deathErr := k.DeathSignal()
+	for _, more := range []error{deathErr, k.Hide()} {
+		if err == nil {
+			err = more
+		}
 	}
 	var got told
 	if errors.As(err, &got.Errno); err == nil {

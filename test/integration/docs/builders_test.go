@@ -2,8 +2,6 @@ package docs
 
 import (
 	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -98,79 +96,54 @@ func TestBuilders(t *testing.T) {
 	for i, step := range steps {
 		table += "| " + step[1] + " |" + lines[i] + "\n"
 	}
+	moved := transports(t, d, docker, context)
 	if !t.Failed() {
 		part(t, "builders", table)
+		part(t, "transports", moved)
 	}
-	transports(t, d, docker, capable)
 }
 
-// The table on what moves files and images: of the image that BuildKit made, and of a file of this machine.
-func transports(t *testing.T, d *engine.Docker, docker func(string) kept, capable string) {
-	dir := engine.TempDir(t)
-	save := func(image, file string) {
-		if r := d.Cmd(t, "save", "-o", file, image); r.Code != 0 {
-			t.Fatal(r)
-		}
-		// Nothing of it may be left when it comes back.
-		if r := d.Cmd(t, "rmi", "-f", image); !strings.Contains(r.Stdout, "Deleted: ") {
-			t.Fatal(r)
-		}
-	}
-	load := func(file string) {
-		if r := d.Cmd(t, "load", "-i", file); r.Code != 0 {
-			t.Fatal(r)
-		}
-	}
-	here := kept(func(t *testing.T, script string) engine.Result { return engine.Exec(t, "sh", "-c", script) })
-	sh := func(script string) { engine.Do(t, "sh", "-ec", "cd \"$1\"; "+script, "sh", dir, d.Command().Args[2]) }
-	const moved = "caplaunch.test/moved:1"
+// ways are what moves files and images: of the image that BuildKit made, and of a file of this machine. The program is then
+// in that image, or without one in this folder.
+var ways = []struct{ name, script, image, program string }{
+	{"`docker export`, `docker import`", "docker create --name=moving " + built + " setcap cap_net_raw=+ep /later; docker export moving | docker import - moved", "moved", "/final"},
+	{"`docker save`, `docker load`", "docker save -o saved.tar moved; reload saved.tar", "moved", "/final"},
+	{"`docker cp` out of a container", "docker cp moving:/final out", "", "out"},
+	{"`docker cp` into a container", "docker cp out moving:/in; docker start -a moving; docker commit moving committed; docker rm moving", "committed", "/in"},
+	{"`docker commit`", "", "committed", "/later"},
+	{"`skopeo copy`, to OCI and back", "skopeo copy docker-archive:saved.tar oci:oci:1; skopeo copy oci:oci:1 docker-archive:copied.tar:moved:latest; reload copied.tar", "moved", "/final"},
+	{"`umoci unpack`", "umoci unpack --image oci:1 bundle; chmod 755 bundle", "", "bundle/rootfs/final"},
+	{"`umoci unpack`, `umoci repack`", "touch bundle/rootfs/new; umoci repack --image oci:2 bundle; skopeo copy oci:oci:2 docker-archive:umoci.tar:moved:latest; reload umoci.tar", "moved", "/final"},
+	{"`cp`", "cp $from/capable cp", "", "cp"},
+	{"`cp -p`", "cp -p $from/capable cp-p", "", "cp-p"},
+	{"`cp -a`", "cp -a $from/capable cp-a", "", "cp-a"},
+	{"`rsync -a`", "rsync -a $from/capable rsync-a", "", "rsync-a"},
+	{"`rsync -aX`", "rsync -aX $from/capable rsync-aX", "", "rsync-aX"},
+	{"`tar`, both ways", "tar -C $from -c capable | tar -x", "", "capable"},
+	{"`tar --xattrs`, both ways", "tar -C $from --xattrs -c capable | tar --xattrs -x", "", "capable"},
+	{"`tar --xattrs --xattrs-include=security.capability`, both ways", "x='--xattrs --xattrs-include=security.capability'; tar -C $from $x -c capable | tar $x -x", "", "capable"},
+	{"ko 0.19, `linux_capabilities: [net_raw]`", "docker tag " + built + ` ko.local/base:1; echo 'defaultBaseImage: ko.local/base:1
+builds: [{id: status, dir: ., main: ./programs/testdata/status, linux_capabilities: [net_raw]}]' >.ko.yaml
+cd $source; image=$(KO_CONFIG_PATH=$OLDPWD KO_DOCKER_REPO=ko.local $ko build --local --bare ./programs/testdata/status); docker tag $image ko:1; docker rmi $image`, "ko:1", "/ko-app/status"},
+}
+
+// A reload loads what comes back where nothing of it is left.
+const shell = `cd $1; from=$2 source=$3 ko=$4; export DOCKER_HOST=$5
+reload() { docker rmi -f moved | grep Deleted: && docker load -i $1; }
+docker() { /usr/bin/docker "$@"; }
+`
+
+func transports(t *testing.T, d *engine.Docker, docker func(string) kept, from string) string {
+	dir, ko := engine.TempDir(t), engine.Install(t, "github.com/google/ko", "v0.19.1")
 	table := "| way | file capabilities, and caplaunch |\n| --- | --- |\n"
-	row := func(name, said string) { table += "| " + name + " | " + said + " |\n" }
-	image := func(name string) { row(name, docker(moved).says(t, "/caplaunch", "/final")) }
-
-	sh("D='/usr/bin/docker -H '$2; c=$($D create " + built + " sh -c 'setcap cap_net_raw=+ep /later'); $D export $c | $D import - " + moved +
-		"; $D cp $c:/final out; $D cp out $c:/in; $D start -a $c; $D commit $c caplaunch.test/commit:1; $D rm $c")
-	ko := func(capabilities string) {
-		const base = "ko.local/base:1"
-		engine.Must(t, os.WriteFile(dir+"/.ko.yaml", []byte("defaultBaseImage: "+base+"\nbuilds: [{id: status, dir: ., main: ./programs/testdata/status, linux_capabilities: ["+capabilities+"]}]\n"), 0o644))
-		d.Cmd(t, "tag", built, base)
-		cmd := exec.Command(engine.Install(t, "github.com/google/ko", "v0.19.1"), "build", "--local", "--bare", "./programs/testdata/status")
-		cmd.Dir = engine.SourceDir
-		cmd.Env = append(os.Environ(), "KO_CONFIG_PATH="+dir, "KO_DOCKER_REPO=ko.local", "DOCKER_HOST="+d.Command().Args[2])
-		r := engine.Command(t, cmd)
-		if r.Code != 0 {
-			t.Fatal(r)
+	for _, w := range ways {
+		engine.Do(t, "sh", "-ec", shell+w.script, "sh", dir, from, engine.SourceDir, ko, d.Command().Args[2])
+		run, caplaunch := docker(w.image), "/caplaunch"
+		if w.image == "" {
+			w.program, caplaunch = filepath.Join(dir, w.program), engine.Caplaunch(t)
+			run = func(t *testing.T, script string) engine.Result { return engine.Exec(t, "sh", "-c", script) }
 		}
-		row("ko 0.19, `linux_capabilities: ["+capabilities+"]`", docker(strings.TrimSpace(r.Stdout)).says(t, "/caplaunch", "/ko-app/status"))
+		table += "| " + w.name + " | " + run.says(t, caplaunch, w.program) + " |\n"
 	}
-	ko("net_raw")
-	image("`docker export`, `docker import`")
-	save(moved, dir+"/saved.tar")
-	load(dir + "/saved.tar")
-	image("`docker save`, `docker load`")
-	row("`docker commit`", docker("caplaunch.test/commit:1").says(t, "/caplaunch", "/later"))
-	row("`docker cp` out of a container", here.says(t, engine.Caplaunch(t), dir+"/out"))
-	row("`docker cp` into a container", docker("caplaunch.test/commit:1").says(t, "/caplaunch", "/in"))
-	sh("skopeo copy docker-archive:saved.tar oci:oci:1; skopeo copy oci:oci:1 docker-archive:copied.tar:" + moved)
-	save(moved, dir+"/again.tar")
-	load(dir + "/copied.tar")
-	image("`skopeo copy`, to OCI and back")
-	sh("umoci unpack --image oci:1 bundle; chmod 755 bundle; touch bundle/rootfs/new; umoci repack --image oci:2 bundle; skopeo copy oci:oci:2 docker-archive:umoci.tar:" + moved)
-	row("`umoci unpack`", here.says(t, engine.Caplaunch(t), dir+"/bundle/rootfs/final"))
-	save(moved, dir+"/again.tar")
-	load(dir + "/umoci.tar")
-	image("`umoci unpack`, `umoci repack`")
-
-	probe := filepath.Base(capable)
-	for _, c := range []string{"cp", "cp -p", "cp -a", "rsync -a", "rsync -aX", "tar", "tar --xattrs", "tar --xattrs --xattrs-include=security.capability"} {
-		name, script := "`"+c+"`", c+" "+capable+" ."
-		if strings.HasPrefix(c, "tar") {
-			name, script = "`"+c+"`, both ways", c+" -C "+filepath.Dir(capable)+" -c "+probe+" | "+c+" -x"
-		}
-		sh("rm -f " + probe + "; " + script)
-		row(name, here.says(t, engine.Caplaunch(t), filepath.Join(dir, probe)))
-	}
-	if !t.Failed() {
-		part(t, "transports", table)
-	}
+	return table
 }

@@ -18,6 +18,9 @@ import (
 // part writes text between <!-- name --> and <!-- end --> of docs/engines.md, with -update, or finds it there.
 func part(t *testing.T, name, text string) {
 	t.Helper()
+	if release, _ := os.ReadFile("/etc/os-release"); !strings.Contains(string(release), "VERSION_CODENAME=bookworm") {
+		engine.Unusable(t, "the page is about the engines of Debian 12")
+	}
 	path := filepath.Join(engine.Root, "docs/engines.md")
 	all := engine.Read(t, path)
 	before, rest, ok := strings.Cut(all, "<!-- "+name+" -->\n")
@@ -35,6 +38,7 @@ func part(t *testing.T, name, text string) {
 // version is that of a Debian package, as far as a release of Debian keeps it.
 func version(t *testing.T, pkg string) string {
 	t.Helper()
+	engine.Require(t, "dpkg-query")
 	r := engine.Do(t, "dpkg-query", "-W", "-f", "${Version}", pkg)
 	return regexp.MustCompile(`^(?:\d+:)?(\d{3}|\d+\.\d+)`).FindStringSubmatch(r.Stdout)[1]
 }
@@ -83,9 +87,9 @@ func engines(t *testing.T) []kind {
 		dockerlike(podman+" as root", asRoot.Load, asRoot.Run),
 		dockerlike(podman+" as a user", rootless.Load, rootless.Run),
 		{"containerd " + version(t, "containerd") + " by CRI", []string{"add: [NET_ADMIN]", "add: [NET_ADMIN], runAsUser: 65532"}, func(t testing.TB, flags []string, argv ...string) engine.Result {
-			sec := engine.Security{Add: []string{"NET_ADMIN"}}
+			sec := engine.SecurityContext(t, "capabilities: {add: [NET_ADMIN]}")
 			if slices.Contains(flags, "runAsUser:") {
-				sec.RunAsUser, sec.RunAsGroup = engine.ID(65532), engine.ID(65532)
+				sec = engine.SecurityContext(t, "capabilities: {add: [NET_ADMIN]}, runAsUser: 65532, runAsGroup: 65532")
 			}
 			return cri.Run(t, cri.Load(t, img), sec, argv, nil, nil)
 		}},

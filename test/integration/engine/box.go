@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -201,33 +201,15 @@ func (l *logBuffer) String() string {
 
 // descendant finds the process below pid, in this process's PID namespace, whose name is comm.
 func descendant(pid int, comm string) (int, error) {
-	parents := map[int]int{}
-	names := map[int]string{}
-	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
-	for _, s := range stats {
-		data, err := os.ReadFile(s)
-		if err != nil {
-			continue
-		}
-		open, end := bytes.IndexByte(data, '('), bytes.LastIndexByte(data, ')')
-		if open < 0 || end < open {
-			continue
-		}
-		p, _ := strconv.Atoi(filepath.Base(filepath.Dir(s)))
-		var state string
-		var ppid int
-		if _, err := fmt.Sscan(string(data[end+1:]), &state, &ppid); err == nil {
-			parents[p], names[p] = ppid, string(data[open+1:end])
-		}
+	dir := fmt.Sprintf("/proc/%d", pid)
+	if name, _ := os.ReadFile(dir + "/comm"); strings.TrimSpace(string(name)) == comm {
+		return pid, nil
 	}
-	for p, name := range names {
-		if name != comm {
-			continue
-		}
-		for up := parents[p]; up > 1; up = parents[up] {
-			if up == pid {
-				return p, nil
-			}
+	children, _ := os.ReadFile(fmt.Sprintf("%s/task/%d/children", dir, pid))
+	for _, child := range strings.Fields(string(children)) {
+		n, _ := strconv.Atoi(child)
+		if found, err := descendant(n, comm); err == nil {
+			return found, nil
 		}
 	}
 	return 0, errors.New("no process " + comm)

@@ -15,7 +15,9 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	core "k8s.io/api/core/v1"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+	"sigs.k8s.io/yaml"
 )
 
 // CRI is a containerd of this test process, spoken to as a kubelet does.
@@ -29,21 +31,20 @@ type CRI struct {
 	loader
 }
 
-// Security is what a container's securityContext says. Capabilities are written without CAP_, as in Kubernetes;
-// ALL is understood.
+// Security is a container's securityContext, and what of the pod's counts for it. Without a profile it has RuntimeDefault.
 type Security struct {
-	RunAsUser, RunAsGroup *int64
-	SupplementalGroups    []int64 // of the pod; fsGroup arrives here too
-	Add, Drop             []string
-	NoNewPrivs            bool // allowPrivilegeEscalation: false
-	Privileged            bool
-	ReadOnlyRoot          bool
-	Unconfined            bool   // no seccomp profile, as Kubernetes' default; else RuntimeDefault
-	Profile               string // path of a seccomp profile, as seccompProfile.localhostProfile
+	core.SecurityContext
+	SupplementalGroups []int64 // fsGroup arrives here too
 }
 
-// ID is a pointer to n, for Security.
-func ID(n int64) *int64 { return &n }
+// SecurityContext reads fields as YAML, strictly; of one that comes twice the later one counts.
+func SecurityContext(t testing.TB, fields ...string) (s Security) {
+	t.Helper()
+	for _, f := range fields {
+		Must(t, yaml.UnmarshalStrict([]byte("{"+f+"}"), &s.SecurityContext))
+	}
+	return s
+}
 
 // TheCRI starts containerd, once, or skips the test.
 func TheCRI(t testing.TB) *CRI {
@@ -171,17 +172,17 @@ func (c *CRI) run(image string, sec Security, command, args, env []string) (Resu
 	}
 	namespaces := &cri.NamespaceOption{Network: cri.NamespaceMode_NODE, Pid: cri.NamespaceMode_CONTAINER}
 	profile := &cri.SecurityProfile{ProfileType: cri.SecurityProfile_RuntimeDefault}
-	switch {
-	case sec.Unconfined:
-		profile = &cri.SecurityProfile{ProfileType: cri.SecurityProfile_Unconfined}
-	case sec.Profile != "":
-		profile = &cri.SecurityProfile{ProfileType: cri.SecurityProfile_Localhost, LocalhostRef: sec.Profile}
+	if p := sec.SeccompProfile; p != nil && p.Type == core.SeccompProfileTypeUnconfined {
+		profile.ProfileType = cri.SecurityProfile_Unconfined
+	} else if p != nil && p.Type == core.SeccompProfileTypeLocalhost {
+		profile.ProfileType, profile.LocalhostRef = cri.SecurityProfile_Localhost, *p.LocalhostProfile
 	}
+	is := func(field *bool) bool { return field != nil && *field }
 	pod := &cri.PodSandboxConfig{
 		Metadata:     &cri.PodSandboxMetadata{Name: name, Uid: name, Namespace: "test"},
 		LogDirectory: logs,
 		Linux: &cri.LinuxPodSandboxConfig{SecurityContext: &cri.LinuxSandboxSecurityContext{
-			NamespaceOptions: namespaces, Seccomp: profile, Privileged: sec.Privileged,
+			NamespaceOptions: namespaces, Seccomp: profile, Privileged: is(sec.Privileged),
 			SupplementalGroups: sec.SupplementalGroups,
 		}},
 	}
@@ -197,9 +198,17 @@ func (c *CRI) run(image string, sec Security, command, args, env []string) (Resu
 	}()
 
 	security := &cri.LinuxContainerSecurityContext{
-		Capabilities:     &cri.Capability{AddCapabilities: sec.Add, DropCapabilities: sec.Drop},
-		NamespaceOptions: namespaces, Seccomp: profile, Privileged: sec.Privileged,
-		NoNewPrivs: sec.NoNewPrivs, ReadonlyRootfs: sec.ReadOnlyRoot, SupplementalGroups: sec.SupplementalGroups,
+		Capabilities: &cri.Capability{}, NamespaceOptions: namespaces, Seccomp: profile, Privileged: is(sec.Privileged),
+		NoNewPrivs:     sec.AllowPrivilegeEscalation != nil && !*sec.AllowPrivilegeEscalation,
+		ReadonlyRootfs: is(sec.ReadOnlyRootFilesystem), SupplementalGroups: sec.SupplementalGroups,
+	}
+	if c := sec.Capabilities; c != nil {
+		for _, name := range c.Add {
+			security.Capabilities.AddCapabilities = append(security.Capabilities.AddCapabilities, string(name))
+		}
+		for _, name := range c.Drop {
+			security.Capabilities.DropCapabilities = append(security.Capabilities.DropCapabilities, string(name))
+		}
 	}
 	if sec.RunAsUser != nil {
 		security.RunAsUser = &cri.Int64Value{Value: *sec.RunAsUser}

@@ -57,6 +57,7 @@ func TestMain(m *testing.M) {
 	case os.Getenv(goChildEnv) != "":
 		goChild(door(os.Getenv(goChildEnv)))
 	}
+	unix.Umask(0o022) // files get the mode that the tests say
 	flag.Parse()
 	os.Exit(m.Run())
 }

@@ -138,3 +138,26 @@ func TestSignalsEndALaunchThatIsNotProcess1(t *testing.T) {
 		}
 	}
 }
+
+// But for those that were ignored at its start: they do nothing to it, from main on, and stay ignored.
+func TestSignalsThatWereIgnoredDoNothingDuringTheLaunch(t *testing.T) {
+	t.Parallel()
+	engine.RequireRoot(t)
+	ignored, mask := []syscall.Signal{1, 2, 3, 10, 12, 13, 14, 15, 17, 24, 35, 64}, uint64(0)
+	argv := []string{engine.Capstart(t)}
+	for _, signal := range ignored {
+		argv = append(argv, "-I", strconv.Itoa(int(signal)))
+		mask |= 1 << (signal - 1)
+	}
+	argv = append(argv, "--", engine.Caplaunch(t), "-v", "-u", "65532:65532", "--", engine.Probe(t), "all")
+	for first := range ignored {
+		h := hold(t, argv...)
+		send := h.launcher(t, false)
+		n := first
+		code := h.end(func() {
+			send(ignored[n%len(ignored)])
+			n++
+		})
+		engine.Promised("65532", 0).With("ignored", engine.Mask(mask), "blocked", engine.Mask(0)).Want(t, engine.Result{Stdout: h.stdout.String(), Code: code})
+	}
+}

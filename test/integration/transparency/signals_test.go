@@ -1,11 +1,9 @@
 package transparency
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -34,21 +32,6 @@ func TestIgnoreSignalsIsWhatTheProgramStartsWith(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeIgnoredIsRefused(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
-	for word, says := range map[string]string{
-		"KILL": "signal KILL cannot be ignored", "9": "signal 9 cannot", "SIGSTOP": "signal SIGSTOP cannot",
-		"19": "signal 19 cannot", "pipe,kill": "signal kill cannot", "PIEP": "did you mean pipe", "0": `"0"`,
-		"65": `"65"`, "-1": `"-1"`, "rtmin+31": "rtmin+31", "nosuch": "nosuch",
-	} {
-		l := caplaunch(t, "--ignore-signals="+word)
-		if l := engine.Refused(t, engine.Exec(t, append(l, "/bin/echo", "started")...), engine.Failure); !strings.Contains(l.Msg+l.Hint, says) {
-			t.Errorf("%s: %+v", word, l)
-		}
-	}
-}
-
 // Built by plain go build, caplaunch does not know what was ignored. It says so, and --ignore-signals covers it.
 func TestPlainBuildCoversSIGPIPEWithIgnoreSignals(t *testing.T) {
 	t.Parallel()
@@ -67,63 +50,6 @@ func TestPlainBuildCoversSIGPIPEWithIgnoreSignals(t *testing.T) {
 	has(t, lost, "ignored 0000000000000000\n")
 	got, err := pipe.behind(t, p, append(launcher{plain}, ask("--ignore-signals=PIPE")...))
 	equal(t, "caplaunch", want, got, err)
-}
-
-var (
-	mainCall  = regexp.MustCompile(`^(\w+)\(`)
-	ignoreSet = regexp.MustCompile(`^rt_sigaction\(SIGTERM, \{sa_handler=SIG_IGN`)
-)
-
-// A signal that is ignored at the start and comes during the launch: one of them at each call that caplaunch makes of
-// the kernel, from its first own line on. It must neither end caplaunch nor change what the program gets.
-func TestIgnoredSignalsDoNoHarmDuringTheLaunch(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
-	engine.Require(t, "strace")
-	p := newPlace(t)
-	defer p.close()
-	c := condition{stage: []string{"ignore=" + set(1, 2, 3, 10, 12, 13, 14, 15, 17, 24, 35, 64)}}
-	c.private = func(r string) string { return cut(r, "fd 2") } // strace has a word to say there
-	want, err := c.behind(t, p, inC(t))
-	engine.Must(t, err)
-	strace := func(options ...string) launcher {
-		// -D: the tracer is the grandchild, so that pid and parent are the same.
-		return slices.Concat(launcher{"/usr/bin/strace", "-D", "-qqq", "-b", "execve"}, options, caplaunch(t))
-	}
-	trace := filepath.Join(engine.TempDir(t), "trace")
-	if _, err := c.behind(t, p, strace("-o", trace)); err != nil {
-		t.Fatal(err)
-	}
-	data := engine.Read(t, trace)
-	type call struct {
-		name string
-		n    int
-	}
-	var calls []call
-	counted, own := map[string]int{}, false
-	for line := range strings.Lines(data) {
-		m := mainCall.FindStringSubmatch(line)
-		if m == nil || m[1] == "sched_yield" || m[1] == "futex" {
-			continue // as often as other threads please
-		}
-		counted[m[1]]++
-		if own {
-			calls = append(calls, call{m[1], counted[m[1]]})
-		}
-		own = own || ignoreSet.MatchString(line)
-	}
-	if len(calls) < 50 {
-		t.Fatalf("only %d calls: is SIGTERM not ignored early?\n%.3000s", len(calls), data)
-	}
-	t.Logf("%d calls", len(calls))
-	last := calls[len(calls)-20:]
-	engine.Rand(t).Shuffle(len(calls), func(i, j int) { calls[i], calls[j] = calls[j], calls[i] })
-	for i, at := range append(calls[:20], last...) {
-		signal := []string{"SIGTERM", "SIGUSR1", "SIGQUIT", "SIGPIPE", "SIGXCPU"}[i%5]
-		inject := fmt.Sprintf("inject=%s:signal=%s:when=%d", at.name, signal, at.n)
-		got, err := c.behind(t, p, strace("-o", os.DevNull, "-e", inject))
-		equal(t, inject, want, got, err)
-	}
 }
 
 // The parent-death signal is not only shown to the program: it comes.

@@ -53,7 +53,7 @@ func TestKubernetesExample(t *testing.T) {
 	c := engine.TheCRI(t)
 	img := c.Load(t, image(t))
 	sec := security(t, first.SecurityContext)
-	sec.ReadOnlyRoot = false // the folder stands for the volume
+	sec.ReadOnlyRootFilesystem = nil // the folder stands for the volume
 	if r := c.Run(t, img, sec, first.Command, first.Args, nil); r.Code != 0 || r.Stdout+r.Stderr != "" {
 		t.Errorf("the init container: %v", r)
 	}

@@ -116,30 +116,28 @@ func TestSecurityContextIsStrictAndWorks(t *testing.T) {
 			t.Fatalf("%v\n%s", err, text)
 		}
 		sec := security(t, container.SecurityContext)
-		if !slices.Equal(sec.Add, w.add) || !slices.Equal(sec.Drop, []string{"ALL"}) || sec.NoNewPrivs != (w.nnp == "1") {
+		if fmt.Sprint(*sec.Capabilities) != fmt.Sprint(core.Capabilities{Add: capabilities(w.add...), Drop: capabilities("ALL")}) || *sec.AllowPrivilegeEscalation == (w.nnp == "1") {
 			t.Errorf("%s: %+v", text, sec)
 		}
 		engine.Promised(w.uid, w.caps).With("NoNewPrivs", w.nnp, "Groups", "*").Want(t, c.Run(t, img, sec, w.command(), nil, nil))
 	}
 }
 
-// security is a container's securityContext as the kubelet tells it to a runtime.
+// security is a securityContext that must be complete.
 func security(t testing.TB, c *core.SecurityContext) engine.Security {
 	t.Helper()
-	s := engine.Security{RunAsUser: c.RunAsUser, RunAsGroup: c.RunAsGroup}
 	if c.RunAsUser == nil || c.RunAsGroup == nil || c.AllowPrivilegeEscalation == nil || c.Capabilities == nil || c.Privileged != nil ||
 		*c.RunAsUser == 0 && (c.RunAsNonRoot == nil || *c.RunAsNonRoot) {
 		t.Fatalf("incomplete: %+v", c)
 	}
-	s.NoNewPrivs = !*c.AllowPrivilegeEscalation
-	s.ReadOnlyRoot = c.ReadOnlyRootFilesystem != nil && *c.ReadOnlyRootFilesystem
-	for _, x := range c.Capabilities.Add {
-		s.Add = append(s.Add, string(x))
+	return engine.Security{SecurityContext: *c}
+}
+
+func capabilities(names ...string) (all []core.Capability) {
+	for _, n := range names {
+		all = append(all, core.Capability(n))
 	}
-	for _, x := range c.Capabilities.Drop {
-		s.Drop = append(s.Drop, string(x))
-	}
-	return s
+	return all
 }
 
 // load reads a compose file against its schema.
