@@ -59,6 +59,10 @@ func launch(args []string) int {
 		case "fsize":
 			n, _ := strconv.ParseUint(value, 10, 64)
 			unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: n, Max: n})
+		case "chroot":
+			if err := errors.Join(unix.Chroot(value), unix.Chdir("/")); err != nil {
+				panic(err)
+			}
 		}
 	}
 	args = args[1:]
