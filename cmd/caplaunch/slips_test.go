@@ -41,6 +41,7 @@ func TestASlipGetsOneSentenceAndOneLineThatWorks(t *testing.T) {
 		{"-u|1:1|ping|-c=3|host", "-- is missing", "caplaunch -u 1:1 -- ping -c=3 host"},
 		{"sh|-c|echo a\necho b", "-- is missing", "caplaunch -- sh -c $'echo a\\012echo b'"},
 		{"1000:1000|/relay", "the user is a flag", "caplaunch --user=1000:1000 -- /relay"},
+		{"1000|/relay", "the user is a flag", "caplaunch --user=1000 -- /relay"},
 		{"run|--", "no PROGRAM behind --", "caplaunch -- PROGRAM"},
 		{"explain|-c|kill", "no PROGRAM to run, and no --", "caplaunch explain -c kill -- PROGRAM"},
 		// One element of the exec form where two belong, and the other way round.
@@ -110,6 +111,21 @@ func TestASlipGetsOneSentenceAndOneLineThatWorks(t *testing.T) {
 			t.Errorf("%s: hint %q: %v", c.line, hint, err)
 		} else if again, _ := told(strings.TrimSuffix(string(words), "|")); again != "" {
 			t.Errorf("%s: hint %q: %s", c.line, hint, again)
+		}
+	}
+}
+
+// The help is that of the command, and what nobody knows among the variables matters where a launch would obey it.
+func TestHelpIsOfTheCommand(t *testing.T) {
+	for line, want := range map[string]string{"help": "--strip-file-caps", "help|check": "--pid", "check|--help": "--pid", "help|nothing": "--strip-file-caps", "install|-h": "<dest>"} {
+		var out strings.Builder
+		if _, err := parse(strings.Split(line, "|"), nil, &out); err != errHelp || !strings.Contains(out.String(), want) {
+			t.Errorf("%s: %v, %s", line, err, out.String())
+		}
+	}
+	for line, fails := range map[string]bool{"--|id": true, "explain|--|id": true, "check|--allow=all": true, "show": false, "version": false, "install|/x": false} {
+		if msg, _ := told(line, "CAPLAUNCH_NOSUCH=1"); (msg != "") != fails {
+			t.Errorf("%s: %s", line, msg)
 		}
 	}
 }

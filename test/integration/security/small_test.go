@@ -96,6 +96,10 @@ func TestCheckSeesEveryThread(t *testing.T) {
 		if r := engine.Exec(t, engine.Caplaunch(t), "check", "--allow=none", "--pid", strconv.Itoa(pid)); r.Code != want {
 			t.Errorf("%s has capabilities: %v", who, r)
 		}
+		// A thread that cannot be read is no thread without capabilities.
+		status := fmt.Sprintf("/proc/%d/task/%[1]d/status", pid)
+		r := engine.Exec(t, "strace", "-qqq", "-o", os.DevNull, "-P", status, "-e", "inject=openat:error=EACCES", engine.Caplaunch(t), "check", "--allow=none", "--pid", strconv.Itoa(pid))
+		engine.Refused(t, r, engine.Failure)
 	}
 }
 
