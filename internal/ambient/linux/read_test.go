@@ -7,9 +7,11 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"unsafe"
@@ -219,4 +221,20 @@ func (l lie) tell() {
 			}
 		}
 	}()
+}
+
+func TestAFileIsReadWhole(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	text := strings.Repeat("a line\n", 20_000)
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for of, want := range map[string]error{path: nil, path + "2": unix.ENOENT, filepath.Dir(path): unix.EISDIR} {
+		if got, err := ReadFile(of); err != want || err == nil && got != text {
+			t.Errorf("%s: %d bytes, %v", of, len(got), err)
+		}
+	}
+	if endless, err := ReadFile("/dev/zero"); err != nil || len(endless) < 1<<20 || len(endless) > 2<<20 {
+		t.Errorf("%d bytes, %v", len(endless), err)
+	}
 }
