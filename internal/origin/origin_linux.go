@@ -136,9 +136,6 @@ func Environ() []string {
 
 // Check reports what the entry could not find out, before anything is changed for good. The error is a *CallError.
 func Check() error {
-	if initialStack == nil {
-		return nil
-	}
 	_, err := received.process()
 	return err
 }
