@@ -3,6 +3,7 @@
 package exec
 
 import (
+	"errors"
 	"encoding/binary"
 	"os"
 	osexec "os/exec"
@@ -256,6 +257,9 @@ func TestFindLeavesOneDescriptor(t *testing.T) {
 		p, err := Find(path, "")
 		if n := open() - before; n != more || err == nil != (more == 1) {
 			t.Errorf("%s: %d descriptors, %v", path, n, err)
+		}
+		if e := (*Error)(nil); path == broken && (!errors.As(err, &e) || e.Path != "/not/here" || e.Script != broken) {
+			t.Errorf("%+v", e)
 		}
 		if err == nil {
 			if flags, err := unix.FcntlInt(uintptr(p.Last().fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {

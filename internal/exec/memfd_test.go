@@ -312,6 +312,7 @@ func TestAskAsksTheKernel(t *testing.T) {
 	p, err = Find(prog, "")
 	unit.Must(t, err)
 	unit.Must(t, p.Copy())
+	unit.Must(t, os.Remove(prog)) // the copy is asked for
 	if err := p.Ask([]string{"p"}, nil); err != nil {
 		t.Error(err)
 	}

@@ -36,7 +36,7 @@ func (d door) run(batch []sequence) ([][]record, error) {
 	var all [][]record
 	for _, q := range batch {
 		cmd := exec.Command("/proc/self/exe")
-		cmd.Env = []string{goChildEnv + "=" + string(d), mutantEnv + "=" + os.Getenv(mutantEnv)}
+		cmd.Env = []string{goChildEnv + "=" + string(d)}
 		request := goRequest{Start: q.Start, Path: q.Exec.Path}
 		for _, s := range q.Steps {
 			request.Steps = append(request.Steps, words(s))

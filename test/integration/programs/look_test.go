@@ -30,7 +30,7 @@ func TestALookThatFailsIsNoAnswer(t *testing.T) {
 		{probe, "faccessat2:error=ENOSYS", "", 0, ""},
 		{probe, "faccessat2:error=EIO", "", 126, "input/output error"},
 		{withCaps, "sendfile:error=EINTR:when=1", "--strip-file-caps", 0, ""},
-		{withCaps, "sendfile:error=EIO", "--strip-file-caps", engine.Failure, ""},
+		{withCaps, "sendfile:error=ENOSPC", "--strip-file-caps", engine.Failure, "no space left"},
 		{withCaps, "sendfile:retval=0", "--strip-file-caps", engine.Failure, "changed"},
 		{withCaps, "fstat:error=EIO:when=3", "--strip-file-caps", engine.Failure, "changed"},
 		{withCaps, "fstatfs:error=EIO", "", 126, "input/output error"},

@@ -252,6 +252,18 @@ func statOf(t testing.TB, path string) string {
 	return fmt.Sprintf("%d:%d %o", st.Uid, st.Gid, st.Mode&0o7777)
 }
 
+// What could not be handed over is said.
+func TestAPipeThatCannotBeHandedOverIsTold(t *testing.T) {
+	t.Parallel()
+	engine.RequireRoot(t)
+	f := foreignPipe(t, 5)
+	before := owner(t, f)
+	cmd := onStdout(from(t, withoutChown, caplaunch(t, "-v")), f, engine.Probe(t), "exit", "7")
+	if r := engine.Command(t, cmd); r.Code != 7 || owner(t, f) != before || !strings.Contains(r.Stderr, "stdout is not handed over: operation not permitted\n") || strings.Contains(r.Stderr, "fchmod stdout") {
+		t.Errorf("%v: %s, was %s", r, owner(t, f), before)
+	}
+}
+
 // Without a change of the user there is nobody to hand anything to.
 func TestNothingIsHandedOverWithoutASwitch(t *testing.T) {
 	t.Parallel()

@@ -56,6 +56,12 @@ func TestInstallCopies(t *testing.T) {
 		install(umask, filepath.Join(dir, "named"))
 		wantInstalled(t, filepath.Join(dir, "named"))
 	}
+	relative := exec.Command(c, "install", "relative")
+	relative.Dir = dir
+	if r := engine.Command(t, relative); r.Code != 0 {
+		t.Error(r)
+	}
+	wantInstalled(t, filepath.Join(dir, "relative"))
 
 	running := exec.Command(path, "--user=65532:65532", "--", engine.Probe(t), "pause")
 	copied := exec.Command(path, "--allow=all", "-u", "0:0", "--", path, "-u", "0:0", "--", "/bin/sleep", "60")

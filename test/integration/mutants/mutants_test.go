@@ -1,0 +1,331 @@
+//go:build linux
+
+// Package mutants breaks caplaunch in one place at a time: a mutant that the tests of its room pass is a test that is
+// missing.
+package mutants
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/caplaunch/caplaunch/test/integration/engine"
+)
+
+var (
+	all   = flag.Bool("all", false, "try all mutants, not a fixed share of every room")
+	share = flag.Int("share", 8, "how many mutants of a room to try without -all")
+	only  = flag.String("mutant", "", "try only the mutants whose room and name this regular expression matches, all of them")
+)
+
+func TestMain(m *testing.M) { engine.Main(m) }
+
+// A judge is a test that has to find a mutant out.
+type judge struct {
+	dir  string // of its package
+	run  string
+	args []string
+	says string // what it says then, lest it fails for another reason; "" is the failure of a test
+}
+
+// A room is what is broken, and who finds it out: the first of several.
+type room struct {
+	dir    string
+	files  string // those that have to match; "" is all
+	judges []judge
+}
+
+const (
+	disagrees = `the model disagrees with the kernel`
+	fails     = `(?m)^\s*--- FAIL: |^panic: |^fatal error: `
+)
+
+func unit(dir string) judge { return judge{dir: dir, run: "."} }
+
+// integration is a package of test/integration that starts caplaunch.
+func integration(dir, run string) judge { return judge{dir: "test/integration/" + dir, run: run} }
+
+var rooms = []*room{
+	{dir: "internal/ambient", files: "rules|plan|allow", judges: []judge{
+		unit("internal/ambient"),
+		{"test/integration/oracle", "^TestModelAgreesAsRoot$", []string{"-n=20000"}, disagrees},
+		{"test/integration/oracle", "^TestMoreGroupsThanNGROUPS_MAXAreRefused$", nil, disagrees},
+		{"test/integration/oracle", "^TestModelAgreesWhereOneIDIsMapped$", []string{"-n=20000"}, disagrees},
+	}},
+	// A Kernel that is wrong can already fail to take up the starting state.
+	{dir: "internal/ambient/linux", judges: []judge{
+		unit("internal/ambient/linux"),
+		{"test/integration/oracle", "^TestModelAgreesThrough", []string{"-doors=1000"}, disagrees +
+			`|starting state|thread \d+ has|no signal can be queued|not enough to start with|results? differs? between threads|no answer about the rule for ids|: it reports success without an answer`},
+	}},
+	{dir: "internal/launch", judges: []judge{
+		unit("internal/launch"), starts, integration("transparency", plain), integration("security", "^Test(NobodyA|TheFirst|AQuestion|KeepGroupsL)"), integration("words", quick),
+	}},
+	{dir: "internal/exec", judges: []judge{
+		{dir: "internal/exec", run: ".", args: []string{"-test.skip=Access|Large"}},
+		integration("programs", "ALook|EveryPriv|Privilege|AScript|Strip|TooMany|FileCaps"), integration("security", "^Test(ASwapped|APath|NobodyA)"), unit("internal/exec"),
+	}},
+	{dir: "internal/identity", judges: []judge{unit("internal/identity")}},
+	{dir: "internal/origin", judges: []judge{
+		{dir: "internal/origin", run: "^Test(Answers|AnAnswer|Without|Restore|Not|Set)"}, integration("transparency", plain), integration("transparency", "^Test(Each|Ignored|WhatCannot)"), integration("security", "^Test(Signals|AQuestion)"),
+	}},
+	{dir: "internal/grant", judges: []judge{unit("internal/grant")}},
+	{dir: "cmd/caplaunch", files: "main|cli|run|ask|check|variables|status|signals|place|report", judges: []judge{
+		{dir: "cmd/caplaunch", run: ".", args: []string{"-test.skip=Poller|Init|Rooms|Pure|Door|Reader"}},
+		integration("words", quick), integration("security", "^Test(NoVariable|APrivileged|AHint|CheckSees|TheFirst)"), integration("words", "ExplainSays|EveryOtherHint|ExplainFor"),
+	}},
+	{dir: "cmd/caplaunch", files: "install", judges: []judge{integration("words", "^TestInstall(C|R|I|W)")}},
+}
+
+// Tests that need no engine.
+const (
+	plain = "^Test(Nothing|Closed|Only|Cond|Terminal|Parent|Pipes|TheSession|Nobody|IgnoreS|Env)"
+	quick = "Quiet|Mistakes|Variables|Compares|CheckOf|LinesAre|Version|ComposeKeys|TestAll|Pasted|Sudo|Termination|TheHintOf|AGrantWithout|ExplainJSON|RootOfAPods|ASetUID"
+)
+
+var starts = judge{dir: "test/integration/security", run: "Random", args: []string{"-starts=60"}}
+
+// A build is the binaries with all mutants in them, by the folder of their package.
+type build struct {
+	mutants  []mutant
+	binaries map[string][]byte
+}
+
+const program = "cmd/caplaunch/" // no test
+
+func goList(t *testing.T, args ...string) string {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list"}, args...)...)
+	cmd.Dir = engine.Root
+	r := engine.Command(t, cmd)
+	if r.Code != 0 {
+		t.Fatal(r)
+	}
+	return r.Stdout
+}
+
+// mutateAll builds every mutant of the rooms into the tests of their judges, and into caplaunch.
+func mutateAll(t *testing.T) *build {
+	b := &build{binaries: map[string][]byte{program: nil}}
+	contents := map[string]string{}
+	exports := map[string]string{}
+	for line := range strings.Lines(goList(t, "-export", "-deps", "-f", "{{.ImportPath}} {{.Export}}", "./...")) {
+		path, export, _ := strings.Cut(strings.TrimSpace(line), " ")
+		exports[path] = export
+	}
+	names := map[string]int{}
+	for _, r := range rooms {
+		m := &mutator{found: func(name string) int {
+			if names[name]++; names[name] > 1 {
+				name += fmt.Sprintf(", number %d", names[name])
+			}
+			b.mutants = append(b.mutants, mutant{len(b.mutants) + 1, name, r})
+			return len(b.mutants)
+		}}
+		var paths []string
+		for name := range strings.FieldsSeq(goList(t, "-f", `{{join .GoFiles " "}}`, "./"+r.dir)) {
+			paths = append(paths, filepath.Join(engine.Root, r.dir, name))
+		}
+		files, err := m.load(paths, exports)
+		engine.Must(t, err)
+		for i, f := range files {
+			if regexp.MustCompile(r.files).MatchString(filepath.Base(paths[i])) {
+				source, err := m.mutate(f)
+				engine.Must(t, err)
+				contents[paths[i]] = string(source)
+			}
+		}
+		contents[filepath.Join(engine.Root, r.dir, "mutate.go")] = fmt.Sprintf(helpers, files[0].Name.Name)
+		for _, j := range r.judges {
+			b.binaries[j.dir] = nil
+		}
+	}
+	overlay, dir := engine.Overlay(t, contents), engine.TempDir(t)
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	limit := make(chan bool, runtime.GOMAXPROCS(0))
+	for of := range maps.Clone(b.binaries) {
+		wg.Go(func() {
+			limit <- true
+			defer func() { <-limit }()
+			path := filepath.Join(dir, strings.ReplaceAll(of, "/", "_"))
+			cmd := exec.Command("go", "test", "-c", "-vet=off", "-o", path, ".")
+			if of == program {
+				cmd = exec.Command("make", "-C", engine.Root, "build", "BIN="+path)
+			}
+			cmd.Dir, cmd.Env = filepath.Join(engine.Root, of), append(os.Environ(), "GOFLAGS="+overlay)
+			if r := engine.Command(t, cmd); r.Code != 0 {
+				t.Error(r)
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			b.binaries[of] = []byte(engine.Read(t, path))
+		})
+	}
+	wg.Wait()
+	if t.Failed() {
+		t.Fatal("the mutants do not build")
+	}
+	return b
+}
+
+// write makes a copy of a binary with a mutant at work.
+func write(path string, program []byte, n int) error {
+	syscall.ForkLock.RLock() // no other child may have it open for writing
+	defer syscall.ForkLock.RUnlock()
+	out := slices.Clone(program)
+	for from := 0; ; {
+		i := bytes.Index(out[from:], []byte(mark))
+		if i < 0 {
+			break
+		}
+		from += i + len(mark)
+		binary.NativeEndian.PutUint64(out[from:], uint64(n))
+	}
+	_ = os.Remove(path)
+	return os.WriteFile(path, out, 0o755)
+}
+
+// contained keeps a mutant, which is root, from what belongs to the machine: one of install would put itself in the
+// place of /dev/null.
+const contained = `mount --make-rprivate / && for d in /dev /etc /usr; do mount --rbind $d $d && mount -o remount,bind,ro $d; done && exec "$@"`
+
+// judge reports whether a mutant is found out; dir is the caller's own. What hangs is.
+func (b *build) judge(t *testing.T, dir string, j judge, m mutant) (caught bool, out string) {
+	test, caplaunch := filepath.Join(dir, "test"), filepath.Join(dir, "caplaunch")
+	if err := errors.Join(write(test, b.binaries[j.dir], m.n), write(caplaunch, b.binaries[program], m.n)); err != nil {
+		t.Error(err)
+		return false, ""
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	argv := append([]string{"--mount", "sh", "-ec", contained, "sh", test, "-test.run=" + j.run, "-test.v", "-test.failfast", "-test.timeout=2m"}, j.args...)
+	cmd := exec.CommandContext(ctx, "unshare", argv...)
+	cmd.Dir, cmd.WaitDelay = filepath.Join(engine.Root, j.dir), 5*time.Second
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // a mutant may signal its group
+	cmd.Env = append(os.Environ(), "TEST_REQUIRE=1", "TEST_SEED=1", "TEST_BIN="+caplaunch)
+	text, err := cmd.CombinedOutput()
+	says := j.says
+	if says == "" {
+		says = fails
+	}
+	return ctx.Err() != nil || err != nil && regexp.MustCompile(says).Match(text), string(text)
+}
+
+// TestEveryMutantIsFoundOut is the test of the tests.
+func TestEveryMutantIsFoundOut(t *testing.T) {
+	engine.RequireRoot(t)
+	engine.Require(t, "go", "make", "gcc", "unshare")
+	b := mutateAll(t)
+	for name := range alike {
+		if !slices.ContainsFunc(b.mutants, func(m mutant) bool { return m.name == name }) {
+			t.Errorf("no mutant: %s", name)
+		}
+	}
+	wanted := regexp.MustCompile(*only)
+	chosen := slices.DeleteFunc(slices.Clone(b.mutants), func(m mutant) bool { return !wanted.MatchString(m.room.dir + "/" + m.name) })
+	rand.New(rand.NewPCG(1, 3)).Shuffle(len(chosen), func(i, j int) { chosen[i], chosen[j] = chosen[j], chosen[i] })
+	isAll := *all || *only != ""
+	if !isAll {
+		chosen = slices.DeleteFunc(chosen, func(m mutant) bool { return alike[m.name] != "" }) // they take the longest
+		taken := map[*room]int{}
+		chosen = slices.DeleteFunc(chosen, func(m mutant) bool {
+			taken[m.room]++
+			return taken[m.room] > *share
+		})
+	}
+	type task struct {
+		mutant
+		judges []judge
+	}
+	var tasks []task
+	for _, r := range rooms { // no mutant: what fails then says nothing of one; the share rests on the run beside it
+		if isAll && slices.ContainsFunc(chosen, func(m mutant) bool { return m.room == r }) {
+			for _, j := range r.judges {
+				tasks = append(tasks, task{mutant{room: r}, []judge{j}})
+			}
+		}
+	}
+	for _, m := range chosen {
+		tasks = append(tasks, task{m, m.room.judges})
+	}
+	work := make(chan task)
+	var mu sync.Mutex
+	caught, same := map[*room]int{}, map[*room]int{}
+	spent, done := map[*room]time.Duration{}, 0
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		dir := engine.TempDir(t)
+		wg.Go(func() {
+			for m := range work {
+				begin, found, out := time.Now(), false, ""
+				for _, j := range m.judges {
+					if found, out = b.judge(t, dir, j, m.mutant); found {
+						break
+					}
+				}
+				out = out[max(0, len(out)-1500):]
+				mu.Lock()
+				_, isAlike := alike[m.name]
+				switch {
+				case m.n == 0:
+					if found {
+						t.Errorf("%s %s fails without a mutant:\n%s", m.judges[0].dir, m.judges[0].run, out)
+					}
+				case found && isAlike:
+					t.Errorf("found out after all: %s", m.name)
+				case found:
+					caught[m.room]++
+					if testing.Verbose() && os.Getenv("MUTANTS_TRACE") != "" {
+						t.Logf("caught: %s %s", m.room.dir, m.name)
+					}
+				case isAlike:
+					same[m.room]++
+				default:
+					t.Errorf("lives: %d %s", m.n, m.name)
+				}
+				spent[m.room] += time.Since(begin)
+				if done++; done%50 == 0 {
+					t.Logf("%d of %d", done, len(tasks))
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	for _, m := range tasks {
+		work <- m
+	}
+	close(work)
+	wg.Wait()
+	for _, r := range rooms {
+		count := func(list []mutant) (n int) {
+			for _, m := range list {
+				if m.room == r {
+					n++
+				}
+			}
+			return n
+		}
+		t.Logf("%-24s %4d of %4d mutants, %4d found out, %2d change nothing, %.0f s of one core", r.dir, count(chosen), count(b.mutants), caught[r], same[r], spent[r].Seconds())
+	}
+}
+
+// alike are mutants that nobody can find out, and why.
+var alike = map[string]string{}
