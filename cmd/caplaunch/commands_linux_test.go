@@ -57,6 +57,10 @@ func TestCheckReachesItsSentinelAndItsFields(t *testing.T) {
 	if got, hint, _ := strings.Cut(stderr.String(), "caplaunch: hint: docker run --cap-drop=ALL"); got != want || hint == "" {
 		t.Errorf("%q\nwant %q", stderr.String(), want)
 	}
+	a, _, stderr = on(ambient.State{Permitted: ambient.SetOf(12, 21)})
+	if code := a.main([]string{"caplaunch", "check", "--allow=net_admin,kill"}); code != 78 || !strings.Contains(stderr.String(), "--cap-drop=ALL --cap-add=NET_ADMIN") || strings.Contains(stderr.String(), "KILL --") {
+		t.Errorf("%d %s", code, stderr)
+	}
 	a, _, stderr = on(ambient.State{Permitted: stray})
 	if code := a.main([]string{"caplaunch", "check", "--allow=sys_admin 45"}); code != 0 || stderr.Len() > 0 {
 		t.Errorf("%d %s", code, stderr)

@@ -56,6 +56,7 @@ func TestASlipGetsOneSentenceAndOneLineThatWorks(t *testing.T) {
 		{"|--|id", "an empty word", "caplaunch -- id"},
 		{"-u|1:1||--|id", "an empty word", "caplaunch -u 1:1 -- id"},
 		{"-u|2:2|-c|net_raw|chown|--strict|--|P", "where only flags can be", "only flags stand in front of --"},
+		{"-|--|id", "where only flags can be", "only flags stand in front of --"},
 		{"-c|$CAPS|--|id", "$CAPS", "--caps=net_admin,net_raw"},
 		// Dashes.
 		{"-caps|net_raw|--|id", "one dash", "--caps"},

@@ -3,8 +3,8 @@
 package exec
 
 import (
-	"errors"
 	"encoding/binary"
+	"errors"
 	"os"
 	osexec "os/exec"
 	"path/filepath"
