@@ -174,7 +174,7 @@ func TestAGroupIsAskedForInTheWordsOfThePlace(t *testing.T) {
 
 // A note does not stand in front of the two lines of a failure.
 func TestAGrantThatFailsIsTwoLines(t *testing.T) {
-	for args, want := range map[string]int{"explain --for=docker": 1, "explain --for=docker -c nope": 2, "explain --for=docker --allow=chown -c kill": 2} {
+	for args, want := range map[string]int{"explain --for=docker": 1, "explain --for=docker -q": 0, "explain --for=docker -c nope": 2, "explain --for=docker --allow=chown -c kill": 2} {
 		a, _, stderr := on(ambient.State{})
 		a.main(append([]string{"caplaunch"}, strings.Fields(args)...))
 		if got := strings.Count(stderr.String(), "\n"); got != want {

@@ -125,7 +125,7 @@ func TestACopyRunsWithoutExecveat(t *testing.T) {
 	strace := unit.Tool(t, "strace")
 	self := unit.Self(t)
 	for _, fault := range []string{"ENOSYS", "EPERM"} {
-		cmd := launcher(0, strace, "-qq", "-o", os.DevNull, "-e", "trace=execveat", "-e", "inject=execveat:error="+fault, self, "strip", "--", "/bin/sh", "-c", show, "zero")
+		cmd := launcher(0, strace, "-qq", "-o", os.DevNull, "-e", "trace=execveat", "-e", "inject=execveat:error="+fault, self, "strip", "--", "/bin/sh", "-c", `test "$A" = 1 && `+show, "zero")
 		out, status := run(t, cmd)
 		if status != 0 || !strings.HasPrefix(out, "nofile=321 zero=zero args=\ncomm=") {
 			t.Errorf("%s: %d %q", fault, status, out)
