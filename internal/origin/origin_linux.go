@@ -47,10 +47,7 @@ var ours Signals
 // process 1 of a PID namespace it also ignores the signals that the kernel drops there for a program without
 // handlers, pid_namespaces(7). Whatever fails here Restore tells.
 func init() {
-	var start process
-	if initialStack != nil {
-		start, _ = received.process()
-	}
+	start, _ := received.process()
 	if os.Getpid() == 1 {
 		now, _ := current()
 		ours = SignalsOf(1, 2, 3, 15) &^ now.ignored &^ start.ignored
