@@ -164,6 +164,10 @@ func TestInstallRefuses(t *testing.T) {
 			t.Errorf("%q: %v", c.dest, r)
 		}
 	}
+	small := engine.Exec(t, "sh", "-c", `ulimit -f 8; exec "$@"`, "sh", engine.Caplaunch(t), "install", in("folder"))
+	if l := engine.Refused(t, small, engine.Failure); l.Hint != "ulimit -f unlimited" {
+		t.Error(small)
+	}
 	engine.Refused(t, start(t, "-u 65532 -g 65532 -b 0", "install", in("folder")), engine.Failure)
 	for _, words := range []string{"install", "install a b"} {
 		engine.Refused(t, caplaunch(t, strings.Fields(words)...), engine.Failure)
