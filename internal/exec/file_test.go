@@ -99,6 +99,9 @@ func TestScriptsNestAsDeepAsTheKernelFollows(t *testing.T) {
 			if got := errno(t, err); got != want || want == 0 && len(p.Files) != depth+1 {
 				t.Errorf("%d scripts: kernel says %v, Find says %v", depth, want, err)
 			}
+			if want == unix.ELOOP && reason(t, err) != ErrTooDeep {
+				t.Errorf("%d scripts: %v", depth, err)
+			}
 			if depth == 1 {
 				interp = "/bin/true"
 			}

@@ -71,7 +71,7 @@ func mutateOnes[T ~int | ~int64 | ~uint8 | ~uint16 | ~uint32 | ~uint64 | ~uintpt
 )
 
 // aside are functions that only say something, and calls that only tidy up.
-var aside = map[string]bool{"String": true, "Error": true, "Names": true, "Unwrap": true, "Say": true, "Close": true, "KeepAlive": true}
+var aside = map[string]bool{"String": true, "Error": true, "Names": true, "Unwrap": true, "Say": true, "printHelp": true, "Close": true, "KeepAlive": true}
 
 func isAside(call *ast.CallExpr) bool {
 	s, ok := call.Fun.(*ast.SelectorExpr)
