@@ -30,7 +30,7 @@ import (
 
 var (
 	all   = flag.Bool("all", false, "try all mutants, not a fixed share of every room")
-	share = flag.Int("share", 8, "how many mutants of a room to try without -all")
+	share = flag.Int("share", 6, "how many mutants of a room to try without -all")
 	only  = flag.String("mutant", "", "try only the mutants whose room and name this regular expression matches, all of them")
 )
 
