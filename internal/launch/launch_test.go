@@ -135,12 +135,15 @@ func TestTheLastCallsAreBelievedNoMore(t *testing.T) {
 		want    error
 		said    string
 	}{
-		{true, 9, unix.ENOEXEC, ""},
+		{true, 9, unix.E2BIG, ""},
 		{false, 9, unix.EINVAL, "ready\nexecve " + junk},
 		{false, 10, unix.ENOEXEC, "ready\nexecve " + junk},
 	} {
 		l, said := (&recorder{}).launch(junk)
 		l.Explain, l.Ignore = c.explain, origin.SignalsOf(c.ignore)
+		if c.explain {
+			l.Argv = append(l.Argv, strings.Repeat("x", 200<<10))
+		}
 		err := l.Run()
 		if c.explain && l.Program.Ask(l.Argv, nil) == nil {
 			c.want = nil // before Linux 6.14
