@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
+	"github.com/caplaunch/caplaunch/internal/ambient/linux"
 	"github.com/caplaunch/caplaunch/test/unit"
 )
 
@@ -238,7 +239,7 @@ func TestRevision3CountsForItsOwnRoot(t *testing.T) {
 	sh := filepath.Join(unit.Folder(t), "sh")
 	unit.Copy(t, "/bin/sh", sh, 0o755)
 	unit.Must(t, unix.Setxattr(sh, "security.capability", vfsCaps(3, 1<<13, 0, true, 1000), 0))
-	if isNested() {
+	if !linux.MapsAll("/proc/self/uid_map") {
 		t.Skip("in a user namespace")
 	}
 	if c, err := credentials(t, sh); err != nil || c != (ambient.File{}) {

@@ -27,9 +27,9 @@ func (p *Program) replace(argv, env []string) error {
 		return syscall.Exec(p.Path, argv, env)
 	}
 	argv = p.argv(argv)
-	// execveat needs no /proc, but there is only the raw call, without the lock
-	// that keeps the runtime from making a thread meanwhile: nothing here asks
-	// for one. The limit is given back by an Exec of no path.
+	// execveat needs no /proc. There is only the raw call, without the lock that keeps
+	// the runtime from making a thread meanwhile; nothing here asks for one. An Exec
+	// of no path fails, and gives the limit back on the way.
 	if err := syscall.Exec("", nil, nil); err != unix.ENOENT {
 		return err
 	}

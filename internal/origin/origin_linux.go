@@ -21,7 +21,7 @@ type answers struct {
 	actionResult [64]int
 	mask         uint64
 	maskResult   int
-	flags        [6]int // of descriptor i/2, asked twice: 0 is a true answer and that of a call which was not made
+	flags        [6]int // of descriptor i/2, asked twice: one answer that was faked as 0, which looks like a true one, shows
 }
 
 // sigaction is the kernel's struct of rt_sigaction(2), which is 32 bytes or less. On the architectures that this
