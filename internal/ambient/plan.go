@@ -149,7 +149,7 @@ func chooseUser(req Request, now State, host Host) (want User, switched bool, er
 	// The list has the primary group too, as with initgroups(3): else a set-gid program
 	// would lose it. A start whose list lacks only its own gid needs no switch for that.
 	want.Groups = want.Groups.With(want.GID)
-	certain := stay.Groups.Without(req.Doubtful).With(stay.GID)
+	certain := stay.Groups.Without(req.Doubtful).With(stay.GID) // the groups that it has without a doubt
 	sameIDs := want.UID == stay.UID && want.GID == stay.GID
 	if sameIDs && want.Groups == certain && req.Doubtful == "" {
 		return stay, false, nil

@@ -36,11 +36,12 @@ func (p *Program) replace(argv, env []string) error {
 	var empty [1]byte
 	errno := execveat(p.copy, &empty[0], argv, env, unix.AT_EMPTY_PATH)
 	// A handler of binfmt_misc needs a path, and an old seccomp profile may know
-	// execve only. In a jail the path may lead to another file.
+	// execve only.
+	needsPath := errno == unix.ENOENT || errno == unix.ENOSYS || errno == unix.EPERM
 	path := "/proc/self/fd/" + strconv.Itoa(p.copy)
 	var found, copied unix.Stat_t
-	if errno != unix.ENOENT && errno != unix.ENOSYS && errno != unix.EPERM || unix.Stat(path, &found) != nil ||
-		unix.Fstat(p.copy, &copied) != nil || found.Dev != copied.Dev || found.Ino != copied.Ino {
+	if !needsPath || unix.Stat(path, &found) != nil || unix.Fstat(p.copy, &copied) != nil ||
+		found.Dev != copied.Dev || found.Ino != copied.Ino { // in a jail it may lead to another file
 		return errno
 	}
 	return syscall.Exec(path, argv, env)

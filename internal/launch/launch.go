@@ -170,7 +170,8 @@ func (l *Launch) apply() error {
 // what NewPlan has planned for.
 func (l *Launch) judge() error {
 	file, err := l.Program.Credentials(l.Host.Known)
-	if l.StripFileCaps && (l.Request.AllowNewPrivs || err != nil || file != ambient.File{}) {
+	hasPrivilege := err != nil || file != ambient.File{} // with an error it may have
+	if l.StripFileCaps && (hasPrivilege || l.Request.AllowNewPrivs) {
 		return l.Program.Copy()
 	}
 	if f := l.Program.Last(); l.Request.AllowNewPrivs && !f.Readable {

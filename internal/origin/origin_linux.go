@@ -58,8 +58,8 @@ func init() {
 	Ignore((start.ignored | ours) &^ SignalsOf(4, 5, 6, 7, 8, 11, 31)) // those of a fault stay the runtime's
 }
 
-// Ignore makes the process ignore signals from now on, but for 33, by which the runtime reaches all threads. Restore
-// looks at what came of it.
+// Ignore makes the process ignore signals from now on, but for KILL and STOP, which nobody can, and 33, by which the
+// runtime reaches all threads. Restore looks at what came of it.
 func Ignore(signals Signals) {
 	signals &^= SignalsOf(9, 19, 33)
 	for signal := 1; signal <= 64; signal++ {
