@@ -1,7 +1,6 @@
 package ambient
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -103,9 +102,6 @@ func CheckAllowed(now State, allow Set, m SetMask) error {
 	return nil
 }
 
-// ErrUnexpectedCapability is what every *UnexpectedCapabilityError is.
-var ErrUnexpectedCapability = errors.New("unexpected capability")
-
 // An UnexpectedCapabilityError has all that was granted beyond the allowlist.
 type UnexpectedCapabilityError struct {
 	Stray []Stray
@@ -117,8 +113,6 @@ type Stray struct {
 	Cap  Cap
 	Sets SetMask
 }
-
-func (*UnexpectedCapabilityError) Is(target error) bool { return target == ErrUnexpectedCapability }
 
 // Set is the set of those found, and the sets that they were found in.
 func (e *UnexpectedCapabilityError) Set() (s Set, sets SetMask) {

@@ -3,7 +3,8 @@
 // it makes no system call and reads no file.
 //
 // plan.go turns a Request and the State that the kernel reported into Steps, or
-// refuses what cannot be had. rules.go has the rules of capabilities(7) for each.
+// refuses what cannot be had. rules.go says what the kernel makes of each Step,
+// and of the execve.
 package ambient
 
 // A Request is what the command line asks for.
@@ -12,17 +13,17 @@ type Request struct {
 	Optional List // and these, where they can be had
 
 	Allow      *List   // refuse to start when more than this was granted; nil: no allowlist
-	Strict     bool    // the same, with the requested ones and what the launch itself needs
+	Strict     bool    // the same; what was asked for and what the launch itself needs are allowed too
 	Sets       SetMask // the sets that Allow and Strict look at
-	RootParent bool    // a root process of the same container started caplaunch: it needs KILL to signal PROGRAM
+	RootParent bool    // a root process of the same container started caplaunch: it needs KILL to signal PROGRAM, so that Strict allows it
 
 	User        *User   // who PROGRAM runs as; nil: nobody was named
-	UserErr     error   // why User or Groups could not be found out; reported in its turn
+	UserErr     error   // why User or Groups could not be found out; NewPlan looks for other errors first
 	Groups      *Groups // in the place of User's
-	KeepGroups  bool    // the supplementary groups received stay, beside those
-	Unkept      Groups  // those received that KeepGroups leaves out: what /etc/group gives to the starting user
-	Doubtful    Groups  // entries of the list received that may stand for a gid that is not mapped
-	KeepNonRoot bool    // a start as another user that cannot switch runs as it is
+	KeepGroups  bool    // keep the supplementary groups received, beside those of User or Groups
+	Unkept      Groups  // groups received that KeepGroups drops: those that /etc/group gives to the starting user
+	Doubtful    Groups  // groups received that may stand for a gid that is not mapped
+	KeepNonRoot bool    // where a user that is not root cannot switch, run as that user
 
 	Bounding      Bounding
 	AllowNewPrivs bool // do not set no_new_privs
@@ -34,7 +35,7 @@ type Bounding uint8
 const (
 	KeepBounding Bounding = iota
 	CutBounding           // cut it to what is given, or refuse
-	TryBounding           // cut it where setpcap is there
+	TryBounding           // cut it where setpcap is permitted, else keep it
 )
 
 // A User is who the program is to run as.
@@ -53,7 +54,7 @@ type Plan struct {
 	Given        Set    // permitted = effective = inheritable = ambient of the program
 	Skipped      []Miss // optional capabilities that could not be had
 	Switched     bool   // the groups are set, and the ids may change
-	Lost         Groups // groups received that the program does not get, root's gid 0 aside
+	Lost         Groups // groups received that the program does not get; gid 0 of a root start does not count
 	BoundingKept bool   // TryBounding, without setpcap
 
 	host Host
@@ -61,8 +62,9 @@ type Plan struct {
 
 // NewPlan decides the launch of a program without file capabilities and set-id bits
 // (see CheckFile), or refuses it. The errors, in the order in which they are looked for:
-// *RefusedError for a privileged start, *UnexpectedCapabilityError, *NotGrantedError,
-// and for the identity req.UserErr or *RefusedError.
+// *RefusedError for a privileged start; *UnexpectedCapabilityError; *NotGrantedError; for
+// the identity req.UserErr or *RefusedError; *RefusedError for the bounding set, then for
+// a root program.
 func NewPlan(req Request, now State, host Host) (Plan, error) {
 	if err := now.Borrowed(); err != nil {
 		return Plan{}, err
@@ -95,8 +97,8 @@ func NewPlan(req Request, now State, host Host) (Plan, error) {
 	default:
 		p.BoundingKept = true
 	}
-	// execve fills the sets of uid 0 from the bounding set again, which
-	// no_new_privs or a bounding set that was cut prevents.
+	// execve fills the permitted set of uid 0 from the bounding set. no_new_privs
+	// prevents that, and a bounding set that was cut has no more than what is given.
 	if user.UID == 0 && req.AllowNewPrivs && (req.Bounding == KeepBounding || p.BoundingKept) {
 		return Plan{}, &RefusedError{Why: RootRegains, Now: now, User: user}
 	}
@@ -105,11 +107,11 @@ func NewPlan(req Request, now State, host Host) (Plan, error) {
 		p.Lost = p.Lost.Without(NewGroups(0))
 	}
 	p.build(now)
-	return p, p.CheckFile(File{})
+	return p, p.CheckFile(File{}) // the model has the last word, and the tests know no case where it objects
 }
 
-// Borrowed is a *RefusedError where the process has privilege from its own file, set-uid,
-// set-gid or with file capabilities: it would hand that to whoever calls it.
+// Borrowed is a *RefusedError where the process has privilege from its own file, which
+// is set-uid, set-gid or has file capabilities: it would hand that to whoever calls it.
 func (s State) Borrowed() error {
 	switch {
 	case s.UID != Same(s.UID.Real) || s.GID != Same(s.GID.Real):
@@ -121,7 +123,7 @@ func (s State) Borrowed() error {
 }
 
 // chooseUser decides who the program runs as, and whether that takes a switch. With
-// an error, want is who it was to be.
+// an error, want is who it was to be or, where that is not known, who it is now.
 func chooseUser(req Request, now State, host Host) (want User, switched bool, err error) {
 	stay := User{UID: now.UID.Effective, GID: now.GID.Effective, Groups: now.Groups}
 	root := stay.UID == 0
@@ -144,10 +146,10 @@ func chooseUser(req Request, now State, host Host) (want User, switched bool, er
 		kept := now.Groups.Without(req.Unkept.With(0)).Without(req.Doubtful)
 		want.Groups = want.Groups.With(kept.IDs()...)
 	}
-	// As initgroups(3) does, lest a set-gid program sheds the primary group. That a
-	// start lacks it in its list is no difference.
+	// The list has the primary group too, as with initgroups(3): else a set-gid program
+	// would lose it. A start whose list lacks only its own gid needs no switch for that.
 	want.Groups = want.Groups.With(want.GID)
-	certain := stay.Groups.Without(req.Doubtful).With(stay.GID)
+	certain := stay.Groups.Without(req.Doubtful).With(stay.GID) // the groups that it has without a doubt
 	sameIDs := want.UID == stay.UID && want.GID == stay.GID
 	if sameIDs && want.Groups == certain && req.Doubtful == "" {
 		return stay, false, nil
@@ -164,7 +166,7 @@ func chooseUser(req Request, now State, host Host) (want User, switched bool, er
 	case missing == 0 && host.SetGroups:
 		return want, true, nil
 	case sameIDs && req.KeepGroups && (req.Groups == nil || req.Groups.Without(certain) == ""):
-		return stay, false, nil // nothing can be set, so the groups are kept as they are
+		return stay, false, nil // it cannot set groups, and asks for none that it lacks
 	case req.KeepNonRoot && !root:
 		return stay, false, nil
 	case missing == 0:
@@ -237,7 +239,7 @@ func (p *Plan) build(now State) {
 	sim, want := &Sim{Now: now, Host: p.host}, p.AfterExec
 	always := func(s Step) {
 		p.Steps = append(p.Steps, s)
-		_ = sim.Do(s) // what the model refuses leads to another state, which NewPlan refuses
+		_ = sim.Do(s) // a refusal leaves another state, and NewPlan refuses that
 	}
 	ifNeeded := func(s Step) {
 		if next, _ := s.Next(sim.Now, sim.Host); next != sim.Now {
@@ -254,9 +256,9 @@ func (p *Plan) build(now State) {
 	}
 
 	if p.Switched {
-		// Without keepcaps the uid change below would clear permitted: too early even
-		// where nothing is given, see Hide in package linux. Where there is no ambient
-		// set, the securebits cannot be read, and nothing can be given.
+		// Without keepcaps the change of the uid below would clear permitted. That is too
+		// early even where nothing is given, see Hide in package linux. A kernel without
+		// an ambient set may not tell its securebits, and nothing can be given there.
 		if p.host.Ambient && leavesRoot(now, want.UID) {
 			ifNeeded(SetKeepCaps{})
 		}
@@ -264,9 +266,9 @@ func (p *Plan) build(now State) {
 		// them with.
 		always(SetGroups{want.Groups})
 	}
-	// Even when they look right: an id that is not mapped in the user namespace looks
-	// like another, and the kernel refuses that one. All three: a saved id of 0 would
-	// be a way back.
+	// Even when they look right: an id that is not mapped in the user namespace reads
+	// as the overflow id, which the kernel then refuses to set. All three: a saved id
+	// of 0 would be a way back.
 	always(SetResGID{want.GID})
 	always(SetResUID{want.UID})
 
@@ -276,15 +278,16 @@ func (p *Plan) build(now State) {
 		ifNeeded(RaiseAmbient{c})
 	}
 
-	// No exec of a root program, a set-id or a file-capability one gains anything then.
+	// From now on no execve gains anything: of a set-id program, of one with file
+	// capabilities, or by root. Last, so that no other step depends on it.
 	if want.NoNewPrivs {
 		ifNeeded(SetNoNewPrivs{})
 	}
 	p.AfterSteps = sim.Now
 }
 
-// CheckFile is a *FileError when the execve of a program whose credentials come from f would
-// not end in the promise.
+// CheckFile tries the execve on the model, for a program whose credentials come from f.
+// The error is a *FileError: it would be refused, or not end in the promise.
 func (p Plan) CheckFile(f File) error {
 	after, err := p.AfterSteps.Execve(f, p.host)
 	if err != nil || after != p.AfterExec {
@@ -293,8 +296,8 @@ func (p Plan) CheckFile(f File) error {
 	return nil
 }
 
-// Verify asks the kernel for the state: no return value of a step is trusted. The
-// error is a *VerifyError, or that of the reading.
+// Verify compares the state that the kernel reports with the planned one. The error
+// is a *VerifyError, or that of the reading.
 func Verify(k Kernel, p Plan) error {
 	got, err := k.State()
 	if err == nil && got != p.AfterSteps {

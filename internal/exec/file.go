@@ -4,7 +4,6 @@ package exec
 
 import (
 	"errors"
-	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -101,8 +100,8 @@ func (f *File) checkExecutable() error {
 	if e == unix.ENOSYS || e == unix.EPERM { // before Linux 5.8, or a filter
 		e = 0
 		if unix.Access(f.Path, unix.X_OK) != nil {
-			// access(2) counts no effective capability. With one that opens files
-			// its "no" need not be one, unless there is no x at all.
+			// access(2) counts no effective capability. Where there is one that opens
+			// files, its "no" may be wrong, unless the file has no x at all.
 			const opens = 1<<1 | 1<<2 // dac_override, dac_read_search
 			now, err := linux.Kernel{}.State()
 			f.unsure = err == nil && now.Effective&opens != 0 && f.Stat.Mode&0o111 != 0
@@ -175,9 +174,9 @@ func (f *File) HasSetID() bool { return f.Stat.Mode&(unix.S_ISUID|unix.S_ISGID) 
 // belong to the root of a namespace which may or may not be an ancestor
 // (ErrForeignCaps: the kernel tells only about its own).
 //
-// Set-gid counts only with x for the group. Here privilege also counts on a mount of
-// another user namespace, and a set-id bit whose owner is not mapped, which the
-// kernel passes over: that refuses too much, never too little.
+// Set-gid counts only with x for the group. The kernel passes over the privilege of a
+// file on a mount of another user namespace, and a set-id bit whose owner is not
+// mapped. Here both count: that refuses too much, never too little.
 func (p *Program) Credentials(known ambient.Set) (c ambient.File, err error) {
 	f := p.Last()
 	if f.nosuid {
@@ -188,7 +187,7 @@ func (p *Program) Credentials(known ambient.Set) (c ambient.File, err error) {
 		caps, capsErr = ParseFileCaps(f.caps)
 	}
 	switch foreign := caps.RootID != 0 || f.capsErr == unix.EOVERFLOW; {
-	case foreign && isNested():
+	case foreign && !linux.MapsAll("/proc/self/uid_map"): // in a namespace that is perhaps below that one
 		return c, &Error{Path: f.Path, Err: ErrForeignCaps}
 	case foreign: // the kernel passes over those of another namespace's root
 	case f.capsErr != 0 || capsErr != nil:
@@ -203,13 +202,6 @@ func (p *Program) Credentials(known ambient.Set) (c ambient.File, err error) {
 		c.SetGID = &f.Stat.Gid
 	}
 	return c, nil
-}
-
-// isNested reports whether this may be another user namespace than the initial
-// one, whose map is whole.
-func isNested() bool {
-	text, err := linux.ReadFile("/proc/self/uid_map")
-	return err != nil || strings.Join(strings.Fields(text), " ") != "0 0 4294967295"
 }
 
 // VFSCaps is a security.capability attribute, capabilities(7) "File capability

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
+	"github.com/caplaunch/caplaunch/internal/ambient/linux"
 	"github.com/caplaunch/caplaunch/test/unit"
 )
 
@@ -89,7 +90,7 @@ func TestScriptsNestAsDeepAsTheKernelFollows(t *testing.T) {
 	interp := "/bin/true"
 	for depth := 1; depth <= 8; depth++ {
 		for _, last := range []string{"", "/nothere"} {
-			path := filepath.Join(dir, fmt.Sprintf("s%d%t", depth, last != ""))
+			path := filepath.Join(dir, fmt.Sprint("s", depth, last != ""))
 			if depth == 1 && last != "" {
 				interp = last
 			}
@@ -103,7 +104,7 @@ func TestScriptsNestAsDeepAsTheKernelFollows(t *testing.T) {
 				interp = "/bin/true"
 			}
 		}
-		interp = filepath.Join(dir, fmt.Sprintf("s%d%t", depth, false))
+		interp = filepath.Join(dir, fmt.Sprint("s", depth, false))
 	}
 }
 
@@ -213,12 +214,6 @@ func TestCredentialsComeFromTheLastFile(t *testing.T) {
 		if (c.SetUID != nil) != tt.uid || (c.SetGID != nil) != tt.gid || tt.uid && *c.SetUID != 4711 || tt.gid && *c.SetGID != 4712 {
 			t.Errorf("%o: %v %v", tt.mode, c.SetUID, c.SetGID)
 		}
-		p, err := Find(sh, "")
-		unit.Must(t, err)
-		if p.Last().HasSetID() != (tt.mode&0o6000 != 0) || p.Last().HasCaps() {
-			t.Errorf("%o: %v, %v", tt.mode, p.Last().HasSetID(), p.Last().HasCaps())
-		}
-		p.Close()
 	}
 }
 
@@ -244,7 +239,7 @@ func TestRevision3CountsForItsOwnRoot(t *testing.T) {
 	sh := filepath.Join(unit.Folder(t), "sh")
 	unit.Copy(t, "/bin/sh", sh, 0o755)
 	unit.Must(t, unix.Setxattr(sh, "security.capability", vfsCaps(3, 1<<13, 0, true, 1000), 0))
-	if ids, _ := os.ReadFile("/proc/self/uid_map"); strings.Join(strings.Fields(string(ids)), " ") != "0 0 4294967295" {
+	if !linux.MapsAll("/proc/self/uid_map") {
 		t.Skip("in a user namespace")
 	}
 	if c, err := credentials(t, sh); err != nil || c != (ambient.File{}) {

@@ -27,20 +27,21 @@ func (p *Program) replace(argv, env []string) error {
 		return syscall.Exec(p.Path, argv, env)
 	}
 	argv = p.argv(argv)
-	// execveat needs no /proc, but there is only the raw call, without the lock
-	// that keeps the runtime from making a thread meanwhile: nothing here asks
-	// for one. The limit is given back by an Exec of no path.
+	// execveat needs no /proc. There is only the raw call, without the lock that keeps
+	// the runtime from making a thread meanwhile; nothing here asks for one. An Exec
+	// of no path fails, and gives the limit back on the way.
 	if err := syscall.Exec("", nil, nil); err != unix.ENOENT {
 		return err
 	}
 	var empty [1]byte
 	errno := execveat(p.copy, &empty[0], argv, env, unix.AT_EMPTY_PATH)
 	// A handler of binfmt_misc needs a path, and an old seccomp profile may know
-	// execve only. In a jail the path may lead to another file.
+	// execve only.
+	needsPath := errno == unix.ENOENT || errno == unix.ENOSYS || errno == unix.EPERM
 	path := "/proc/self/fd/" + strconv.Itoa(p.copy)
 	var found, copied unix.Stat_t
-	if errno != unix.ENOENT && errno != unix.ENOSYS && errno != unix.EPERM || unix.Stat(path, &found) != nil ||
-		unix.Fstat(p.copy, &copied) != nil || found.Dev != copied.Dev || found.Ino != copied.Ino {
+	if !needsPath || unix.Stat(path, &found) != nil || unix.Fstat(p.copy, &copied) != nil ||
+		found.Dev != copied.Dev || found.Ino != copied.Ino { // in a jail it may lead to another file
 		return errno
 	}
 	return syscall.Exec(path, argv, env)

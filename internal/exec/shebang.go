@@ -27,7 +27,8 @@ func ParseShebang(b []byte) (Shebang, bool) {
 	const blank = " \t"
 	end := bytes.IndexAny(head[:], "\n\x00")
 	if end < 0 || head[end] == 0 {
-		// The last byte stands for the terminator that must follow the name.
+		// Something must end the name within these bytes. The kernel then leaves the
+		// last of them out of the line.
 		name := bytes.TrimLeft(head[2:], blank)
 		if len(name) == 0 || !bytes.ContainsAny(name, blank+"\x00") {
 			return Shebang{}, false

@@ -91,8 +91,9 @@ func (f Files) Look(w Wish, start uint32) (a Answer, err error) {
 	if s := w.User; s != nil {
 		needed := !s.User.Numeric || s.Group == nil
 		if needed || w.Entries {
-			if a.New, err = f.entry(s.User); err != nil && needed {
-				return a, err
+			var entryErr error
+			if a.New, entryErr = f.entry(s.User); entryErr != nil && needed {
+				return a, entryErr
 			}
 		}
 		u := &ambient.User{UID: a.New.UID, GID: a.New.GID}
@@ -100,7 +101,7 @@ func (f Files) Look(w Wish, start uint32) (a Answer, err error) {
 			u.UID = s.User.ID
 		}
 		var more []uint32
-		if err = nil; s.Group != nil {
+		if s.Group != nil {
 			u.GID, err = f.groupID(*s.Group)
 		} else if w.Groups == nil {
 			more, err = f.memberships(s.User, a.New.Name)
@@ -121,8 +122,8 @@ func (f Files) Look(w Wish, start uint32) (a Answer, err error) {
 		a.Groups = &groups
 	}
 	if w.KeepGroups {
-		// Of root's own groups none may slip through. A user may be unable to read
-		// the passwd that Podman makes.
+		// None of root's own groups may slip through, so root needs the answer. Another
+		// user may be unable to read the passwd that Podman makes.
 		if e := (*LookupError)(nil); errors.As(selfErr, &e) && e.Why != NoGroup && start == 0 {
 			return a, e
 		}

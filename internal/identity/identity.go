@@ -114,7 +114,7 @@ func ParseGroups(lists ...string) (names []Name, err error) {
 func parseName(s string) (Name, error) {
 	odd := func(r rune) bool { return unicode.IsControl(r) || r == unicode.ReplacementChar || unicode.IsSpace(r) }
 	if strings.Trim(s, "0123456789") == "" {
-		n, _ := strconv.ParseUint(s, 10, 64) // the largest, of more digits than that
+		n, _ := strconv.ParseUint(s, 10, 64) // out of range it is the largest, and so above MaxID
 		switch {
 		case n > MaxID:
 			return Name{}, &SpecError{s, TooLarge}

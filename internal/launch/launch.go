@@ -1,9 +1,10 @@
 //go:build linux
 
 // Package launch is the launch, from the request to the execve. Run reads from
-// top to bottom: read the state, plan, apply, look for the program as the new
-// user, verify, replace. What explain says comes from the same function, which
-// then stops in front of the execve.
+// top to bottom: read the state, look up the user, plan, hand the standard
+// descriptors over, apply the steps, find and judge the program as the new user,
+// verify, put the signals back, execve. What explain says comes from the same
+// function, which then changes nothing outside its process and starts nothing.
 package launch
 
 import (
@@ -30,7 +31,7 @@ type Kernel interface {
 
 // A Launch is one command line on its way to the exec.
 type Launch struct {
-	Request ambient.Request // but for who the program runs as, which Run looks up
+	Request ambient.Request // Run fills in who the program runs as
 	User    *identity.Spec  // nil: nobody was named
 	Groups  []identity.Name // nil: none were named
 	Argv    []string        // of the program, at least one word
@@ -77,7 +78,8 @@ func (l *Launch) Run() (err error) {
 	}
 	env := l.environment()
 
-	// Only the old user may change what belongs to it.
+	// Before the switch: only the old user may change the mode and the owner of its
+	// pipes and its terminal.
 	if l.Plan.Switched && !l.KeepStdio && !l.Explain {
 		l.handOver()
 	}
@@ -85,15 +87,15 @@ func (l *Launch) Run() (err error) {
 		return err
 	}
 
-	// Now that it is the new user, the kernel answers for it. Nothing has run by
-	// then, so a refusal here is as safe as one before.
+	// The process is the new user now, so the kernel answers for that user. The
+	// program has not run, so a refusal here is as safe as an earlier one.
 	if l.Program, err = exec.Find(l.Argv[0], exec.SearchPath(env)); err != nil {
 		return err
 	}
 	if err = l.judge(); err != nil {
 		return err
 	}
-	// No return value of a step is trusted.
+	// No return value of a step is trusted. Nothing below changes credentials.
 	if err = ambient.Verify(l.Kernel, l.Plan); err != nil {
 		return err
 	}
@@ -108,8 +110,8 @@ func (l *Launch) Run() (err error) {
 	return l.Program.Replace(l.Argv, env)
 }
 
-// identify looks up who the program runs as. What fails is reported in its turn,
-// by the plan.
+// identify looks up who the program runs as. Its error waits in UserErr: NewPlan
+// looks for others first.
 func (l *Launch) identify() {
 	r := &l.Request
 	wish := identity.Wish{User: l.User, Groups: l.Groups, KeepGroups: r.KeepGroups, Entries: l.User != nil && !l.KeepEnv}
@@ -135,8 +137,9 @@ func (l *Launch) apply() error {
 		if err := l.Kernel.Do(step); err != nil {
 			return &ambient.StepError{Step: step, Err: err}
 		}
-		// After each: a change of ids has undone it where fs.suid_dumpable is 1, and
-		// only what this thread still has keeps the new user out until here.
+		// After each step: a change of ids undoes it where fs.suid_dumpable is 1. Until
+		// this call only the capabilities that this thread still has keep other
+		// processes of the new user out.
 		if err := l.Kernel.Hide(); err != nil {
 			return err
 		}
@@ -144,7 +147,7 @@ func (l *Launch) apply() error {
 	if death == 0 {
 		return nil
 	}
-	// A change of ids has cleared it, and a parent that died in between sent none.
+	// A change of ids has cleared the signal. A parent that died since has sent none.
 	if err := l.Kernel.SetDeathSignal(death); err != nil {
 		return fmt.Errorf("the parent-death signal could not be kept: %w", err)
 	}
@@ -161,16 +164,18 @@ func (l *Launch) apply() error {
 	return nil
 }
 
-// judge holds the plan against the program's file. With StripFileCaps a file that
-// has privilege is copied instead; with no_new_privs off, every file is, since its
-// owner could add privilege to it at any time.
+// judge refuses a program whose file would break the promise. With StripFileCaps a
+// file that has privilege is copied instead; with no_new_privs off, every file is,
+// since its owner could add privilege to it at any time. A copy has none, which is
+// what NewPlan has planned for.
 func (l *Launch) judge() error {
 	file, err := l.Program.Credentials(l.Host.Known)
-	if l.StripFileCaps && (l.Request.AllowNewPrivs || err != nil || file != ambient.File{}) {
+	hasPrivilege := err != nil || file != ambient.File{} // with an error it may have
+	if l.StripFileCaps && (hasPrivilege || l.Request.AllowNewPrivs) {
 		return l.Program.Copy()
 	}
 	if f := l.Program.Last(); l.Request.AllowNewPrivs && !f.Readable {
-		// It may be a script, and nothing would hold its interpreter's file back.
+		// It may be a script, whose interpreter's file could give privilege.
 		return &exec.Error{Path: f.Path, Err: exec.ErrUnreadable}
 	}
 	if err == nil {

@@ -26,18 +26,18 @@ func (l *Launch) environment() []string {
 		home = "/"
 	}
 	env := l.Environ
-	env = replace(env, "HOME", home, func(was string) bool {
+	env = setVariable(env, "HOME", home, func(was string) bool {
 		return was == "" || was == startHome || startHome == "" && (was == "/root" || was == "/")
 	})
 	for _, key := range []string{"USER", "LOGNAME"} {
-		env = replace(env, key, user.Name, func(was string) bool { return was == "" || was == startName })
+		env = setVariable(env, key, user.Name, func(was string) bool { return was == "" || was == startName })
 	}
 	return env
 }
 
-// replace is env with key set to value, or without it where value is "". A first
+// setVariable is env with key set to value, or without it where value is "". A first
 // value that is not stale stays.
-func replace(env []string, key, value string, stale func(string) bool) []string {
+func setVariable(env []string, key, value string, stale func(string) bool) []string {
 	out, found := make([]string, 0, len(env)+1), false
 	for _, kv := range env {
 		was, isKey := strings.CutPrefix(kv, key+"=")

@@ -21,7 +21,7 @@ type answers struct {
 	actionResult [64]int
 	mask         uint64
 	maskResult   int
-	flags        [6]int // of descriptor i/2, asked twice: 0 is a true answer and that of a call which was not made
+	flags        [6]int // of descriptor i/2, asked twice: one answer that was faked as 0, which looks like a true one, shows
 }
 
 // sigaction is the kernel's struct of rt_sigaction(2), which is 32 bytes or less. On the architectures that this
@@ -55,8 +55,8 @@ func init() {
 	Ignore((start.ignored | ours) &^ SignalsOf(4, 5, 6, 7, 8, 11, 31)) // those of a fault stay the runtime's
 }
 
-// Ignore makes the process ignore signals from now on, but for 33, by which the runtime reaches all threads. Restore
-// looks at what came of it.
+// Ignore makes the process ignore signals from now on, but for KILL and STOP, which nobody can, and 33, by which the
+// runtime reaches all threads. Restore looks at what came of it.
 func Ignore(signals Signals) {
 	signals &^= SignalsOf(9, 19, 33)
 	for signal := 1; signal <= 64; signal++ {

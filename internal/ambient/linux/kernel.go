@@ -63,10 +63,10 @@ func (k Kernel) SetDeathSignal(sig int) error {
 }
 
 // Hide keeps other processes of the same user out of this one's memory until
-// execve(2): PR_SET_DUMPABLE 0 of prctl(2), read back. Otherwise they could make a
-// thread that still has all that was granted run their own code, ptrace(2). It has
-// to come before this thread gives up a permitted capability: ptrace(2) also denies
-// access to whoever lacks one of them.
+// execve(2): PR_SET_DUMPABLE 0 of prctl(2), read back. All threads share that memory,
+// so whoever may ptrace(2) this one can make another, which still has all that was
+// granted, run code of theirs. It has to come before this thread gives up a permitted
+// capability: until then ptrace(2) denies access to whoever lacks one of these.
 func (Kernel) Hide() error {
 	var r reader
 	r.ask("prctl PR_SET_DUMPABLE", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0)
@@ -77,7 +77,7 @@ func (Kernel) Hide() error {
 }
 
 // call makes one system call of up to three arguments; the others are 0, as
-// prctl(2) demands. What the arguments point to stays where it is until then.
+// prctl(2) demands. The directive keeps what they point to in place until it returns.
 //
 //go:uintptrescapes
 func (k Kernel) call(nr, a, b, c uintptr) error {

@@ -114,6 +114,22 @@ func TestGroupsAreDoubtfulWhereNotEveryGIDIsMapped(t *testing.T) {
 	}
 }
 
+func TestOnlyAWholeMapMapsAll(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "map")
+	if MapsAll(path) {
+		t.Error("a map that is not there")
+	}
+	const whole = "         0          0 4294967295\n"
+	for text, want := range map[string]bool{whole: true, "": false, "0 0 1\n": false, "0 1000 4294967295\n": false, whole + "7 7 1\n": false} {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if MapsAll(path) != want {
+			t.Errorf("%q: not %v", text, want)
+		}
+	}
+}
+
 // TestAHiddenProcessIsNotDumpable, and says so itself.
 func TestAHiddenProcessIsNotDumpable(t *testing.T) {
 	if !asChild(t, nil) {

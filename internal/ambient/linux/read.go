@@ -135,20 +135,20 @@ func (r *reader) caps() (permitted, inheritable, effective ambient.Set) {
 	return join(data[0].Permitted, data[1].Permitted), join(data[0].Inheritable, data[1].Inheritable), join(data[0].Effective, data[1].Effective)
 }
 
-// ids is getresuid(2) or getresgid(2). The id -1 means "leave it alone" in every
-// call that sets one, so that nobody has it.
+// ids is getresuid(2) or getresgid(2). No process has the id -1: in every call that
+// sets ids it means "leave it alone".
 func (r *reader) ids(op string, nr uintptr) ambient.IDs {
-	const nobody = ^uint32(0)
-	ids := ambient.Same(nobody)
+	const noID = ^uint32(0)
+	ids := ambient.Same(noID)
 	r.ask(op, nr, uintptr(unsafe.Pointer(&ids.Real)), uintptr(unsafe.Pointer(&ids.Effective)), uintptr(unsafe.Pointer(&ids.Saved)))
-	if ids.Saved == nobody {
+	if ids.Saved == noID {
 		r.fail(op, 0)
 	}
 	return ids
 }
 
-// groups is getgroups(2). A call that did nothing would pass for an empty list, so
-// that one which must fail comes first.
+// groups is getgroups(2). A call that did nothing looks like an empty list. So a call
+// that must fail comes first.
 func (r *reader) groups() ambient.Groups {
 	const op = "getgroups"
 	if _, _, errno := unix.RawSyscall(sysGetgroups, ^uintptr(0), 0, 0); errno != unix.EINVAL {
@@ -173,8 +173,8 @@ func (r *reader) groups() ambient.Groups {
 	return ambient.NewGroups(ids[:n]...)
 }
 
-// ask is a call that answers with its return value, -1 when it fails. What the
-// arguments point to stays where it is until then.
+// ask is a call that answers with its return value, -1 when it fails. The directive
+// keeps what the arguments point to in place until it returns.
 //
 //go:uintptrescapes
 func (r *reader) ask(op string, nr, a, b, c uintptr) int {
@@ -197,15 +197,21 @@ func Doubtful(g ambient.Groups) ambient.Groups {
 	if id, err := strconv.ParseUint(strings.TrimSpace(text), 10, 32); err == nil {
 		overflow = id
 	}
-	mapped, _ := ReadFile("/proc/self/gid_map")
-	if !g.Has(uint32(overflow)) || strings.Join(strings.Fields(mapped), " ") == "0 0 4294967295" {
+	if !g.Has(uint32(overflow)) || MapsAll("/proc/self/gid_map") {
 		return ""
 	}
 	return ambient.NewGroups(uint32(overflow))
 }
 
-// ReadFile is os.ReadFile for small files, without the runtime's poller: that
-// takes two more descriptors, and the process ends when there are none.
+// MapsAll reports whether a map of user_namespaces(7) is whole, as that of the initial
+// namespace is. One that cannot be read may not be.
+func MapsAll(path string) bool {
+	text, err := ReadFile(path)
+	return err == nil && strings.Join(strings.Fields(text), " ") == "0 0 4294967295"
+}
+
+// ReadFile is os.ReadFile for small files, cut off at 1 MiB, without the runtime's
+// poller: that takes two more descriptors, and the process ends when there are none.
 func ReadFile(path string) (string, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
