@@ -95,7 +95,7 @@ func (a *attempt) apply(t *testing.T, said engine.Line) {
 		a.flags = slices.DeleteFunc(slices.Clone(a.flags), func(f string) bool { n, _, _ := strings.Cut(f, "="); return n == flag })
 	}
 	// What only the user knows stands in capitals, or is to be asked for.
-	hint = strings.NewReplacer("UID:GID", "65532:65532", "61234:GID", "61234:61234", "=GID", "=65532").Replace(hint)
+	hint = strings.NewReplacer("UID:GID", "65532:65532", "=GID", "=65532").Replace(hint)
 	if m := unknown.FindStringSubmatch(said.Msg); m != nil {
 		drop("--" + m[1]) // and the one that was meant takes its place
 	}
@@ -180,7 +180,6 @@ func TestHintsWorkWhenPasted(t *testing.T) {
 		engine.Do(t, append(change, path)...)
 		return []string{path}
 	}
-	script := func(head string) []string { return []string{engine.Write(t, "script", head+engine.Probe(t)+"\n")} }
 
 	denied := filepath.Join(engine.TempDir(t), "seccomp.json")
 	engine.Must(t, os.WriteFile(denied, []byte(`{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["prctl"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1, "args": [{"index": 0, "value": 47, "op": "SCMP_CMP_EQ"}, {"index": 1, "value": 2, "op": "SCMP_CMP_EQ"}]}]}`), 0o644))
@@ -223,20 +222,13 @@ func TestHintsWorkWhenPasted(t *testing.T) {
 		{"setgroups denied", attempt{place: "unshare", args: with("--user", "--map-root-user"), flags: admin}, 125, engine.NetAdmin, "0"},
 		{"unmapped", attempt{place: "unshare", args: with("--user", "--map-root-user"), flags: with("--caps=net_admin", "--user=65532:65532", "--keep-groups")}, 125, engine.NetAdmin, "0"},
 		{"not known to the kernel", attempt{place: "hand", flags: with("--caps=45", "--user=65532:65532")}, 77, 0, "65532"},
-		{"a misspelt capability", attempt{place: "hand", flags: with("--caps=net_amdin", "--user=65532:65532")}, 125, engine.NetAdmin, "65532"},
 		{"cap_ twice", attempt{place: "hand", flags: with("--caps=cap_cap_net_admin", "--user=65532:65532")}, 125, engine.NetAdmin, "65532"},
 		{"an empty list", attempt{place: "hand", flags: with("--caps=", "--user=65532:65532")}, 125, 0x3000, "65532"},
 		{"an empty user", attempt{place: "hand", flags: with("--user=")}, 125, 0, "65532"},
-		{"an unknown user", attempt{place: "hand", flags: with("--user=nosuchuser")}, 125, 0, "65532"},
-		{"a number without an entry", attempt{place: "hand", flags: with("--user=61234")}, 125, 0, "61234"},
 		{"empty groups", attempt{place: "hand", flags: with("--user=65532:65532", "--groups=")}, 125, 0, "65532"},
 		{"unknown sets", attempt{place: "hand", flags: with("--user=65532:65532", "--allow=all", "--sets=all")}, 125, 0, "65532"},
-		{"unknown signal", attempt{place: "hand", flags: with("--user=65532:65532", "--ignore-signals=SIGPIPI")}, 125, 0, "65532"},
 		{"root without no_new_privs", attempt{place: "hand", flags: with("--caps=net_admin", "--user=0:0", "--allow-new-privs")}, 125, engine.NetAdmin, "0"},
-		{"file capabilities", attempt{place: "hand", flags: admin, program: broken("setcap", "cap_net_raw=+ep")}, 125, engine.NetAdmin, "65532"},
-		{"file capabilities outside the bounding set", attempt{place: "hand", args: with("-b", "10c0"), flags: admin, program: broken("setcap", "cap_net_raw=+ep")}, 125, engine.NetAdmin, "65532"},
 		{"no x bit", attempt{place: "hand", flags: admin, program: broken("chmod", "644")}, 126, engine.NetAdmin, "65532"},
-		{"an unknown group", attempt{place: "hand", flags: with("--user=65532:nosuchgroup")}, 125, 0, "65532"},
 		{"an unknown group of a known user", attempt{place: "hand", flags: with("--user=nobody", "--groups=nosuchgroup")}, 125, 0, "65534"},
 		{"too many groups", attempt{place: "hand", args: with("-G", "1-65536"), flags: with("--user=70000:70000", "--keep-groups")}, 125, 0, "70000"},
 		{"root, nobody named, not granted", attempt{place: "docker", flags: with("--caps=net_admin")}, 77, engine.NetAdmin, "65532"},
@@ -248,8 +240,6 @@ func TestHintsWorkWhenPasted(t *testing.T) {
 		{"User= outside CapabilityBoundingSet=", attempt{place: "systemd", args: with("User=65532", "Group=65532", "CapabilityBoundingSet=CAP_CHOWN"), flags: with("--caps=net_admin")}, 77, engine.NetAdmin, "65532"},
 		{"a misspelt capability in a variable", attempt{place: "docker", args: with("--cap-add=NET_ADMIN", "--env=CAPLAUNCH_CAPS=net_amdin"), flags: with("--user=65532:65532")}, 125, engine.NetAdmin, "65532"},
 		{"a variable that is no choice", attempt{place: "docker", args: with("--cap-add=NET_ADMIN", "--env=CAPLAUNCH_CAPS=net_admin", "--env=CAPLAUNCH_BOUNDING=all"), flags: with("--user=65532:65532")}, 125, engine.NetAdmin, "65532"},
-		{"a flag of docker", attempt{place: "hand", flags: with("--cap-add=NET_ADMIN", "--user=65532:65532")}, 125, engine.NetAdmin, "65532"},
-		{"a flag that caplaunch needs not", attempt{place: "hand", flags: append(with("--cap-drop=ALL"), admin...)}, 125, engine.NetAdmin, "65532"},
 		{"a misspelt flag", attempt{place: "hand", flags: with("--cap=net_admin", "--usr=65532:65532")}, 125, engine.NetAdmin, "65532"},
 		{"a flag that is no choice", attempt{place: "hand", flags: append(with("--non-root=maybe"), admin...)}, 125, engine.NetAdmin, "65532"},
 		{"a switch that is neither on nor off", attempt{place: "hand", flags: append(with("--strip-file-caps=2"), admin...)}, 125, engine.NetAdmin, "65532"},
@@ -276,7 +266,6 @@ func TestHintsWorkWhenPasted(t *testing.T) {
 		{"more than allowed for a user", attempt{place: "systemd", args: with("User=65532", "Group=65532", "AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW"), flags: append(with("--strict"), admin...)}, 78, engine.NetAdmin, "65532"},
 		{"--bounding=drop for a user", attempt{place: "systemd", args: with("User=65532", "Group=65532", "AmbientCapabilities=CAP_NET_ADMIN"), flags: append(with("--bounding=drop"), admin...)}, 125, engine.NetAdmin, "65532"},
 		{"a name in a namespace of one id", attempt{place: "unshare", args: with("--user", "--map-root-user"), flags: with("--caps=net_admin", "--user=nobody")}, 125, engine.NetAdmin, "0"},
-		{"a CRLF script", attempt{place: "hand", flags: admin, program: script("#!/bin/sh\r\nexec ")}, 127, engine.NetAdmin, "65532"},
 	}
 	for i, r := range rows {
 		t.Run(fmt.Sprintf("%s %s", r.place, r.name), func(t *testing.T) {
