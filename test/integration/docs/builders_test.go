@@ -9,11 +9,11 @@ import (
 	"github.com/caplaunch/caplaunch/test/integration/engine"
 )
 
-// A kept is a place with files, and how a shell script is run there.
-type kept func(t *testing.T, script string) engine.Result
+// A place has files, and runs a shell script beside them.
+type place func(t *testing.T, script string) engine.Result
 
 // says of a program what is left of its capabilities and what caplaunch does with it. As a copy it runs in any case.
-func (run kept) says(t *testing.T, caplaunch, program string) string {
+func (run place) says(t *testing.T, caplaunch, program string) string {
 	t.Helper()
 	r := run(t, fmt.Sprintf(`getcap %[2]s; %[1]s -c net_admin -u 65532:65532 -- %[2]s >/dev/null; echo plain=$?
 exec %[1]s -c net_admin -u 65532:65532 --strip-file-caps -- %[2]s`, caplaunch, program))
@@ -56,6 +56,7 @@ COPY caplaunch /caplaunch
 // The tables of docs/engines.md on builders, and on what else moves files and images.
 func TestBuilders(t *testing.T) {
 	engine.RequireRoot(t)
+	engine.Require(t, "skopeo", "umoci", "rsync", "tar")
 	capable := engine.WithCaps(t, engine.Probe(t), "cap_net_raw=+ep")
 	context := engine.Tree(t, map[string]engine.Src{
 		"/caplaunch": engine.File(engine.Caplaunch(t)), "/probe": engine.File(engine.Probe(t)), "/Dockerfile": engine.Text(dockerfile),
@@ -67,14 +68,14 @@ func TestBuilders(t *testing.T) {
 	engine.Must(t, engine.WriteTar(base, engine.Tools(t)))
 	p.Import(t, base, toolsImage) // a loaded image has no history, which buildah wants
 	flags := []string{"--cap-drop=ALL", "--cap-add=SETUID", "--cap-add=SETGID", "--cap-add=NET_ADMIN", "--entrypoint=sh"}
-	docker := func(image string) kept {
+	docker := func(image string) place {
 		return func(t *testing.T, script string) engine.Result { return d.Run(t, image, flags, "-c", script) }
 	}
 	podman := func(t *testing.T, script string) engine.Result { return p.Run(t, built, flags, "-c", script) }
 	builders := []struct {
 		name  string
 		build func() engine.Result
-		run   kept
+		run   place
 	}{
 		{"Docker's classic builder", func() engine.Result { return d.Build(t, context, false, "-t", built) }, docker(built)},
 		{"BuildKit of Docker " + version(t, "docker.io"), func() engine.Result { return d.Build(t, context, true, "-t", built) }, docker(built)},
@@ -127,13 +128,13 @@ builds: [{id: status, dir: ., main: ./programs/testdata/status, linux_capabiliti
 cd $source; image=$(KO_CONFIG_PATH=$OLDPWD KO_DOCKER_REPO=ko.local $ko build --local --bare ./programs/testdata/status); docker tag $image ko:1; docker rmi $image`, "ko:1", "/ko-app/status"},
 }
 
-// A reload loads what comes back where nothing of it is left.
+// shell is in front of each script. reload lets an image come back where nothing of it is left.
 const shell = `cd $1; from=$2 source=$3 ko=$4; export DOCKER_HOST=$5
 reload() { docker rmi -f moved | grep Deleted: && docker load -i $1; }
 docker() { /usr/bin/docker "$@"; }
 `
 
-func transports(t *testing.T, d *engine.Docker, docker func(string) kept, from string) string {
+func transports(t *testing.T, d *engine.Docker, docker func(string) place, from string) string {
 	dir, ko := engine.TempDir(t), engine.Install(t, "github.com/google/ko", "v0.19.1")
 	table := "| way | file capabilities, and caplaunch |\n| --- | --- |\n"
 	for _, w := range ways {

@@ -74,9 +74,8 @@ func engines(t *testing.T) []kind {
 	var recorded map[string]map[string]engine.Result
 	engine.Must(t, json.Unmarshal([]byte(engine.Read(t, "testdata/kubernetes.json")), &recorded))
 	for name, pkgVersion := range gVisors {
-		path := filepath.Join(engine.PublicDir(), name)
-
-		engine.Must(t, os.WriteFile(path, []byte("#!/bin/sh\nexec "+engine.Install(t, "gvisor.dev/gvisor/runsc", pkgVersion)+" --network=none --ignore-cgroups \"$@\"\n"), 0o755))
+		script := engine.Write(t, name, "#!/bin/sh\nexec "+engine.Install(t, "gvisor.dev/gvisor/runsc", pkgVersion)+" --network=none --ignore-cgroups \"$@\"\n")
+		engine.Must(t, engine.CopyFile(filepath.Join(engine.PublicDir(), name), script, 0o755))
 	}
 	return []kind{
 		dockerlike(docker, d.Load, d.Run),
