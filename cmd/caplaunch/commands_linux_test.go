@@ -44,7 +44,7 @@ func TestCheckReachesItsSentinelAndItsFields(t *testing.T) {
 	err = a.check(l, &reporter{w: stderr})
 	var e *ambient.UnexpectedCapabilityError
 	var f *failure
-	if !errors.As(err, &e) || !errors.As(err, &f) || f.code != exitUnexpected {
+	if !errors.Is(err, ambient.ErrUnexpectedCapability) || !errors.As(err, &e) || !errors.As(err, &f) || f.code != exitUnexpected {
 		t.Fatal(err)
 	}
 	if all, _ := e.Set(); all != stray || e.Allow != ambient.SetOf(12) || e.Stray[0].Sets != ambient.InPermitted|ambient.InEffective || e.Stray[1].Sets != ambient.InPermitted {

@@ -1,6 +1,7 @@
 package ambient
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -102,6 +103,9 @@ func CheckAllowed(now State, allow Set, m SetMask) error {
 	return nil
 }
 
+// ErrUnexpectedCapability is what every *UnexpectedCapabilityError is.
+var ErrUnexpectedCapability = errors.New("unexpected capability")
+
 // An UnexpectedCapabilityError has all that was granted beyond the allowlist.
 type UnexpectedCapabilityError struct {
 	Stray []Stray
@@ -113,6 +117,8 @@ type Stray struct {
 	Cap  Cap
 	Sets SetMask
 }
+
+func (*UnexpectedCapabilityError) Is(target error) bool { return target == ErrUnexpectedCapability }
 
 // Set is the set of those found, and the sets that they were found in.
 func (e *UnexpectedCapabilityError) Set() (s Set, sets SetMask) {

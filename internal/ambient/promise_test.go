@@ -402,9 +402,6 @@ func (a answer) canBe() bool {
 	return a.mayStay() || a.lacks() == 0 && a.host.SetGroups && a.who.Groups.Len() <= MaxGroups
 }
 
-// unexpected is the kind of an *UnexpectedCapabilityError.
-const unexpected = "unexpected"
-
 // kinds are what the answer is an example of.
 func (a answer) kinds() (all []string) {
 	var missing *NotGrantedError
@@ -416,8 +413,8 @@ func (a answer) kinds() (all []string) {
 		}
 	case errors.As(a.err, &refused):
 		return []string{string(refused.Why)}
-	case errors.As(a.err, new(*UnexpectedCapabilityError)):
-		return []string{unexpected}
+	case errors.Is(a.err, ErrUnexpectedCapability):
+		return []string{ErrUnexpectedCapability.Error()}
 	case a.err != nil:
 		return []string{a.err.Error()}
 	case a.named && !a.Switched:

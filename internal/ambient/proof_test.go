@@ -132,7 +132,7 @@ func TestNoRequestEndsInAnythingButThePromiseOrATrueRefusal(t *testing.T) {
 				}
 			}
 		}
-		w.kinds = []string{"accepted", unexpected}
+		w.kinds = []string{"accepted", ErrUnexpectedCapability.Error()}
 		w.prove(t, some)
 	})
 }
