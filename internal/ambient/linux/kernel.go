@@ -104,15 +104,14 @@ func canQueue() bool {
 	const probe, maskSize, threads = 64, 8, 16
 	var was, probed uint64 = 0, 1 << (probe - 1)
 	var now unix.Timespec
-	_, _, e := unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_BLOCK, uintptr(unsafe.Pointer(&probed)), uintptr(unsafe.Pointer(&was)), maskSize, 0, 0)
+	unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_BLOCK, uintptr(unsafe.Pointer(&probed)), uintptr(unsafe.Pointer(&was)), maskSize, 0, 0)
 	queued := 0
 	for queued < threads && unix.Tgkill(unix.Getpid(), unix.Gettid(), probe) == nil {
 		queued++
 	}
-	full := queued < threads
-	for ; queued > 0 && e == 0; queued-- {
-		_, _, e = unix.RawSyscall6(unix.SYS_RT_SIGTIMEDWAIT, uintptr(unsafe.Pointer(&probed)), 0, uintptr(unsafe.Pointer(&now)), maskSize, 0, 0)
+	for range queued {
+		unix.RawSyscall6(unix.SYS_RT_SIGTIMEDWAIT, uintptr(unsafe.Pointer(&probed)), 0, uintptr(unsafe.Pointer(&now)), maskSize, 0, 0)
 	}
-	_, _, e2 := unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&was)), 0, maskSize, 0, 0)
-	return !full && e == 0 && e2 == 0
+	unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&was)), 0, maskSize, 0, 0)
+	return queued == threads
 }

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -56,6 +57,35 @@ func TestOnlyAllThreadsNeedsAQueuedSignal(t *testing.T) {
 	}
 	if s, err := OneThread().State(); err != nil || !s.NoNewPrivs {
 		t.Errorf("it was not done: %+v, %v", s, err)
+	}
+}
+
+// TestTheQuestionAboutTheQueueLeavesNoTrace: no signal is pending, and the mask is as before.
+func TestTheQuestionAboutTheQueueLeavesNoTrace(t *testing.T) {
+	if !asChild(t, nil) {
+		return
+	}
+	const probe = 1 << 63
+	ask := func(call, how uintptr, set *uint64) (got uint64) {
+		a, b := uintptr(unsafe.Pointer(set)), uintptr(unsafe.Pointer(&got))
+		if call == unix.SYS_RT_SIGPENDING {
+			how, a, b = b, 8, 0
+		}
+		if _, _, e := unix.RawSyscall6(call, how, a, b, 8, 0, 0); e != 0 {
+			t.Fatal(e)
+		}
+		return got
+	}
+	for _, how := range []uintptr{unix.SIG_BLOCK, unix.SIG_UNBLOCK} {
+		set := uint64(probe)
+		ask(unix.SYS_RT_SIGPROCMASK, how, &set)
+		before := ask(unix.SYS_RT_SIGPROCMASK, 0, nil)
+		if err := AllThreads().Do(ambient.SetNoNewPrivs{}); err != nil {
+			t.Fatal(err)
+		}
+		if after, pending := ask(unix.SYS_RT_SIGPROCMASK, 0, nil), ask(unix.SYS_RT_SIGPENDING, 0, nil); after != before || pending&probe != 0 {
+			t.Errorf("mask %x, before %x, pending %x", after, before, pending)
+		}
 	}
 }
 
