@@ -89,7 +89,7 @@ func TestAFilterOfSignalsStopsNoLaunch(t *testing.T) {
 			start := []string{deny, strconv.Itoa(int(answer)), strconv.Itoa(nr), "--", engine.Caplaunch(t)}
 			promise.Want(t, engine.Exec(t, slices.Concat(start, words)...))
 			r := engine.Exec(t, slices.Concat(start, []string{"explain"}, words)...)
-			switch needed := name == "tgkill" || name == "rt_sigtimedwait"; {
+			switch needed := name == "tgkill"; {
 			case needed && (r.Code != engine.Failure || !strings.Contains(flat(r.Stdout), "run needs none")):
 				t.Errorf("explain without %s: %v", name, r)
 			case !needed && r.Code != 0:
