@@ -90,12 +90,12 @@ var rooms = []*room{
 		{dir: "cmd/caplaunch", run: ".", args: []string{"-test.skip=Poller|Init|Rooms|Pure|Door|Reader"}},
 		integration("words", quick), integration("security", "^Test(NoVariable|APrivileged|AHint|CheckSees|TheFirst)"), integration("words", "ExplainSays|EveryOtherHint|ExplainFor"),
 	}},
-	{dir: "cmd/caplaunch", files: "install", judges: []judge{integration("words", "^TestInstall(C|R|I|W)")}},
+	{dir: "cmd/caplaunch", files: "install", judges: []judge{integration("words", "^TestInstall(C|R|I|W)"), integration("security", "^TestAPrivileged")}},
 }
 
 // Tests that need no engine.
 const (
-	plain = "^Test(Nothing|Closed|Only|Cond|Terminal|Parent|Pipes|TheSession|Nobody|IgnoreS|Env)"
+	plain = "^Test(Nothing|Closed|Only|Cond|Terminal|Parent|Pipes|APipe|TheSession|Nobody|IgnoreS|Env)"
 	quick = "Quiet|Mistakes|Variables|Compares|CheckOf|LinesAre|Version|ComposeKeys|TestAll|Pasted|Sudo|Termination|TheHintOf|AGrantWithout|ExplainJSON|RootOfAPods|ASetUID"
 )
 
