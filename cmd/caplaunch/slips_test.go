@@ -124,6 +124,9 @@ func TestHelpIsOfTheCommand(t *testing.T) {
 			t.Errorf("%s: %v, %s", line, err, out.String())
 		}
 	}
+	if _, err := parse([]string{"help", "check", "x"}, nil, io.Discard); err == errHelp {
+		t.Error("the help of two commands")
+	}
 	for line, fails := range map[string]bool{"--|id": true, "explain|--|id": true, "check|--allow=all": true, "show": false, "version": false, "install|/x": false} {
 		if msg, _ := told(line, "CAPLAUNCH_NOSUCH=1"); (msg != "") != fails {
 			t.Errorf("%s: %s", line, msg)
