@@ -7,6 +7,7 @@ import (
 	"github.com/caplaunch/caplaunch/internal/ambient"
 	"github.com/caplaunch/caplaunch/internal/identity"
 	"github.com/caplaunch/caplaunch/internal/origin"
+	"github.com/caplaunch/caplaunch/internal/shell"
 )
 
 // asked is what the flags of a launch ask for, understood.
@@ -60,7 +61,7 @@ func (f *launchFlags) ask(s sources) (a asked, err error) {
 		words := ambient.Fields(strings.Join(f.IgnoreSignals, ","))
 		if i := slices.IndexFunc(words, func(w string) bool { return parseSignal(w) == 0 }); meant != "" {
 			words[i] = meant
-			hint = s.of("ignore-signals") + "=" + strings.Join(words, ",")
+			hint = s.of("ignore-signals") + "=" + shell.Word(strings.Join(words, ","))
 		}
 		return a, usagef(hint, "%s: %w", s.of("ignore-signals"), err)
 	}

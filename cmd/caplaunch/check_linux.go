@@ -131,7 +131,9 @@ func list(folder string) (names []string) {
 	buf := make([]byte, 16<<10)
 	for {
 		n, err := unix.ReadDirent(fd, buf)
-		if err != nil || n <= 0 {
+		if err != nil {
+			return nil
+		} else if n <= 0 {
 			return names
 		}
 		_, _, names = unix.ParseDirent(buf[:n], -1, names)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/caplaunch/caplaunch/internal/exec"
 	"github.com/caplaunch/caplaunch/internal/origin"
+	"github.com/caplaunch/caplaunch/internal/shell"
 )
 
 // install copies the running binary to a folder or a path: into a temporary file
@@ -30,7 +31,7 @@ func (a *app) install(c *installCmd) error {
 		case errors.Is(err, unix.EMFILE):
 			hint = "ulimit -n 1024"
 		case errors.Is(err, unix.ELOOP):
-			hint = "the path that the symlink stands for: readlink -f " + c.Dest
+			hint = "the path that the symlink stands for: readlink -f " + shell.Word(c.Dest)
 		}
 		return usagef(hint, "cannot install to %q: %s%s", c.Dest, what, reason(err))
 	}

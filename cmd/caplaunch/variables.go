@@ -6,8 +6,10 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/caplaunch/caplaunch/internal/near"
+	"github.com/caplaunch/caplaunch/internal/shell"
 )
 
 const prefix = "CAPLAUNCH_"
@@ -98,7 +100,7 @@ func (l *line) variables(environ []string, s scanned, flags []flag) (words []str
 		checks := l.command == "run" || l.command == "explain" || l.command == "check"
 		switch {
 		case !slices.Contains(known, name) && checks && !isService(name):
-			hint := "unset " + name
+			hint := "unset " + shell.Word(name)
 			if meant := near.Word(name, known...); meant != "" {
 				hint = meant + " in the place of " + name
 			}
@@ -115,9 +117,11 @@ func (l *line) variables(environ []string, s scanned, flags []flag) (words []str
 
 // isService reports whether a variable is one that Kubernetes makes of a Service
 // whose name begins with caplaunch: it is not meant for caplaunch.
-func isService(name string) bool {
-	return regexp.MustCompile(`^CAPLAUNCH_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)$`).MatchString(name)
-}
+func isService(name string) bool { return service().MatchString(name) }
+
+var service = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^CAPLAUNCH_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)$`)
+})
 
 // programEnviron is environ less what is caplaunch's own.
 func programEnviron(environ []string) []string {

@@ -69,7 +69,10 @@ func open(path string) (*File, error) {
 		if err != nil {
 			return fail(err)
 		}
-		f.Head = head[:min(n, headSize)]
+		// A file that seems shorter than it is would hide the interpreter that it names.
+		if f.Head = head[:min(n, headSize)]; int64(n) < min(f.Stat.Size, headSize) {
+			return fail(ErrChanged)
+		}
 	case unix.EACCES, unix.EPERM: // who may execute it need not be able to read it
 	case unix.EAGAIN: // somebody holds a lease for writing, fcntl(2)
 		return fail(unix.ETXTBSY)
@@ -122,6 +125,14 @@ func (f *File) checkExecutable() error {
 // readCaps reads security.capability. The error is ErrChanged or an errno.
 func (f *File) readCaps() error {
 	const attr = "security.capability"
+	// A filter that answers as if there were none would hide them: so first come
+	// questions that the kernel must refuse.
+	_, noFile := unix.Fgetxattr(-1, attr, nil)
+	_, noPath := unix.Getxattr("", attr, nil)
+	if noFile != unix.EBADF || noPath != unix.ENOENT {
+		f.capsErr = unix.EPERM
+		return nil
+	}
 	caps := make([]byte, 64) // larger ones are ERANGE for the kernel as well
 	n, err := unix.Fgetxattr(f.fd, attr, caps)
 	if !f.Readable { // a descriptor of O_PATH has no attributes; the path needs no right to read

@@ -127,12 +127,16 @@ func (f Files) Look(w Wish, start uint32) (a Answer, err error) {
 		if e := (*LookupError)(nil); errors.As(selfErr, &e) && e.Why != NoGroup && start == 0 {
 			return a, e
 		}
-		name := a.Start.Name
-		if name == "" && start == 0 {
-			name = "root"
+		var names, ids = []string{}, []uint32{}
+		if start == 0 {
+			names = append(names, "root")
 		}
-		var ids []uint32
-		ids, err = f.memberships(self, name)
+		// A uid can have several names, and the runtime may have taken another one.
+		_ = (&LookupError{Path: f.Passwd}).search(self.isAbout, false, func(p []string) bool {
+			names = append(names, p[0])
+			return true
+		})
+		ids, err = f.memberships(self, names...)
 		a.Memberships = ambient.NewGroups(ids...)
 	}
 	return a, err
@@ -168,15 +172,17 @@ func (f Files) groupID(n Name) (uint32, error) {
 	return ids[0], nil
 }
 
-// memberships are the groups that list the user n, called name, as a member,
-// initgroups(3). No file, and no name, means none.
-func (f Files) memberships(n Name, name string) ([]uint32, error) {
-	if name == "" {
+// memberships are the groups that list the user n, called by one of the names, as a
+// member, initgroups(3). No file, and no name, means none.
+func (f Files) memberships(n Name, names ...string) ([]uint32, error) {
+	if strings.Join(names, "") == "" {
 		return nil, nil
 	}
 	e := &LookupError{Name: n, Path: f.Group}
 	ids, err := e.gids(func(line []byte) bool {
-		return bytes.Contains(line, []byte(name)) && slices.Contains(strings.Split(fields(line)[3], ","), name)
+		return slices.ContainsFunc(names, func(name string) bool {
+			return name != "" && bytes.Contains(line, []byte(name)) && slices.Contains(strings.Split(fields(line)[3], ","), name)
+		})
 	})
 	if e.Why == NotFound || e.Why == NoFile {
 		err = nil

@@ -69,6 +69,10 @@ func (k Kernel) SetDeathSignal(sig int) error {
 // capability: until then ptrace(2) denies access to whoever lacks one of these.
 func (Kernel) Hide() error {
 	var r reader
+	// A filter may answer both calls with 0. So one that must fail comes first.
+	if _, _, errno := unix.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 3, 0); errno != unix.EINVAL {
+		r.fail("prctl PR_SET_DUMPABLE", errno)
+	}
 	r.ask("prctl PR_SET_DUMPABLE", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0, 0)
 	if r.ask("prctl PR_GET_DUMPABLE", unix.SYS_PRCTL, unix.PR_GET_DUMPABLE, 0, 0) != 0 {
 		r.fail("prctl PR_SET_DUMPABLE", 0)

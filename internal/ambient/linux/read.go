@@ -201,10 +201,12 @@ func Doubtful(g ambient.Groups) ambient.Groups {
 }
 
 // MapsAll reports whether a map of user_namespaces(7) is whole, as that of the initial
-// namespace is. One that cannot be read may not be.
+// namespace is. One that cannot be read may not be, nor one that an image brings where
+// no /proc is mounted.
 func MapsAll(path string) bool {
+	var fs unix.Statfs_t
 	text, err := ReadFile(path)
-	return err == nil && strings.Join(strings.Fields(text), " ") == "0 0 4294967295"
+	return err == nil && unix.Statfs(path, &fs) == nil && fs.Type == unix.PROC_SUPER_MAGIC && strings.Join(strings.Fields(text), " ") == "0 0 4294967295"
 }
 
 // ReadFile is os.ReadFile for small files, cut off at 1 MiB, without the runtime's
