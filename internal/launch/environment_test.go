@@ -38,6 +38,7 @@ func TestEnvironmentIsThatOfTheNewUser(t *testing.T) {
 		"twice":                         {root, relay, 0, false, env{"HOME=/root", "A=1", "HOME=/x", "USER=root", "USER="}, env{"HOME=/home/relay", "A=1", "USER=relay", "LOGNAME=relay"}},
 		"twice, the first stays":        {root, relay, 0, false, env{"HOME=/x", "HOME=/root", "USER=me", "LOGNAME=me"}, env{"HOME=/x", "HOME=/root", "USER=me", "LOGNAME=me"}},
 		"no entry, twice":               {root, none, 0, false, env{"HOME=/data", "USER=root", "USER=me"}, env{"HOME=/data"}},
+		"no entry of the start, /data":  {none, relay, 0, false, env{"HOME=/data"}, env{"HOME=/data", "USER=relay", "LOGNAME=relay"}},
 		"byte for byte":                 {root, relay, 0, false, env{"", "HOME", "=x", "A=\xff", "A=1", "homE=/"}, env{"", "HOME", "=x", "A=\xff", "A=1", "homE=/", "HOME=/home/relay", "USER=relay", "LOGNAME=relay"}},
 		"an entry without a home":       {root, identity.Entry{Name: "relay", UID: 65532}, 0, false, env{"HOME=/root"}, env{"HOME=/", "USER=relay", "LOGNAME=relay"}},
 		"kept":                          {root, relay, 0, true, env{"HOME=/root", "USER=root"}, env{"HOME=/root", "USER=root"}},

@@ -1,6 +1,7 @@
 package security
 
 import (
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -38,6 +39,9 @@ func TestTheFirstCheckThatFailsDecides(t *testing.T) {
 			t.Errorf("%s %s: %q is not named: %+v", c.start, c.flags, c.says, l)
 		}
 	}
+	// It is said although a signal comes between.
+	engine.Require(t, "strace")
+	engine.Refused(t, engine.Exec(t, "strace", "-qqq", "-o", os.DevNull, "-e", "inject=write:error=EINTR:when=1", plain, "check", "--allow=none"), engine.Unexpected)
 }
 
 // What the entry could not find out stops a launch before it has changed anything.
