@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/caplaunch/caplaunch/internal/ambient"
 	"github.com/caplaunch/caplaunch/internal/grant"
 	"github.com/caplaunch/caplaunch/internal/why"
@@ -123,8 +125,18 @@ func steps(all []ambient.Step) []string {
 }
 
 // handlers reports how many handlers binfmt_misc shows. In a container there may
-// be some that it does not show.
+// be some that it does not show. One that is mounted on demand is left alone: explain
+// changes nothing.
 func handlers() int {
+	var fs unix.Statfs_t
+	at, err := unix.Open("/proc/sys/fs/binfmt_misc", unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0
+	}
+	defer unix.Close(at)
+	if unix.Fstatfs(at, &fs) != nil || fs.Type != unix.BINFMTFS_MAGIC {
+		return 0
+	}
 	return len(list("/proc/sys/fs/binfmt_misc")) - len([]string{"register", "status"})
 }
 

@@ -70,7 +70,7 @@ func (h *hinter) explainFailure(err error) *failure {
 // and not execve.
 func programStatus(e *exec.Error) int {
 	switch {
-	case errors.Is(e, syscall.EMFILE), errors.Is(e, syscall.ENFILE), errors.Is(e, exec.ErrForeignCaps), errors.Is(e, exec.ErrChanged),
+	case errors.Is(e, syscall.EMFILE), errors.Is(e, syscall.ENFILE), errors.Is(e, exec.ErrForeignCaps), errors.Is(e, exec.ErrHiddenCaps), errors.Is(e, exec.ErrChanged),
 		errors.Is(e, exec.ErrReturned), e.Copy && e.Err != exec.ErrUnreadable && e.Err != exec.ErrNotExecutable:
 		return exitFailure
 	case e.Missing():

@@ -84,6 +84,7 @@ func TestASlipGetsOneSentenceAndOneLineThatWorks(t *testing.T) {
 		{"--caps=\"none\"|--|id", "not a capability", "--caps=none"},
 		{"--allow=None,none|--|id", "stands alone", "--allow=net_admin,setgid,setuid"},
 		{"-c|cap_cap_net_raw|--|id", "says cap_ twice", "--caps=net_raw"},
+		{"--ignore-signals=pip,$(id)|--|id", "did you mean pipe?", "--ignore-signals='pipe,$(id)'"},
 		{"--ignore-signals=SIGHPU|--|id", "did you mean hup?", "--ignore-signals=hup"},
 		{"--ignore-signals=STOP|--|id", "cannot be ignored", "--ignore-signals=PIPE"},
 		{"--strict|--sets=foo|--|id", "none of permitted", "--sets=permitted,bounding"},

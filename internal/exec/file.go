@@ -122,6 +122,9 @@ func (f *File) checkExecutable() error {
 	return e
 }
 
+// errHidden stands for an answer that was not the kernel's.
+const errHidden = ^unix.Errno(0)
+
 // readCaps reads security.capability. The error is ErrChanged or an errno.
 func (f *File) readCaps() error {
 	const attr = "security.capability"
@@ -130,7 +133,7 @@ func (f *File) readCaps() error {
 	_, noFile := unix.Fgetxattr(-1, attr, nil)
 	_, noPath := unix.Getxattr("", attr, nil)
 	if noFile != unix.EBADF || noPath != unix.ENOENT {
-		f.capsErr = unix.EPERM
+		f.capsErr = errHidden
 		return nil
 	}
 	caps := make([]byte, 64) // larger ones are ERANGE for the kernel as well
@@ -181,9 +184,10 @@ func (f *File) HasSetID() bool { return f.Stat.Mode&(unix.S_ISUID|unix.S_ISGID) 
 
 // Credentials is what execve(2) takes from the program, for the execve rule of
 // package ambient; known are the capabilities of this kernel. The error is an
-// *Error: the file's capabilities make no sense to the kernel (ErrBadCaps), or
-// belong to the root of a namespace which may or may not be an ancestor
-// (ErrForeignCaps: the kernel tells only about its own).
+// *Error: the file's capabilities make no sense to the kernel (ErrBadCaps),
+// are kept from caplaunch by a filter (ErrHiddenCaps), or belong to the root of a
+// namespace which may or may not be an ancestor (ErrForeignCaps: the kernel tells only
+// about its own).
 //
 // Set-gid counts only with x for the group. The kernel passes over the privilege of a
 // file on a mount of another user namespace, and a set-id bit whose owner is not
@@ -201,6 +205,8 @@ func (p *Program) Credentials(known ambient.Set) (c ambient.File, err error) {
 	case foreign && !linux.MapsAll("/proc/self/uid_map"): // in a namespace that is perhaps below that one
 		return c, &Error{Path: f.Path, Err: ErrForeignCaps}
 	case foreign: // the kernel passes over those of another namespace's root
+	case f.capsErr == errHidden:
+		return c, &Error{Path: f.Path, Err: ErrHiddenCaps}
 	case f.capsErr != 0 || capsErr != nil:
 		return c, &Error{Path: f.Path, Err: ErrBadCaps}
 	case f.caps != nil:

@@ -26,6 +26,7 @@ var (
 	ErrNoInterpreter = errors.New(`its "#!" line names no interpreter`)
 	ErrTooDeep       = errors.New(`more "#!" interpreters in a row than the kernel follows`)
 	ErrBadCaps       = errors.New("its file capabilities make no sense to the kernel")
+	ErrHiddenCaps    = errors.New("its file capabilities cannot be told: another than the kernel answers for it")
 	ErrForeignCaps   = errors.New("its file capabilities belong to the root of another user namespace, and whether they count cannot be told")
 	ErrUnreadable    = errors.New("this user may not read it, so that it can be neither copied nor judged")
 	ErrOrigin        = errors.New("its RPATH or RUNPATH has $ORIGIN, which a copy in memory cannot resolve")

@@ -32,6 +32,7 @@ var (
 	noFormat           = &row{`neither an ELF file nor one whose first line names an interpreter after "#!"`, "sed -i '1i #!/bin/sh' {path}, or run it with the shell: caplaunch … -- /bin/sh {path}"}
 	empty              = &row{"the file is empty", "copy or build {path} again"}
 	badCaps            = &row{"its file capabilities make no sense to the kernel", "{mend}"}
+	hiddenCaps         = &row{"its file capabilities cannot be told: a seccomp filter or a tracer answers getxattr for the kernel", "start caplaunch without that filter, or caplaunch --strip-file-caps"}
 	foreignCaps        = &row{"its file capabilities belong to the root of another user namespace, and whether they count cannot be told", "{mend}"}
 	uncoveredCaps      = &row{"its file capabilities demand more than the bounding set has", "{mend}, or grant the capabilities"}
 	textBusy           = &row{"text file busy: it is open for writing", "wait until whoever writes it closes it: fuser -v {path}"}

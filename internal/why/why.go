@@ -70,7 +70,7 @@ func (c *cause) find() *row {
 	}
 	r := map[error]*row{
 		exec.ErrNotInPath: notInPath, exec.ErrNoName: noName, exec.ErrNotRegular: notRegular, exec.ErrNoInterpreter: noInterpreter,
-		exec.ErrTooDeep: tooDeep, exec.ErrBadCaps: badCaps, exec.ErrForeignCaps: foreignCaps, exec.ErrUnreadable: opaque,
+		exec.ErrTooDeep: tooDeep, exec.ErrBadCaps: badCaps, exec.ErrHiddenCaps: hiddenCaps, exec.ErrForeignCaps: foreignCaps, exec.ErrUnreadable: opaque,
 		exec.ErrOrigin: origin, exec.ErrChanged: changed, exec.ErrReturned: returned,
 		unix.ETXTBSY: textBusy, unix.E2BIG: tooLong, unix.EAGAIN: tooManyProcesses, unix.ENOMEM: noMemory, unix.EPERM: refused,
 		unix.EMFILE: tooManyFiles, unix.ENFILE: tooManyFiles, unix.EIO: badDisk, unix.EINTR: badDisk,

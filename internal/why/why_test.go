@@ -256,6 +256,7 @@ func TestEachErrnoHasItsReason(t *testing.T) {
 	}{
 		{exec.Error{Err: unix.ENOENT}, foreign, missingEmulator, "built for loong64", "flag F"},
 		{exec.Error{Err: exec.ErrBadCaps}, path, badCaps, "", "setcap -r " + path + " in the image, or caplaunch --strip-file-caps"},
+		{exec.Error{Err: exec.ErrHiddenCaps}, path, hiddenCaps, "seccomp filter", "start caplaunch without"},
 		{exec.Error{Err: exec.ErrForeignCaps}, path, foreignCaps, "", "setcap -r " + path},
 		{exec.Error{Err: unix.ETXTBSY}, path, textBusy, "", "fuser -v " + path},
 		{exec.Error{Err: unix.EAGAIN}, path, tooManyProcesses, fmt.Sprintf("uid %d already", os.Geteuid()), "ulimit -S -u"},

@@ -88,6 +88,9 @@ func scenarios(t testing.TB) []*scenario {
 			name: "an id that is not mapped", inner: []string{starter(t, "userns"), "-G", "none", "-k", "-m", "0 0 5", "-n", "0 0 5,65534 100000 1", "-u", "7,7,7", "-g", "0,0,0", "--"},
 			flags: words("-u 65534:0"), code: engine.Failure,
 		},
+		{name: "a program with file capabilities", flags: words("-c net_admin -u 65532:65532"), path: privileged(t), code: engine.Failure},
+		{name: "a script whose interpreter has file capabilities", flags: words("-c net_admin -u 65532:65532"), path: script(t, privileged(t)), code: engine.Failure},
+		{name: "a script whose interpreter is set-uid", flags: words("-u 65532:65532 --allow-new-privs"), path: script(t, setUID(t)), code: engine.Failure},
 		{name: "root regains the bounding set", flags: words("-c net_admin -u 0:0 --allow-new-privs"), code: engine.Failure},
 	}
 	for _, s := range list {
@@ -150,6 +153,19 @@ func (s *scenario) outOfReach(op string) bool {
 
 // privileged is a copy of the probe with net_raw=ep.
 func privileged(t testing.TB) string { return engine.WithCaps(t, probe(t), "cap_net_raw=+ep") }
+
+// setUID is a copy of the probe that runs as root.
+func setUID(t testing.TB) string {
+	return engine.Copy(t, probe(t), 0o755|os.ModeSetuid)
+}
+
+// script is run by the interpreter, which is given "all" and not its path.
+func script(t testing.TB, interpreter string) string {
+	path := filepath.Join(engine.TempDir(t), "script")
+	engine.Must(t, os.WriteFile(path, []byte("#!"+interpreter+" all\n"), 0o755))
+	engine.Must(t, os.Chmod(path, 0o755))
+	return path
+}
 
 // mounting is sh in a mount namespace of its own that runs script, and then what follows.
 func mounting(script string) []string {

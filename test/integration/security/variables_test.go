@@ -43,6 +43,7 @@ func TestNoVariableLoosensTheCommandLine(t *testing.T) {
 		{variables: "CAPLAUNCH_STRCT=1", flags: user, code: engine.Failure, says: "CAPLAUNCH_STRICT in the place of CAPLAUNCH_STRCT"},
 		{variables: "CAPLAUNCH_USR=5:5", flags: user, code: engine.Failure, says: "CAPLAUNCH_USER"},
 		{variables: "CAPLAUNCH_NOSUCH=1", flags: user, code: engine.Failure, says: "unset CAPLAUNCH_NOSUCH"},
+		{variables: "CAPLAUNCH_$(id)=1", flags: user, code: engine.Failure, says: "unset 'CAPLAUNCH_$(id)'"},
 		{variables: "CAPLAUNCH_STRICT=true", flags: user, code: engine.Unexpected},
 		{variables: "CAPLAUNCH_USER=4294967296", code: engine.Failure, says: "4294967296"},
 		{variables: "CAPLAUNCH_USER= CAPLAUNCH_CAPS=net_admin", code: engine.Failure, says: "--user"},
