@@ -127,7 +127,7 @@ func (f Files) Look(w Wish, start uint32) (a Answer, err error) {
 		if e := (*LookupError)(nil); errors.As(selfErr, &e) && e.Why != NoGroup && start == 0 {
 			return a, e
 		}
-		var names, ids = []string{}, []uint32{}
+		names, ids := []string{}, []uint32{}
 		if start == 0 {
 			names = append(names, "root")
 		}
