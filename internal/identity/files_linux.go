@@ -127,7 +127,8 @@ func (f Files) Look(w Wish, start uint32) (a Answer, err error) {
 		if e := (*LookupError)(nil); errors.As(selfErr, &e) && e.Why != NoGroup && start == 0 {
 			return a, e
 		}
-		names, ids := []string{}, []uint32{}
+		var ids []uint32
+		var names []string
 		if start == 0 {
 			names = append(names, "root")
 		}
