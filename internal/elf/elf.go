@@ -153,41 +153,55 @@ func cString(b []byte) string {
 	return string(s)
 }
 
-// Arch is the architecture as docker's --platform and GOARCH name it.
+// arches are the architectures that have a name in docker's --platform and in GOARCH,
+// and their other word sizes.
+var arches = [...]struct {
+	machine     uint16
+	narrow, big bool
+	name        string
+}{
+	{3, true, false, "386"},
+	{8, false, false, "mips64le"},
+	{8, false, true, "mips64"},
+	{8, true, false, "mipsle"},
+	{8, true, true, "mips"},
+	{21, false, false, "ppc64le"},
+	{21, false, true, "ppc64"},
+	{22, false, true, "s390x"},
+	{22, true, true, "s390"},
+	{40, true, false, "arm"},
+	{62, false, false, "amd64"},
+	{62, true, false, "x32"},
+	{183, false, false, "arm64"},
+	{243, false, false, "riscv64"},
+	{258, false, false, "loong64"},
+}
+
+// Arch is the architecture by its name, or by the number of the machine.
 func (h Header) Arch() string {
-	// Of e_machine, less a suffix for class and byte order.
-	name, ok := map[uint16]string{
-		2: "sparc", 3: "386", 4: "m68k", 8: "mips", 15: "parisc", 18: "sparc", 20: "ppc",
-		21: "ppc64", 22: "s390x", 40: "arm", 42: "sh", 43: "sparc64", 50: "ia64", 62: "amd64", 183: "arm64", 243: "riscv", 258: "loong",
-	}[h.Machine]
-	switch {
-	case !ok, name == "386" && !h.Narrow, (name == "386" || name == "amd64") && h.Big:
-		return fmt.Sprintf("machine %d", h.Machine)
-	case name == "amd64" && h.Narrow:
-		return "x32"
-	case name == "s390x" && h.Narrow:
-		return "s390"
-	case (name == "mips" || name == "riscv" || name == "loong") && !h.Narrow:
-		name += "64"
-	case name == "riscv" || name == "loong":
-		name += "32"
+	for _, a := range arches {
+		if a.machine == h.Machine && a.narrow == h.Narrow && a.big == h.Big {
+			return a.name
+		}
 	}
-	switch {
-	case (strings.HasPrefix(name, "ppc64") || strings.HasPrefix(name, "mips")) && !h.Big:
-		name += "le"
-	case (name == "arm64" || name == "arm") && h.Big:
-		name += "be"
-	}
-	return name
+	return fmt.Sprintf("machine %d", h.Machine)
+}
+
+// others are the word sizes that a kernel runs beside its own.
+var others = [...]struct{ kernel, runs string }{
+	{"amd64", "386"}, {"amd64", "x32"}, {"386", "amd64"}, {"386", "x32"}, {"arm64", "arm"}, {"arm", "arm64"}, {"s390x", "s390"},
+	{"mips64", "mips"}, {"mips64le", "mipsle"}, {"mips", "mips64"}, {"mipsle", "mips64le"},
 }
 
 // RunsOn reports whether a kernel that runs programs for the GOARCH can be
 // expected to load the file itself, as its own or as its other word size, and not
 // through binfmt_misc.
 func (h Header) RunsOn(goarch string) bool {
-	family := map[string][]string{
-		"amd64": {"386", "x32"}, "386": {"amd64", "x32"}, "arm64": {"arm"}, "arm": {"arm64"},
-		"s390x": {"s390"}, "ppc64": {"ppc"}, "mips64": {"mips"}, "mips64le": {"mipsle"}, "mips": {"mips64"}, "mipsle": {"mips64le"},
+	arch := h.Arch()
+	for _, o := range others {
+		if o.kernel == goarch && o.runs == arch {
+			return true
+		}
 	}
-	return h.Arch() == goarch || slices.Contains(family[goarch], h.Arch())
+	return arch == goarch
 }
