@@ -189,8 +189,17 @@ func (h Header) Arch() string {
 
 // others are the word sizes that a kernel runs beside its own.
 var others = [...]struct{ kernel, runs string }{
-	{"amd64", "386"}, {"amd64", "x32"}, {"386", "amd64"}, {"386", "x32"}, {"arm64", "arm"}, {"arm", "arm64"}, {"s390x", "s390"},
-	{"mips64", "mips"}, {"mips64le", "mipsle"}, {"mips", "mips64"}, {"mipsle", "mips64le"},
+	{"amd64", "386"},
+	{"amd64", "x32"},
+	{"386", "amd64"},
+	{"386", "x32"},
+	{"arm64", "arm"},
+	{"arm", "arm64"},
+	{"s390x", "s390"},
+	{"mips64", "mips"},
+	{"mips64le", "mipsle"},
+	{"mips", "mips64"},
+	{"mipsle", "mips64le"},
 }
 
 // RunsOn reports whether a kernel that runs programs for the GOARCH can be

@@ -137,11 +137,14 @@ func (l *Launch) apply() error {
 		if err := l.Kernel.Do(step); err != nil {
 			return &ambient.StepError{Step: step, Err: err}
 		}
-		// After each step: a change of ids undoes it where fs.suid_dumpable is 1. Until
-		// this call only the capabilities that this thread still has keep other
-		// processes of the new user out.
-		if err := l.Kernel.Hide(); err != nil {
-			return err
+		switch step.(type) {
+		case ambient.SetResGID, ambient.SetResUID:
+			// After each change of ids, which undoes it where fs.suid_dumpable is 1. Until
+			// this call only the capabilities that this thread still has keep other
+			// processes of the new user out. The steps that give them up come later.
+			if err := l.Kernel.Hide(); err != nil {
+				return err
+			}
 		}
 	}
 	if death == 0 {
