@@ -133,7 +133,7 @@ func (f Files) Look(w Wish, start uint32) (a Answer, err error) {
 			names = append(names, "root")
 		}
 		// A uid can have several names, and the runtime may have taken another one.
-		_ = (&LookupError{Path: f.Passwd}).search(self.isAbout, false, func(p []string) bool {
+		_ = (&LookupError{Path: f.Passwd}).search(self.Text, self.isAbout, false, func(p []string) bool {
 			names = append(names, p[0])
 			return true
 		})
@@ -146,7 +146,7 @@ func (f Files) Look(w Wish, start uint32) (a Answer, err error) {
 // entry is the first line of passwd about n, by its name or number.
 func (f Files) entry(n Name) (found Entry, err error) {
 	e := &LookupError{Name: n, Path: f.Passwd}
-	err = e.search(n.isAbout, true, func(p []string) bool {
+	err = e.search(n.Text, n.isAbout, true, func(p []string) bool {
 		uid, okUID := plainID(p[2])
 		gid, okGID := plainID(p[3])
 		found = Entry{Name: p[0], Home: p[5], UID: uid, GID: gid}
@@ -166,7 +166,7 @@ func (f Files) groupID(n Name) (uint32, error) {
 	if n.Numeric {
 		return n.ID, nil
 	}
-	ids, err := (&LookupError{Name: n, Group: true, Path: f.Group}).gids(n.isAbout)
+	ids, err := (&LookupError{Name: n, Group: true, Path: f.Group}).gids(n.Text, n.isAbout)
 	if err != nil {
 		return 0, err
 	}
@@ -180,7 +180,7 @@ func (f Files) memberships(n Name, names ...string) ([]uint32, error) {
 		return nil, nil
 	}
 	e := &LookupError{Name: n, Path: f.Group}
-	ids, err := e.gids(func(line []byte) bool {
+	ids, err := e.gids("", func(line []byte) bool {
 		return slices.ContainsFunc(names, func(name string) bool {
 			return name != "" && bytes.Contains(line, []byte(name)) && slices.Contains(strings.Split(fields(line)[3], ","), name)
 		})
@@ -193,8 +193,8 @@ func (f Files) memberships(n Name, names ...string) ([]uint32, error) {
 
 // gids are the ids of the lines of group that match: of the first where e is about
 // a group, else of all.
-func (e *LookupError) gids(match func([]byte) bool) (ids []uint32, err error) {
-	err = e.search(match, e.Group, func(p []string) bool {
+func (e *LookupError) gids(has string, match func([]byte) bool) (ids []uint32, err error) {
+	err = e.search(has, match, e.Group, func(p []string) bool {
 		id, ok := plainID(p[2])
 		ids = append(ids, id)
 		return ok
@@ -203,10 +203,10 @@ func (e *LookupError) gids(match func([]byte) bool) (ids []uint32, err error) {
 }
 
 // search hands the fields of the lines that match, or only of the first, to use,
-// which reports whether they are proper.
-func (e *LookupError) search(match func([]byte) bool, first bool, use func([]string) bool) error {
+// which reports whether they are proper. Every line that matches has the text has.
+func (e *LookupError) search(has string, match func([]byte) bool, first bool, use func([]string) bool) error {
 	e.Why = NotFound
-	e.Err = scan(e.Path, func(line []byte) bool {
+	e.Err = scan(e.Path, has, func(line []byte) bool {
 		// A comment is about nobody, nor is what begins with "+" or "-", with which
 		// NIS is asked.
 		if !match(line) || strings.IndexByte("#+-", line[0]) >= 0 {
@@ -250,8 +250,9 @@ func plainID(s string) (uint32, bool) {
 	return uint32(n), err == nil
 }
 
-// scan calls each for the lines of a file until it returns false.
-func scan(path string, each func(line []byte) bool) error {
+// scan calls each for the lines of a file until it returns false, and may leave out
+// lines without the text has.
+func scan(path, has string, each func(line []byte) bool) error {
 	// The runtime's poller is kept out: it takes two more descriptors. Nothing
 	// waits for whoever writes a FIFO, nor for a terminal.
 	const flags = syscall.O_RDONLY | syscall.O_CLOEXEC | syscall.O_NONBLOCK | syscall.O_NOCTTY
@@ -270,12 +271,12 @@ func scan(path string, each func(line []byte) bool) error {
 	if st.Mode&syscall.S_IFMT != syscall.S_IFREG {
 		return errors.New("it is not a regular file")
 	}
-	return scanLines(func(b []byte) (int, error) { return syscall.Read(fd, b) }, st.Size, each)
+	return scanLines(func(b []byte) (int, error) { return syscall.Read(fd, b) }, st.Size, []byte(has), each)
 }
 
 // scanLines is scan for a file of that size, 0 where it is not known. One that
 // ends before is an error: its last line may be cut off, in the middle of a number.
-func scanLines(read func([]byte) (int, error), size int64, each func(line []byte) bool) error {
+func scanLines(read func([]byte) (int, error), size int64, has []byte, each func(line []byte) bool) error {
 	const longest = 1 << 20 // of a line, or a little more
 	buf, total := make([]byte, 0, min(max(size+1, 512), 64<<10)), int64(0)
 	for {
@@ -301,9 +302,11 @@ func scanLines(read func([]byte) (int, error), size int64, each func(line []byte
 		if n == 0 {
 			whole = len(buf)
 		}
-		for line := range bytes.Lines(buf[:whole]) {
-			if !each(line) {
-				return nil
+		if bytes.Contains(buf[:whole], has) { // most of a large file needs no closer look
+			for line := range bytes.Lines(buf[:whole]) {
+				if !each(line) {
+					return nil
+				}
 			}
 		}
 		if n == 0 {

@@ -316,7 +316,7 @@ func TestALineThatIsCutOffIsNoLine(t *testing.T) {
 			{"", 0, reads(text)},
 		} {
 			var seen []string
-			err := scanLines(c.read, c.size, func(line []byte) bool { seen = append(seen, strings.TrimSpace(string(line))); return true })
+			err := scanLines(c.read, c.size, []byte(":"), func(line []byte) bool { seen = append(seen, strings.TrimSpace(string(line))); return true })
 			if c.says == "" {
 				if err != nil || len(seen) != 2 || seen[1] != "bob:x:10000:10000::/:" {
 					t.Errorf("%q: %q, %v", text[:cut], seen, err)
