@@ -102,12 +102,12 @@ func stateOf(pid int) (ambient.State, error) {
 	s, err := readStatus("/proc/" + strconv.Itoa(pid) + "/status")
 	var malformed *statusError
 	switch {
+	case !linux.HasProc():
+		return s, usagef("mount -t proc proc /proc", "process %d cannot be read: there is no /proc", pid)
 	case err == nil:
 		return s, nil
 	case errors.As(err, &malformed):
 		return s, usagef("Linux 4.10 or newer, with its own /proc", "process %d: %w", pid, err)
-	case !exists("/proc/self/status"):
-		return s, usagef("mount -t proc proc /proc", "process %d cannot be read: there is no /proc", pid)
 	}
 	return s, usagef("the number of a process that is in this PID namespace: ls /proc", "process %d cannot be read: %s", pid, reason(err))
 }

@@ -64,7 +64,7 @@ func (a *app) explain(l *line, report *reporter) error {
 			refused = doubt
 		}
 	}
-	asRoot := h.Now.UID.Effective != 0 && !h.makesAmbient() && (refused != nil || h.asked() != 0)
+	asRoot := h.Now.UID.Effective != 0 && !h.makesAmbient() && (len(job.Plan.Steps) == 0 || h.asked() != 0)
 	x := explanation{
 		Place: h.place.String(), Start: shown(h.Now), Steps: []string{}, Given: []string{}, Skipped: []shownSkip{},
 		Notes: append(notes, h.notes(refused == nil)...), Grant: h.smallest(asRoot).Text(h.place),

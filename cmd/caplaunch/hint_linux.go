@@ -144,7 +144,9 @@ func (h *hinter) notGranted(e *ambient.NotGrantedError) string {
 	case ambient.GivenUp:
 		return givenUpHint
 	case ambient.OnlyBounding:
-		if h.place == grant.Systemd {
+		// systemd starts nobody who has no entry in /etc/passwd.
+		u := h.Request.User
+		if h.place == grant.Systemd && (u == nil || u.UID == h.Now.UID.Effective || h.Answer.New.Name != "") {
 			return h.systemdUser()
 		}
 		return h.startAsRoot()

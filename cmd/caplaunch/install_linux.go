@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/caplaunch/caplaunch/internal/ambient/linux"
 	"github.com/caplaunch/caplaunch/internal/exec"
 	"github.com/caplaunch/caplaunch/internal/origin"
 	"github.com/caplaunch/caplaunch/internal/shell"
@@ -133,8 +134,8 @@ func write(dir int, name string, from io.Reader) error {
 // openItself opens the running binary; without /proc it is the one that argv[0]
 // leads to.
 func (a *app) openItself() (descriptor, error) {
-	fd, err := unix.Open("/proc/self/exe", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err == nil {
+	fd, err := unix.Open("/proc/self/exe", unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err == nil && linux.HasProc() {
 		return descriptor(fd), nil
 	}
 	p, findErr := exec.Find(a.args[0], exec.SearchPath(a.environ))

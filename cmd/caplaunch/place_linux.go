@@ -98,13 +98,11 @@ func readNumbers(path string) []uint64 {
 
 // hasParent reports whether a process of the same container started caplaunch, such
 // as an init or a shell with a trap: it has what the runtime granted and no more,
-// so it needs KILL to signal a program that is another user.
-func hasParent(environ []string, bounding ambient.Set) bool {
-	switch lookAround(environ).place {
-	case grant.Host, grant.Systemd, grant.Namespace:
-		return false
-	}
-	if os.Getppid() == 0 {
+// so it needs KILL to signal a program that is another user. Only the kernel is asked:
+// no variable loosens --strict. The number is that of the initial PID namespace.
+func hasParent(bounding ambient.Set) bool {
+	pids, err := os.Readlink("/proc/self/ns/pid")
+	if err != nil || pids == "pid:[4026531836]" || os.Getppid() == 0 || !linux.HasProc() {
 		return false
 	}
 	parent, err := readStatus("/proc/" + strconv.Itoa(os.Getppid()) + "/status")

@@ -34,7 +34,7 @@ func (a *app) launch(l *line, flags *launchFlags) (*launch.Launch, error) {
 	}
 	if asked.req.Strict {
 		self, _ := readStatus("/proc/self/status")
-		asked.req.RootParent = hasParent(nil, self.Bounding) // no variable loosens --strict
+		asked.req.RootParent = hasParent(self.Bounding)
 	}
 	return &launch.Launch{
 		Request: asked.req, User: asked.user, Groups: asked.groups, Argv: l.argv, Environ: programEnviron(a.environ),
@@ -65,7 +65,12 @@ func (a *app) run(l *line, report *reporter) error {
 // hinter puts what comes of a launch into words.
 func (a *app) hinter(l *line, job *launch.Launch) *hinter {
 	h := &hinter{line: l, Launch: job, surroundings: lookAround(a.environ), argv0: a.args[0]}
-	h.Request.RootParent = hasParent(a.environ, job.Now.Bounding)
+	switch h.place {
+	case grant.Host, grant.Systemd, grant.Namespace: // what starts it there has KILL
+		h.Request.RootParent = false
+	default:
+		h.Request.RootParent = hasParent(job.Now.Bounding)
+	}
 	return h
 }
 

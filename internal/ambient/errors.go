@@ -88,15 +88,19 @@ func (e *NotGrantedError) Set() (s Set) {
 // Error says each reason once, with the capabilities that it is about.
 func (e *NotGrantedError) Error() string {
 	var all []string
-	caps := map[string]Set{}
-	for _, m := range e.Missing {
-		if caps[m.Why()] == 0 {
-			all = append(all, m.Why())
+	for i, m := range e.Missing {
+		var caps Set
+		for j, other := range e.Missing {
+			if other.Why() != m.Why() {
+				continue
+			} else if caps |= SetOf(other.Cap); j < i {
+				caps = 0 // it has been said
+				break
+			}
 		}
-		caps[m.Why()] |= SetOf(m.Cap)
-	}
-	for i, why := range all {
-		all[i] = caps[why].String() + " cannot be given: " + why
+		if caps != 0 {
+			all = append(all, caps.String()+" cannot be given: "+m.Why())
+		}
 	}
 	return strings.Join(all, "; ")
 }

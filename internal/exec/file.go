@@ -128,15 +128,15 @@ const errHidden = ^unix.Errno(0)
 // readCaps reads security.capability. The error is ErrChanged or an errno.
 func (f *File) readCaps() error {
 	const attr = "security.capability"
+	caps := make([]byte, 64) // larger ones are ERANGE for the kernel as well
 	// A filter that answers as if there were none would hide them: so first come
 	// questions that the kernel must refuse.
-	_, noFile := unix.Fgetxattr(-1, attr, nil)
-	_, noPath := unix.Getxattr("", attr, nil)
+	_, noFile := unix.Fgetxattr(-1, attr, caps)
+	_, noPath := unix.Getxattr("", attr, caps)
 	if noFile != unix.EBADF || noPath != unix.ENOENT {
 		f.capsErr = errHidden
 		return nil
 	}
-	caps := make([]byte, 64) // larger ones are ERANGE for the kernel as well
 	n, err := unix.Fgetxattr(f.fd, attr, caps)
 	if !f.Readable { // a descriptor of O_PATH has no attributes; the path needs no right to read
 		n, err = unix.Getxattr(f.Path, attr, caps)

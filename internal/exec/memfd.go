@@ -78,7 +78,7 @@ func fill(dst, src int, size int64) error {
 	for at := int64(0); size > 0; {
 		n, err := unix.Sendfile(dst, src, &at, int(min(size, 1<<30)))
 		switch {
-		case err == unix.EINTR || err == unix.EAGAIN:
+		case err == unix.EINTR:
 		case err != nil:
 			return err
 		case n <= 0:

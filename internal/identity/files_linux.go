@@ -127,16 +127,13 @@ func (f Files) Look(w Wish, start uint32) (a Answer, err error) {
 		if e := (*LookupError)(nil); errors.As(selfErr, &e) && e.Why != NoGroup && start == 0 {
 			return a, e
 		}
-		var ids []uint32
-		var names []string
+		names, namesErr := f.names(self)
 		if start == 0 {
-			names = append(names, "root")
+			if names = append(names, "root"); namesErr != nil {
+				return a, namesErr
+			}
 		}
-		// A uid can have several names, and the runtime may have taken another one.
-		_ = (&LookupError{Path: f.Passwd}).search(self.Text, self.isAbout, false, func(p []string) bool {
-			names = append(names, p[0])
-			return true
-		})
+		var ids []uint32
 		ids, err = f.memberships(self, names...)
 		a.Memberships = ambient.NewGroups(ids...)
 	}
@@ -159,6 +156,20 @@ func (f Files) entry(n Name) (found Entry, err error) {
 		e.Why = NoGroup
 	}
 	return Entry{}, err
+}
+
+// names are all names of the user n: a uid can have several, and the runtime may have
+// taken another one than the first.
+func (f Files) names(n Name) (names []string, err error) {
+	e := &LookupError{Name: n, Path: f.Passwd}
+	err = e.search(n.Text, n.isAbout, false, func(p []string) bool {
+		names = append(names, p[0])
+		return true
+	})
+	if e.Why == NotFound || e.Why == NoFile {
+		err = nil
+	}
+	return names, err
 }
 
 // groupID is the id of a group: of the first line of group with the name.
@@ -247,7 +258,7 @@ func (n Name) isAbout(line []byte) bool {
 // plainID reads a decimal id up to MaxID.
 func plainID(s string) (uint32, bool) {
 	n, err := strconv.ParseUint(s, 10, 31)
-	return uint32(n), err == nil
+	return uint32(n), err == nil && strconv.FormatUint(n, 10) == s
 }
 
 // scan calls each for the lines of a file until it returns false, and may leave out

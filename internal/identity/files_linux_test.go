@@ -222,15 +222,16 @@ func TestKeptGroupsAreLessThoseOfTheStartingUser(t *testing.T) {
 		want          ambient.Groups
 		fails         bool
 	}{
-		"root":                  {"root:x:0:0:root:/root:/bin/ash\n", alpine, 0, ambient.NewGroups(0, 1, 6, 10), false},
-		"root without an entry": {"", alpine, 0, ambient.NewGroups(0, 1, 6, 10), false},
-		"another name":          {"toor:x:0:0:::\n", strings.ReplaceAll(alpine, "root", "toor"), 0, ambient.NewGroups(0, 1, 6, 10), false},
-		"two names":             {"toor:x:0:0:::\nroot:x:0:0:::\n", alpine, 0, ambient.NewGroups(0, 1, 6, 10), false},
-		"two names of a user":   {"rootless:x:5:5:::\ngames:x:5:5:::\n", alpine, 5, ambient.NewGroups(100, 101), false},
-		"somebody else":         {"alice:x:5:5:::\n", alpine, 5, ambient.NewGroups(101), false},
-		"nobody":                {"", alpine, 5, ambient.NewGroups(), false},
-		"a malformed group":     {"root:x:0:0:::\n", alpine + "odd:x:0x1:root\n", 0, "", true},
-		"a malformed entry":     {"root:x:0:zero:::\n", alpine, 0, "", true},
+		"root":                   {"root:x:0:0:root:/root:/bin/ash\n", alpine, 0, ambient.NewGroups(0, 1, 6, 10), false},
+		"root without an entry":  {"", alpine, 0, ambient.NewGroups(0, 1, 6, 10), false},
+		"another name":           {"toor:x:0:0:::\n", strings.ReplaceAll(alpine, "root", "toor"), 0, ambient.NewGroups(0, 1, 6, 10), false},
+		"two names":              {"toor:x:0:0:::\nroot:x:0:0:::\n", alpine, 0, ambient.NewGroups(0, 1, 6, 10), false},
+		"a malformed other name": {"root:x:0:0:::\nto\x00or:x:0:0:::\n", alpine, 0, "", true},
+		"two names of a user":    {"rootless:x:5:5:::\ngames:x:5:5:::\n", alpine, 5, ambient.NewGroups(100, 101), false},
+		"somebody else":          {"alice:x:5:5:::\n", alpine, 5, ambient.NewGroups(101), false},
+		"nobody":                 {"", alpine, 5, ambient.NewGroups(), false},
+		"a malformed group":      {"root:x:0:0:::\n", alpine + "odd:x:0x1:root\n", 0, "", true},
+		"a malformed entry":      {"root:x:0:zero:::\n", alpine, 0, "", true},
 	} {
 		a, err := files(t, c.passwd, c.group).Look(Wish{KeepGroups: true}, c.start)
 		if (err != nil) != c.fails || err == nil && a.Memberships != c.want {

@@ -144,17 +144,6 @@ func TestGroupsAreDoubtfulWhereNotEveryGIDIsMapped(t *testing.T) {
 	}
 }
 
-// An image can bring a file where /proc would be.
-func TestOnlyTheKernelSaysThatAMapIsWhole(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "map")
-	if err := os.WriteFile(path, []byte("         0          0 4294967295\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if MapsAll(path) {
-		t.Error("a plain file is believed")
-	}
-}
-
 // TestAHiddenProcessIsNotDumpable, and says so itself.
 func TestAHiddenProcessIsNotDumpable(t *testing.T) {
 	if !asChild(t, nil) {

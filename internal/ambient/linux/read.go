@@ -191,7 +191,7 @@ func (r *reader) ask(op string, nr, a, b, c uintptr) int {
 func Doubtful(g ambient.Groups) ambient.Groups {
 	overflow := uint64(65534)
 	text, _ := ReadFile("/proc/sys/kernel/overflowgid")
-	if id, err := strconv.ParseUint(strings.TrimSpace(text), 10, 32); err == nil {
+	if id, err := strconv.ParseUint(strings.TrimSpace(text), 10, 32); err == nil && HasProc() {
 		overflow = id
 	}
 	if !g.Has(uint32(overflow)) || MapsAll("/proc/self/gid_map") {
@@ -201,12 +201,22 @@ func Doubtful(g ambient.Groups) ambient.Groups {
 }
 
 // MapsAll reports whether a map of user_namespaces(7) is whole, as that of the initial
-// namespace is. One that cannot be read may not be, nor one that an image brings where
-// no /proc is mounted.
+// namespace is. One that cannot be read may not be.
 func MapsAll(path string) bool {
-	var fs unix.Statfs_t
 	text, err := ReadFile(path)
-	return err == nil && unix.Statfs(path, &fs) == nil && fs.Type == unix.PROC_SUPER_MAGIC && strings.Join(strings.Fields(text), " ") == "0 0 4294967295"
+	return err == nil && HasProc() && strings.Join(strings.Fields(text), " ") == "0 0 4294967295"
+}
+
+// HasProc reports whether the kernel's /proc is there. Where none is mounted, an image
+// can bring files of its own under that name.
+func HasProc() bool {
+	fd, err := unix.Open("/proc", unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	var fs unix.Statfs_t
+	return unix.Fstatfs(fd, &fs) == nil && fs.Type == unix.PROC_SUPER_MAGIC
 }
 
 // ReadFile is os.ReadFile for small files, cut off at 1 MiB, without the runtime's

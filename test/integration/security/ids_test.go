@@ -52,14 +52,18 @@ func TestAnIDThatIsNotMappedIsNotTheUser(t *testing.T) {
 	}
 }
 
-// The same in an empty root, where there is no map to be read.
+// The same in an empty root, where there is no map to be read, and what the image says of one is not believed.
 func TestAnIDThatIsNotMappedIsNotTheUserWithoutProc(t *testing.T) {
 	t.Parallel()
 	engine.RequireRoot(t)
 	jail := engine.Tree(t, map[string]engine.Src{
 		"/caplaunch": engine.File(engine.Caplaunch(t)), "/probe": engine.File(engine.Probe(t)),
 		"/etc/passwd": engine.Text("nobody:x:65534:65534::/:/bin/sh\n"), "/etc/group": engine.Text("nogroup:x:65534:\n"),
+		"/proc/self/gid_map": engine.Text("0 0 4294967295\n"), "/proc/sys/kernel/overflowgid": engine.Text("1\n"),
 	})
+	const zero = "100000,100000,100000"
+	root := []string{engine.Starter(t, "userns"), "-R", jail, "-u", zero, "-g", zero, "-G", "5,100007", "-m", contained, "-n", contained, "--"}
+	outside(t, slices.Concat(root, strings.Fields("/caplaunch -u 1:1 --keep-groups -- /probe pause"))...).is(t, 100001, 100001, "100001 100007")
 	for _, flags := range []string{"-u 65534:65534", "-u nobody", "-u 65534:65534 --keep-groups", "-u 65534:65534 --non-root=keep", ""} {
 		inside := slices.Concat([]string{"/caplaunch"}, strings.Fields(flags), []string{"--", "/probe", "pause"})
 		for _, words := range [][]string{{"-k"}, {}, {"-k", "-m", contained}, {"-k", "-n", contained}} {
