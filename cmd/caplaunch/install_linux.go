@@ -134,16 +134,17 @@ func write(dir int, name string, from io.Reader) error {
 // openItself opens the running binary; without /proc it is the one that argv[0]
 // leads to.
 func (a *app) openItself() (descriptor, error) {
-	fd, err := unix.Open("/proc/self/exe", unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err == nil && linux.HasProc() {
-		return descriptor(fd), nil
+	if linux.HasProc() {
+		if fd, err := unix.Open("/proc/self/exe", unix.O_RDONLY|unix.O_CLOEXEC, 0); err == nil {
+			return descriptor(fd), nil
+		}
 	}
-	p, findErr := exec.Find(a.args[0], exec.SearchPath(a.environ))
-	if findErr != nil {
+	p, err := exec.Find(a.args[0], exec.SearchPath(a.environ))
+	if err != nil {
 		return -1, err
 	}
 	defer p.Close()
-	fd, err = unix.Open(p.Path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open(p.Path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	return descriptor(fd), err
 }
 

@@ -99,10 +99,10 @@ func readNumbers(path string) []uint64 {
 // hasParent reports whether a process of the same container started caplaunch, such
 // as an init or a shell with a trap: it has what the runtime granted and no more,
 // so it needs KILL to signal a program that is another user. Only the kernel is asked:
-// no variable loosens --strict. The number is that of the initial PID namespace.
+// no variable loosens --strict. Where the bounding set is whole, nothing was taken away.
 func hasParent(bounding ambient.Set) bool {
-	pids, err := os.Readlink("/proc/self/ns/pid")
-	if err != nil || pids == "pid:[4026531836]" || os.Getppid() == 0 || !linux.HasProc() {
+	self, err := os.Readlink("/proc/self") // of another PID namespace, it names somebody else
+	if err != nil || self != strconv.Itoa(os.Getpid()) || bounding.Contains(ambient.NamedCaps) || os.Getppid() == 0 || !linux.HasProc() {
 		return false
 	}
 	parent, err := readStatus("/proc/" + strconv.Itoa(os.Getppid()) + "/status")

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
-	"unicode"
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
 )
@@ -108,7 +108,7 @@ func (r *reporter) text(rec record) string {
 
 // oneLine shows what would end the line or steer a terminal as an escape.
 func oneLine(s string) string {
-	odd := func(r rune) bool { return !unicode.IsPrint(r) }
+	odd := func(r rune) bool { return !strconv.IsPrint(r) }
 	if !strings.ContainsFunc(s, odd) {
 		return strings.ToValidUTF8(s, "\uFFFD")
 	}

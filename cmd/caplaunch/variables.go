@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/caplaunch/caplaunch/internal/near"
 	"github.com/caplaunch/caplaunch/internal/shell"
@@ -90,7 +89,7 @@ func (l *line) variables(environ []string, s scanned, flags []flag) (words []str
 	if !hasVariables(environ) {
 		return nil, nil
 	}
-	known := launchVariables()
+	known, isService := launchVariables(), regexp.MustCompile(service)
 	for _, kv := range environ {
 		name, value, _ := strings.Cut(kv, "=")
 		if !strings.HasPrefix(name, prefix) || value == "" {
@@ -99,7 +98,7 @@ func (l *line) variables(environ []string, s scanned, flags []flag) (words []str
 		i := slices.IndexFunc(flags, func(f flag) bool { return variable(f.name) == name })
 		checks := l.command == "run" || l.command == "explain" || l.command == "check"
 		switch {
-		case !slices.Contains(known, name) && checks && !isService(name):
+		case !slices.Contains(known, name) && checks && !isService.MatchString(name):
 			hint := "unset " + shell.Word(name)
 			if meant := near.Word(name, known...); meant != "" {
 				hint = meant + " in the place of " + name
@@ -115,13 +114,9 @@ func (l *line) variables(environ []string, s scanned, flags []flag) (words []str
 	return words, nil
 }
 
-// isService reports whether a variable is one that Kubernetes makes of a Service
-// whose name begins with caplaunch: it is not meant for caplaunch.
-func isService(name string) bool { return service().MatchString(name) }
-
-var service = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`^CAPLAUNCH_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)$`)
-})
+// A service matches what Kubernetes makes of a Service whose name begins with
+// caplaunch: it is not meant for caplaunch.
+const service = `^CAPLAUNCH_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)$`
 
 // programEnviron is environ less what is caplaunch's own.
 func programEnviron(environ []string) []string {

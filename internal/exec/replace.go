@@ -8,6 +8,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/caplaunch/caplaunch/internal/ambient/linux"
 )
 
 // Replace becomes the program, or the copy that Copy made of it, execve(2), with
@@ -38,13 +40,10 @@ func (p *Program) replace(argv, env []string) error {
 	// A handler of binfmt_misc needs a path, and an old seccomp profile may know
 	// execve only.
 	needsPath := errno == unix.ENOENT || errno == unix.ENOSYS || errno == unix.EPERM
-	path := "/proc/self/fd/" + strconv.Itoa(p.copy)
-	var found, copied unix.Stat_t
-	if !needsPath || unix.Stat(path, &found) != nil || unix.Fstat(p.copy, &copied) != nil ||
-		found.Dev != copied.Dev || found.Ino != copied.Ino { // in a jail it may lead to another file
+	if !needsPath || !linux.HasProc() { // a file of that name may be another's
 		return errno
 	}
-	return syscall.Exec(path, argv, env)
+	return syscall.Exec("/proc/self/fd/"+strconv.Itoa(p.copy), argv, env)
 }
 
 // argv is what the copy is called with: the interpreter of a script as the kernel

@@ -127,15 +127,13 @@ func (f Files) Look(w Wish, start uint32) (a Answer, err error) {
 		if e := (*LookupError)(nil); errors.As(selfErr, &e) && e.Why != NoGroup && start == 0 {
 			return a, e
 		}
-		names, namesErr := f.names(self)
-		if start == 0 {
-			if names = append(names, "root"); namesErr != nil {
-				return a, namesErr
-			}
+		names, own, namesErr := f.names(self)
+		if namesErr != nil && start == 0 {
+			return a, namesErr
 		}
 		var ids []uint32
 		ids, err = f.memberships(self, names...)
-		a.Memberships = ambient.NewGroups(ids...)
+		a.Memberships = ambient.NewGroups(append(ids, own...)...)
 	}
 	return a, err
 }
@@ -158,18 +156,42 @@ func (f Files) entry(n Name) (found Entry, err error) {
 	return Entry{}, err
 }
 
-// names are all names of the user n: a uid can have several, and the runtime may have
-// taken another one than the first.
-func (f Files) names(n Name) (names []string, err error) {
-	e := &LookupError{Name: n, Path: f.Passwd}
-	err = e.search(n.Text, n.isAbout, false, func(p []string) bool {
-		names = append(names, p[0])
+// names are all names of the user n, and gids are its groups by other lines than
+// memberships reads: a uid can have several names, and a runtime may have taken another
+// one than the first. Of root they are all that any runtime could take for root's, which
+// read these files less strictly: comments, and what is no number, count too.
+func (f Files) names(n Name) (names []string, gids []uint32, err error) {
+	root, has := n.Text == "0", n.Text
+	if root {
+		names, has = append(names, "root"), ""
+	}
+	err = scan(f.Passwd, has, func(line []byte) bool {
+		if p := fields(bytes.TrimLeft(line, "#+-")); n.isAbout(line) {
+			names = append(names, p[0])
+		} else if id, ok := plainID(p[2]); root && (!ok || id == 0) {
+			names = append(names, p[0])
+		} else {
+			return true
+		}
+		if gid, ok := plainID(fields(line)[3]); ok && root {
+			gids = append(gids, gid)
+		}
 		return true
 	})
-	if e.Why == NotFound || e.Why == NoFile {
-		err = nil
+	if root && err == nil {
+		err = scan(f.Group, "", func(line []byte) bool {
+			if p := fields(line); strings.IndexByte("#+-", line[0]) >= 0 && slices.ContainsFunc(strings.Split(p[3], ","), func(m string) bool { return m != "" && slices.Contains(names, m) }) {
+				if gid, ok := plainID(p[2]); ok {
+					gids = append(gids, gid)
+				}
+			}
+			return true
+		})
 	}
-	return names, err
+	if err != nil && !errors.Is(err, syscall.ENOENT) && !errors.Is(err, syscall.ENOTDIR) {
+		return names, gids, &LookupError{Name: n, Path: f.Passwd, Why: Unreadable, Err: err}
+	}
+	return names, gids, nil
 }
 
 // groupID is the id of a group: of the first line of group with the name.

@@ -3,13 +3,14 @@ package shell
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode"
 )
 
 // Word quotes a word where that is needed, on one line whatever is in it.
 func Word(w string) string {
-	odd := func(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }
+	odd := func(r rune) bool { return !strconv.IsPrint(r) || r == unicode.ReplacementChar }
 	special := func(r rune) bool {
 		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=+:,./@%", r)
 	}
