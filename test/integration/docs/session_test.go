@@ -169,7 +169,9 @@ exec env -i `+engine.Quote(append(cmd.Env, cmd.Args...)...)+` "$@"`)
 	cmd.Dir = s.dir
 	cmd.Env = []string{"PATH=" + path}
 	for _, kv := range os.Environ() {
-		if name, _, _ := strings.Cut(kv, "="); name != "PATH" && !strings.HasPrefix(name, "TEST_") && !strings.HasPrefix(name, "DOCKER_") {
+		name, _, _ := strings.Cut(kv, "=")
+		ours := strings.HasPrefix(name, "TEST_") || strings.HasPrefix(name, "DOCKER_") || strings.HasPrefix(name, "MAKE") // the make that runs the tests
+		if name != "PATH" && !ours {
 			cmd.Env = append(cmd.Env, kv)
 		}
 	}
