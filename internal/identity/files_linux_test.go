@@ -227,6 +227,7 @@ func TestKeptGroupsAreLessThoseOfTheStartingUser(t *testing.T) {
 		"another name":           {"toor:x:0:0:::\n", strings.ReplaceAll(alpine, "root", "toor"), 0, ambient.NewGroups(0, 1, 6, 10), false},
 		"two names":              {"toor:x:0:0:::\nroot:x:0:0:::\n", alpine, 0, ambient.NewGroups(0, 1, 6, 10), false},
 		"a malformed other name": {"root:x:0:0:::\ntoor:x:00:12:::\nbare\n#adm:x:5:5\n", "+disk:x:6:toor\n#wheel:x:10:root\nlp:x:7:bare\nadm:x:4:adm\nmail:x:12:\n", 0, ambient.NewGroups(0, 6, 7, 10, 12), false},
+		"a line without an end":  {"root:x:0:0:::\n" + strings.Repeat("x", 2<<20), alpine, 0, "", true},
 		"two names of a user":    {"rootless:x:5:5:::\ngames:x:5:5:::\n", alpine, 5, ambient.NewGroups(100, 101), false},
 		"somebody else":          {"alice:x:5:5:::\n", alpine, 5, ambient.NewGroups(101), false},
 		"nobody":                 {"", alpine, 5, ambient.NewGroups(), false},
