@@ -127,13 +127,9 @@ func (f Files) Look(w Wish, start uint32) (a Answer, err error) {
 		if e := (*LookupError)(nil); errors.As(selfErr, &e) && e.Why != NoGroup && start == 0 {
 			return a, e
 		}
-		names, own, namesErr := f.names(self)
-		if namesErr != nil && start == 0 {
-			return a, namesErr
-		}
 		var ids []uint32
-		ids, err = f.memberships(self, names...)
-		a.Memberships = ambient.NewGroups(append(ids, own...)...)
+		ids, err = f.unkept(self)
+		a.Memberships = ambient.NewGroups(ids...)
 	}
 	return a, err
 }
@@ -156,42 +152,62 @@ func (f Files) entry(n Name) (found Entry, err error) {
 	return Entry{}, err
 }
 
-// names are all names of the user n, and gids are its groups by other lines than
-// memberships reads: a uid can have several names, and a runtime may have taken another
-// one than the first. Of root they are all that any runtime could take for root's, which
-// read these files less strictly: comments, and what is no number, count too.
-func (f Files) names(n Name) (names []string, gids []uint32, err error) {
-	root, has := n.Text == "0", n.Text
+// unkept are the groups that a runtime may have given to the starting user n by these
+// files. A uid can have several names, and runtimes read less strictly than the rest of
+// this file: comments, blanks in front of a member and what is no number count too.
+// Where n is root, so does the gid of its entry, and a file that cannot be read is an
+// error.
+func (f Files) unkept(n Name) (ids []uint32, err error) {
+	root, has, names := n.Text == "0", n.Text, map[string]bool{}
 	if root {
-		names, has = append(names, "root"), ""
+		names["root"], has = true, ""
 	}
 	err = scan(f.Passwd, has, func(line []byte) bool {
-		if p := fields(bytes.TrimLeft(line, "#+-")); n.isAbout(line) {
-			names = append(names, p[0])
-		} else if id, ok := plainID(p[2]); root && (!ok || id == 0) {
-			names = append(names, p[0])
-		} else {
+		p := fields(line)
+		id, idErr := strconv.Atoi(p[2])
+		if isRoots := root && (idErr != nil || id == 0); !isRoots && !n.isAbout(line) {
 			return true
 		}
-		if gid, ok := plainID(fields(line)[3]); ok && root {
-			gids = append(gids, gid)
+		names[p[0]], names[strings.TrimLeft(p[0], "#+-")] = true, true
+		if gid, gidErr := strconv.Atoi(p[3]); root && gidErr == nil {
+			ids = append(ids, uint32(gid))
 		}
 		return true
 	})
-	if root && err == nil {
-		err = scan(f.Group, "", func(line []byte) bool {
-			if p := fields(line); strings.IndexByte("#+-", line[0]) >= 0 && slices.ContainsFunc(strings.Split(p[3], ","), func(m string) bool { return m != "" && slices.Contains(names, m) }) {
-				if gid, ok := plainID(p[2]); ok {
-					gids = append(gids, gid)
-				}
+	if err != nil && root && !isAbsent(err) {
+		return ids, &LookupError{Name: n, Path: f.Passwd, Why: Unreadable, Err: err}
+	}
+	delete(names, "")
+	if len(names) == 0 {
+		return nil, nil
+	}
+	e := &LookupError{Name: n, Path: f.Group}
+	e.Err = scan(f.Group, "", func(line []byte) bool {
+		p := fields(line)
+		members, _, _ := strings.Cut(p[3], "\x00")
+		for m := range strings.SplitSeq(members, ",") {
+			if !names[m] && !names[strings.TrimLeft(m, " \t\v\f\r")] {
+				continue
 			}
-			return true
-		})
+			gid, gidErr := strconv.Atoi(p[2])
+			if ids = append(ids, uint32(gid)); gidErr != nil {
+				e.Why = Malformed
+			}
+			break
+		}
+		return e.Why == ""
+	})
+	if e.Err != nil && !isAbsent(e.Err) {
+		e.Why = Unreadable
 	}
-	if err != nil && !errors.Is(err, syscall.ENOENT) && !errors.Is(err, syscall.ENOTDIR) {
-		return names, gids, &LookupError{Name: n, Path: f.Passwd, Why: Unreadable, Err: err}
+	if e.Why != "" {
+		return ids, e
 	}
-	return names, gids, nil
+	return ids, nil
+}
+
+func isAbsent(err error) bool {
+	return errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ENOTDIR)
 }
 
 // groupID is the id of a group: of the first line of group with the name.
@@ -206,17 +222,15 @@ func (f Files) groupID(n Name) (uint32, error) {
 	return ids[0], nil
 }
 
-// memberships are the groups that list the user n, called by one of the names, as a
-// member, initgroups(3). No file, and no name, means none.
-func (f Files) memberships(n Name, names ...string) ([]uint32, error) {
-	if strings.Join(names, "") == "" {
+// memberships are the groups that list the user n, called name, as a member,
+// initgroups(3). No file, and no name, means none.
+func (f Files) memberships(n Name, name string) ([]uint32, error) {
+	if name == "" {
 		return nil, nil
 	}
 	e := &LookupError{Name: n, Path: f.Group}
-	ids, err := e.gids("", func(line []byte) bool {
-		return slices.ContainsFunc(names, func(name string) bool {
-			return name != "" && bytes.Contains(line, []byte(name)) && slices.Contains(strings.Split(fields(line)[3], ","), name)
-		})
+	ids, err := e.gids(name, func(line []byte) bool {
+		return bytes.Contains(line, []byte(name)) && slices.Contains(strings.Split(fields(line)[3], ","), name)
 	})
 	if e.Why == NotFound || e.Why == NoFile {
 		err = nil
@@ -251,7 +265,7 @@ func (e *LookupError) search(has string, match func([]byte) bool, first bool, us
 		return e.Why == "" && !first
 	})
 	switch {
-	case errors.Is(e.Err, syscall.ENOENT), errors.Is(e.Err, syscall.ENOTDIR):
+	case isAbsent(e.Err):
 		e.Why = NoFile
 	case e.Err != nil:
 		e.Why = Unreadable
