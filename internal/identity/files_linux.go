@@ -164,12 +164,12 @@ func (f Files) unkept(n Name) (ids []uint32, err error) {
 	}
 	err = scan(f.Passwd, has, func(line []byte) bool {
 		p := fields(line)
-		id, idErr := strconv.Atoi(p[2])
-		if isRoots := root && (idErr != nil || id == 0); !isRoots && !n.isAbout(line) {
+		id, _ := strconv.Atoi(p[2]) // 0 for what is no number
+		if isRoots := root && id == 0; !isRoots && !n.isAbout(line) {
 			return true
 		}
 		names[p[0]], names[strings.TrimLeft(p[0], "#+-")] = true, true
-		if gid, gidErr := strconv.Atoi(p[3]); root && gidErr == nil {
+		if gid, _ := strconv.Atoi(p[3]); root {
 			ids = append(ids, uint32(gid))
 		}
 		return true
@@ -178,15 +178,12 @@ func (f Files) unkept(n Name) (ids []uint32, err error) {
 		return ids, &LookupError{Name: n, Path: f.Passwd, Why: Unreadable, Err: err}
 	}
 	delete(names, "")
-	if len(names) == 0 {
-		return nil, nil
-	}
 	e := &LookupError{Name: n, Path: f.Group}
 	e.Err = scan(f.Group, "", func(line []byte) bool {
 		p := fields(line)
 		members, _, _ := strings.Cut(p[3], "\x00")
 		for m := range strings.SplitSeq(members, ",") {
-			if !names[m] && !names[strings.TrimLeft(m, " \t\v\f\r")] {
+			if !names[strings.TrimLeft(m, " \t\v\f\r")] {
 				continue
 			}
 			gid, gidErr := strconv.Atoi(p[2])
@@ -195,7 +192,7 @@ func (f Files) unkept(n Name) (ids []uint32, err error) {
 			}
 			break
 		}
-		return e.Why == ""
+		return true
 	})
 	if e.Err != nil && !isAbsent(e.Err) {
 		e.Why = Unreadable
@@ -223,11 +220,8 @@ func (f Files) groupID(n Name) (uint32, error) {
 }
 
 // memberships are the groups that list the user n, called name, as a member,
-// initgroups(3). No file, and no name, means none.
+// initgroups(3). No file means none.
 func (f Files) memberships(n Name, name string) ([]uint32, error) {
-	if name == "" {
-		return nil, nil
-	}
 	e := &LookupError{Name: n, Path: f.Group}
 	ids, err := e.gids(name, func(line []byte) bool {
 		return bytes.Contains(line, []byte(name)) && slices.Contains(strings.Split(fields(line)[3], ","), name)

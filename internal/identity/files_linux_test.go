@@ -228,7 +228,8 @@ func TestKeptGroupsAreLessThoseOfTheStartingUser(t *testing.T) {
 		"two names":              {"toor:x:0:0:::\nroot:x:0:0:::\n", alpine, 0, ambient.NewGroups(0, 1, 6, 10), false},
 		"a malformed other name": {"root:x:0:0:::\ntoor:x:00:12:::\nbare\n#adm:x:5:5\n", "+disk:x:6:toor\n#wheel:x:10:root\nlp:x:7:bare\nadm:x:4:adm\nmail:x:12:\n", 0, ambient.NewGroups(0, 6, 7, 10, 12), false},
 		"a line without an end":  {"root:x:0:0:::\n" + strings.Repeat("x", 8<<20), alpine, 0, "", true},
-		"blanks and NUL":         {"root:x:0:0:::\n+foo:x:0:010:::\n", "wheel:x:11:daemon, root\na:x:12:root\x00x\nb:x:13:\troot,c\nd:x:14:+foo\ne:x:15:root \n", 0, ambient.NewGroups(0, 10, 11, 12, 13, 14, 15), false},
+		"blanks and NUL":         {"root:x:0:0:::\n+foo:x:0:010:::\n", "wheel:x:11:daemon, root\na:x:12:root\x00x\nb:x:13:\troot,c\nd:x:14:+foo\ne:x:15:root \nf:x:16:foo\n", 0, ambient.NewGroups(0, 10, 11, 12, 13, 14, 15, 16), false},
+		"a blank line":           {"root:x:0:0:::\n\n", "mail:x:12:\n", 0, ambient.NewGroups(0), false},
 		"two names of a user":    {"rootless:x:5:5:::\ngames:x:5:5:::\n", alpine, 5, ambient.NewGroups(100, 101), false},
 		"somebody else":          {"alice:x:5:5:::\n", alpine, 5, ambient.NewGroups(101), false},
 		"nobody":                 {"", alpine, 5, ambient.NewGroups(), false},
@@ -239,8 +240,15 @@ func TestKeptGroupsAreLessThoseOfTheStartingUser(t *testing.T) {
 		if (err != nil) != c.fails || err == nil && a.Memberships != c.want {
 			t.Errorf("%s: %v, %v", name, a.Memberships, err)
 		}
+		if e := (*LookupError)(nil); c.fails && (!errors.As(err, &e) || e.Path == "" || e.Name.Text != "0" || e.Why == Unreadable && e.Err == nil) {
+			t.Errorf("%s: %+v", name, err)
+		}
 	}
 	// An image without files has no memberships.
+	alice := Spec{User: Name{Text: "alice"}}
+	if a, err := (Files{files(t, "alice:x:5:5:::\n", "").Passwd, "/nonexistent"}).Look(Wish{User: &alice}, 0); err != nil || a.User.Groups != ambient.NewGroups(5) {
+		t.Errorf("%+v, %v", a, err)
+	}
 	if a, err := (Files{"/nonexistent", "/nonexistent"}).Look(Wish{KeepGroups: true}, 0); err != nil || a.Memberships != "" {
 		t.Errorf("%+v, %v", a, err)
 	}
