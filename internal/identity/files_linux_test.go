@@ -228,7 +228,7 @@ func TestKeptGroupsAreLessThoseOfTheStartingUser(t *testing.T) {
 		"two names":              {"toor:x:0:0:::\nroot:x:0:0:::\n", alpine, 0, ambient.NewGroups(0, 1, 6, 10), false},
 		"a malformed other name": {"root:x:0:0:::\ntoor:x:00:12:::\nbare\n#adm:x:5:5\n", "+disk:x:6:toor\n#wheel:x:10:root\nlp:x:7:bare\nadm:x:4:adm\nmail:x:12:\n", 0, ambient.NewGroups(0, 6, 7, 10, 12), false},
 		"a line without an end":  {"root:x:0:0:::\n" + strings.Repeat("x", 8<<20), alpine, 0, "", true},
-		"blanks and NUL":         {"root:x:0:0:::\n+foo:x:0:010:::\n", "wheel:x:11:daemon, root\na:x:12:root\x00x\nb:x:13:\troot,c\nd:x:14:+foo\ne:x:15:root \nf:x:16:foo\n", 0, ambient.NewGroups(0, 10, 11, 12, 13, 14, 15, 16), false},
+		"blanks and NUL":         {"alice:x:5:5:::\nroot:x:0:0:::\nbob:x:6:6:::\n+foo:x:0:010:::\n", "wheel:x:11:daemon, root\na:x:12:root\x00x\nb:x:13:\troot,c\nd:x:14:+foo\ne:x:15:root \nf:x:16:foo\n", 0, ambient.NewGroups(0, 10, 11, 12, 13, 14, 15, 16), false},
 		"a blank line":           {"root:x:0:0:::\n\n", "mail:x:12:\n", 0, ambient.NewGroups(0), false},
 		"two names of a user":    {"rootless:x:5:5:::\ngames:x:5:5:::\n", alpine, 5, ambient.NewGroups(100, 101), false},
 		"somebody else":          {"alice:x:5:5:::\n", alpine, 5, ambient.NewGroups(101), false},
