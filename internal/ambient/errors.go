@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/caplaunch/caplaunch/internal/near"
@@ -89,18 +90,17 @@ func (e *NotGrantedError) Set() (s Set) {
 func (e *NotGrantedError) Error() string {
 	var all []string
 	for i, m := range e.Missing {
+		same := func(other Miss) bool { return other.Why() == m.Why() }
+		if slices.ContainsFunc(e.Missing[:i], same) {
+			continue // it has been said
+		}
 		var caps Set
-		for j, other := range e.Missing {
-			if other.Why() != m.Why() {
-				continue
-			} else if caps |= SetOf(other.Cap); j < i {
-				caps = 0 // it has been said
-				break
+		for _, other := range e.Missing {
+			if same(other) {
+				caps |= SetOf(other.Cap)
 			}
 		}
-		if caps != 0 {
-			all = append(all, caps.String()+" cannot be given: "+m.Why())
-		}
+		all = append(all, caps.String()+" cannot be given: "+m.Why())
 	}
 	return strings.Join(all, "; ")
 }
