@@ -89,18 +89,16 @@ func (e *NotGrantedError) Set() (s Set) {
 // Error says each reason once, with the capabilities that it is about.
 func (e *NotGrantedError) Error() string {
 	var all []string
-	for i, m := range e.Missing {
-		same := func(other Miss) bool { return other.Why() == m.Why() }
-		if slices.ContainsFunc(e.Missing[:i], same) {
-			continue // it has been said
+	var caps []Set
+	for _, m := range e.Missing {
+		i := slices.Index(all, m.Why())
+		if i < 0 {
+			i, all, caps = len(all), append(all, m.Why()), append(caps, 0)
 		}
-		var caps Set
-		for _, other := range e.Missing {
-			if same(other) {
-				caps |= SetOf(other.Cap)
-			}
-		}
-		all = append(all, caps.String()+" cannot be given: "+m.Why())
+		caps[i] |= SetOf(m.Cap)
+	}
+	for i, why := range all {
+		all[i] = caps[i].String() + " cannot be given: " + why
 	}
 	return strings.Join(all, "; ")
 }
