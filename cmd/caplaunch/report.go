@@ -108,16 +108,12 @@ func (r *reporter) text(rec record) string {
 
 // oneLine shows what would end the line or steer a terminal as an escape.
 func oneLine(s string) string {
-	odd := func(r rune) bool { return !strconv.IsPrint(r) }
-	if !strings.ContainsFunc(s, odd) {
-		return strings.ToValidUTF8(s, "\uFFFD")
-	}
 	var b strings.Builder
 	for _, r := range s {
-		if odd(r) {
-			fmt.Fprintf(&b, `\x%02x`, r)
-		} else {
+		if strconv.IsPrint(r) {
 			b.WriteRune(r)
+		} else {
+			fmt.Fprintf(&b, `\x%02x`, r)
 		}
 	}
 	return b.String()
