@@ -69,6 +69,7 @@ func TestASlipGetsOneSentenceAndOneLineThatWorks(t *testing.T) {
 		{"install", "DEST", "caplaunch install /shared"},
 		{"show|abc", "abc", "caplaunch show 1"},
 		{"--version|--json|-v", "", ""},
+		{"show|1|--json", "", ""},
 		{"--version|--|id", "version takes no PROGRAM", "caplaunch version"},
 		{"check|--allow=all|--pid=0x1", "0x1", "--pid=1"},
 		// Flags and values that nobody knows.

@@ -126,7 +126,7 @@ func programEnviron(environ []string) []string {
 	known := launchVariables()
 	env := make([]string, 0, len(environ)+3)
 	for _, kv := range environ {
-		if name, _, _ := strings.Cut(kv, "="); !strings.HasPrefix(kv, prefix) || !slices.Contains(known, name) {
+		if name, _, _ := strings.Cut(kv, "="); !slices.Contains(known, name) {
 			env = append(env, kv)
 		}
 	}
