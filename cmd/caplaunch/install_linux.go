@@ -135,9 +135,8 @@ func write(dir int, name string, from io.Reader) error {
 // leads to.
 func (a *app) openItself() (descriptor, error) {
 	if linux.HasProc() {
-		if fd, err := unix.Open("/proc/self/exe", unix.O_RDONLY|unix.O_CLOEXEC, 0); err == nil {
-			return descriptor(fd), nil
-		}
+		fd, err := unix.Open("/proc/self/exe", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		return descriptor(fd), err
 	}
 	p, err := exec.Find(a.args[0], exec.SearchPath(a.environ))
 	if err != nil {

@@ -41,7 +41,7 @@ func (p *Program) Copy() error {
 		return fail(err)
 	}
 	err = fill(dst, f.fd, f.Stat.Size)
-	if err == nil && !f.isUnchanged() { // after the copy: the bytes inspected are the bytes copied
+	if !f.isUnchanged() { // after the copy: the bytes inspected are the bytes copied
 		err = ErrChanged
 	}
 	if err == nil {
