@@ -205,8 +205,8 @@ func write(path string, program []byte, n int) error {
 }
 
 // contained keeps a mutant, which is root, from what belongs to the machine: one of install would put itself in the
-// place of /dev/null.
-const contained = `mount --make-rprivate / && for d in /dev /etc /usr; do mount --rbind $d $d && mount -o remount,bind,ro $d; done && exec "$@"`
+// place of /dev/null, and one that never ends would go on. The shell is the process 1 of their namespace.
+const contained = `mount --make-rprivate / && for d in /dev /etc /usr; do mount --rbind $d $d && mount -o remount,bind,ro $d; done && "$@"; exit $?`
 
 // judge reports whether a mutant is found out; dir is the caller's own. What hangs is.
 func (b *build) judge(t *testing.T, dir string, j judge, m mutant) (caught bool, out string) {
@@ -217,7 +217,7 @@ func (b *build) judge(t *testing.T, dir string, j judge, m mutant) (caught bool,
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
-	argv := append([]string{"--mount", "sh", "-ec", contained, "sh", test, "-test.run=" + j.run, "-test.v", "-test.failfast", "-test.timeout=2m"}, j.args...)
+	argv := append([]string{"--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-ec", contained, "sh", test, "-test.run=" + j.run, "-test.v", "-test.failfast", "-test.timeout=2m"}, j.args...)
 	cmd := exec.CommandContext(ctx, "unshare", argv...)
 	cmd.Dir, cmd.WaitDelay = filepath.Join(engine.Root, j.dir), 5*time.Second
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // a mutant may signal its group
