@@ -74,6 +74,11 @@ func open(path string) (*File, error) {
 			return fail(ErrChanged)
 		}
 	case unix.EACCES, unix.EPERM: // who may execute it need not be able to read it
+		// A single answer that was not the kernel's would hide the interpreter of a script.
+		if again, err := openRetry(path, unix.O_RDONLY|quick); err == nil {
+			_ = unix.Close(again)
+			return fail(ErrChanged)
+		}
 	case unix.EAGAIN: // somebody holds a lease for writing, fcntl(2)
 		return fail(unix.ETXTBSY)
 	default:
