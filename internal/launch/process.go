@@ -119,8 +119,7 @@ func (l *Launch) giveTerminal(fd int, name string, st *unix.Stat_t) {
 // chmod adds permissions for the class that the new user is in: the group, or
 // others.
 func (l *Launch) chmod(fd int, name string, st *unix.Stat_t, bits uint32) {
-	to := l.Plan.AfterSteps
-	if st.Gid == to.GID.Real || to.Groups.Has(st.Gid) {
+	if l.Plan.AfterSteps.Groups.Has(st.Gid) { // its primary group is one of them
 		bits <<= 3
 	}
 	mode := st.Mode&0o7777 | bits

@@ -86,14 +86,14 @@ func Again(t *testing.T, namespaces uintptr) bool {
 	return false
 }
 
-// Answer lets a filter answer a call of this thread in the place of the kernel, by an errno or by 0, which is success;
-// with arg, only where the first argument is that.
-func Answer(t testing.TB, call uint32, errno syscall.Errno, arg ...uint32) {
+// Answer lets a filter answer a call of this thread in the place of the kernel, by an errno or by 0, which is success:
+// where the first arguments are args.
+func Answer(t testing.TB, call uint32, errno syscall.Errno, args ...uint32) {
 	t.Helper()
 	const load, equal, ret = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, unix.BPF_RET
-	filter := []unix.SockFilter{{Code: load}, {Code: equal, K: call, Jf: uint8(2*len(arg) + 1)}}
-	for _, a := range arg {
-		filter = append(filter, unix.SockFilter{Code: load, K: 16}, unix.SockFilter{Code: equal, K: a, Jf: 1})
+	filter := []unix.SockFilter{{Code: load}, {Code: equal, K: call, Jf: uint8(2*len(args) + 1)}}
+	for i, a := range args {
+		filter = append(filter, unix.SockFilter{Code: load, K: uint32(16 + 8*i)}, unix.SockFilter{Code: equal, K: a, Jf: uint8(2*(len(args)-i) - 1)})
 	}
 	filter = append(filter, unix.SockFilter{Code: ret, K: unix.SECCOMP_RET_ERRNO | uint32(errno)}, unix.SockFilter{Code: ret, K: unix.SECCOMP_RET_ALLOW})
 	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
