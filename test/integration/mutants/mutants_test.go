@@ -89,7 +89,7 @@ var rooms = []*room{
 	{dir: "internal/grant", judges: []judge{unit("internal/grant")}},
 	{dir: "cmd/caplaunch", files: "main|cli|run|ask|check|variables|status|signals|report", judges: []judge{
 		{dir: "cmd/caplaunch", run: ".", args: []string{"-test.skip=Poller|Init|Rooms|Pure|Door|Reader"}},
-		integration("words", quick), integration("security", "^Test(NoVariable|APrivileged|AHint|CheckSees|TheFirst)"), integration("words", "ExplainSays|EveryOtherHint|ExplainFor"),
+		integration("words", quick), integration("security", "^Test(NoVariable|APrivileged|AHint|CheckSees|TheFirst|Strict)"), integration("words", "ExplainSays|EveryOtherHint|ExplainFor|InstallC"),
 	}},
 	{dir: "cmd/caplaunch", files: "install", judges: []judge{integration("words", "^TestInstall(C|R|I|W)"), integration("security", "^TestAPrivileged")}},
 }
