@@ -68,32 +68,38 @@ func (s surroundings) only(g grant.Grant, stray ambient.Set) string {
 }
 
 // threadsOf joins the sets of all threads of a process: each thread has its own,
-// credentials(7). The rest is the main thread's.
+// credentials(7). The rest is the main thread's. One that ends while it looks can have
+// left what it had to a new one. So it looks until it has read them all.
 func threadsOf(pid int) (ambient.State, error) {
 	all, err := stateOf(pid)
 	if err != nil {
 		return all, err
 	}
 	tasks := "/proc/" + strconv.Itoa(pid) + "/task/"
-	threads := list(tasks)
-	if len(threads) == 0 {
-		return all, usagef("again: it may have ended just then", "process %d cannot be read: it shows no threads", pid)
-	}
-	for _, thread := range threads {
-		s, err := readStatus(tasks + thread + "/status")
-		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) {
-			continue // a thread that has ended has nothing any more
+	const most = 100
+	for range most {
+		read := 0
+		for _, thread := range list(tasks) {
+			s, err := readStatus(tasks + thread + "/status")
+			if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) {
+				continue
+			}
+			if err != nil {
+				return all, usagef("Linux 4.10 or newer, with its own /proc", "process %d: %w", pid, err)
+			}
+			read++
+			all.Permitted |= s.Permitted
+			all.Effective |= s.Effective
+			all.Inheritable |= s.Inheritable
+			all.Ambient |= s.Ambient
+			all.Bounding |= s.Bounding
 		}
-		if err != nil {
-			return all, usagef("Linux 4.10 or newer, with its own /proc", "process %d: %w", pid, err)
+		var folder unix.Stat_t // a link for each thread: the list can end early where one ends
+		if unix.Stat(tasks, &folder) == nil && read > 0 && read == int(folder.Nlink)-2 {
+			return all, nil
 		}
-		all.Permitted |= s.Permitted
-		all.Effective |= s.Effective
-		all.Inheritable |= s.Inheritable
-		all.Ambient |= s.Ambient
-		all.Bounding |= s.Bounding
 	}
-	return all, nil
+	return all, usagef("again: it may have ended just then", "process %d cannot be read: its threads come and go", pid)
 }
 
 // stateOf is the state of the main thread of a process. The error is a

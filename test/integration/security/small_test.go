@@ -103,6 +103,25 @@ func TestCheckSeesEveryThread(t *testing.T) {
 	}
 }
 
+// A thread that ends while check looks has left its capabilities to another one.
+func TestCheckSeesAThreadThatIsNeverTheSame(t *testing.T) {
+	t.Parallel()
+	engine.RequireRoot(t)
+	engine.Require(t, "strace")
+	cmd := exec.Command(engine.Starter(t, "threads"), "hop")
+	out, err := cmd.StdoutPipe()
+	engine.Must(t, err)
+	pid := engine.Background(t, cmd)
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+		t.Fatal(line, err)
+	}
+	// Whoever it lists has ended when it opens the status.
+	r := engine.Exec(t, "strace", "-qqq", "-o", os.DevNull, "-e", "inject=openat:delay_enter=5000", engine.Caplaunch(t), "check", "--allow=none", "--pid", strconv.Itoa(pid))
+	if r.Code != engine.Failure && r.Code != engine.Unexpected {
+		t.Errorf("a process that always has capabilities passes: %v", r)
+	}
+}
+
 // A set-uid, set-gid or file-capability caplaunch does nothing for whoever calls it, whatever the command.
 func TestAPrivilegedCaplaunchDoesNothing(t *testing.T) {
 	t.Parallel()

@@ -7,7 +7,7 @@
 //   deny ERRNO NUMBER[,ARG0[,ARG1]] -- PROGRAM [ARG...]    behind a seccomp filter
 //   fill [-u UID] -- PROGRAM [ARG...]                      while the queue of signals of a user is full
 //   noargs PROGRAM                                         with no arguments at all, not even a name
-//   threads main|other|both                                waits, with threads that have other capabilities
+//   threads main|other|both|hop                            waits, with threads that have other capabilities
 //
 // Exit status 120: the state could not be reached. Raw calls where glibc hides something.
 #define _GNU_SOURCE
@@ -601,15 +601,26 @@ static void *other(void *who) {
 	return NULL;
 }
 
+// A thread leaves what it has to the next one, and ends.
+static void *hop(void *nothing) {
+	pthread_t next;
+	while (pthread_create(&next, NULL, hop, nothing))
+		sched_yield();
+	pthread_detach(next);
+	return NULL;
+}
+
 // The named threads keep their capabilities, the other drops them all. It prints "ready".
 int threads(int argc, char **argv) {
 	pthread_t thread;
 	pthread_barrier_init(&done, NULL, 2);
-	if (argc < 2 || pthread_create(&thread, NULL, other, argv[1]))
+	int hops = argc > 1 && !strcmp(argv[1], "hop");
+	if (argc < 2 || pthread_create(&thread, NULL, hops ? hop : other, argv[1]))
 		return 120;
-	if (!strcmp(argv[1], "other"))
+	if (hops || !strcmp(argv[1], "other"))
 		set((struct sets){0}, "capset");
-	pthread_barrier_wait(&done);
+	if (!hops)
+		pthread_barrier_wait(&done);
 	puts("ready");
 	fflush(stdout);
 	for (;;)
