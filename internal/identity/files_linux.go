@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/caplaunch/caplaunch/internal/ambient"
 )
 
@@ -127,6 +129,11 @@ func (f Files) Look(w Wish, start uint32) (a Answer, err error) {
 		if e := (*LookupError)(nil); errors.As(selfErr, &e) && e.Why != NoGroup && start == 0 {
 			return a, e
 		}
+		for _, path := range []string{f.Passwd, f.Group} {
+			if start == 0 && leadsAway(path) {
+				return a, &LookupError{Name: self, Path: path, Why: Unreadable, Err: errors.New("a symlink leads to another mount")}
+			}
+		}
 		var ids []uint32
 		ids, err = f.unkept(self)
 		a.Memberships = ambient.NewGroups(ids...)
@@ -201,6 +208,19 @@ func (f Files) unkept(n Name) (ids []uint32, err error) {
 		return ids, e
 	}
 	return ids, nil
+}
+
+// leadsAway reports whether a symlink of the image leads path to another mount. The
+// runtime has read the file that is below. Before Linux 5.6 the answer is no.
+func leadsAway(path string) bool {
+	open := func(resolve uint64) error {
+		fd, err := unix.Openat2(unix.AT_FDCWD, path, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: resolve})
+		if err == nil {
+			_ = unix.Close(fd)
+		}
+		return err
+	}
+	return open(unix.RESOLVE_NO_SYMLINKS) == unix.ELOOP && open(unix.RESOLVE_NO_XDEV) == unix.EXDEV
 }
 
 func isAbsent(err error) bool {

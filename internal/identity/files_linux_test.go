@@ -270,6 +270,38 @@ func manyUsers(n int) string {
 	return b.String()
 }
 
+// TestASymlinkToAnotherMountDoesNotTellRootsGroups, since a runtime read what the mount hides.
+func TestASymlinkToAnotherMountDoesNotTellRootsGroups(t *testing.T) {
+	t.Chdir(t.TempDir()) // the way from / may lead over a mount
+	for name, to := range map[string]string{"near": "file", "away": "/proc/sys/kernel/ostype", "gone": "/proc/nonexistent"} {
+		if err := os.Symlink(to, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile("file", []byte("root:x:0:0::/:\nwheel:x:10:root\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		files Files
+		start uint32
+		fails string
+	}{
+		{Files{"file", "file"}, 0, ""},
+		{Files{"near", "near"}, 0, ""},
+		{Files{"file", "away"}, 0, "away"},
+		{Files{"file", "gone"}, 0, "gone"},
+		{Files{"gone", "near"}, 0, "gone"},
+		{Files{"file", "gone"}, 5, ""},
+	} {
+		var e *LookupError
+		switch _, err := c.files.Look(Wish{KeepGroups: true}, c.start); {
+		case c.fails == "" && err == nil:
+		case !errors.As(err, &e) || e.Path != c.fails || e.Why != Unreadable:
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+}
+
 func TestLongFilesAreReadToTheEnd(t *testing.T) {
 	const last = 200_000 - 1
 	f := files(t, manyUsers(last+1), "g:x:7:"+strings.Repeat("m,", 100_000)+fmt.Sprintf("user%d", last)) // no newline at the end

@@ -69,3 +69,21 @@ func TestKeepGroupsInAnImageLikeAlpine(t *testing.T) {
 	r = d.Run(t, img, []string{"--group-add=2000"}, "/caplaunch", "-u", "relay", "--keep-groups", "--", "/probe")
 	engine.Promised("10021", 0).With("Groups", "2000 2001 10021").Want(t, r)
 }
+
+// An image that hides its /etc/group behind a mount would choose groups for its program: Docker has read the file before.
+func TestKeepGroupsWhereASymlinkHidesRootsOwn(t *testing.T) {
+	t.Parallel()
+	d := engine.TheDocker(t)
+	etc := engine.TempDir(t)
+	engine.Must(t, os.WriteFile(filepath.Join(etc, "passwd"), []byte(alpine["passwd"]), 0o644))
+	engine.Must(t, os.Symlink("/tmp/group", filepath.Join(etc, "group")))
+	img := d.Load(t, engine.ScratchImage("caplaunch.test/hidden:1", map[string]engine.Src{
+		"/caplaunch": engine.File(engine.Caplaunch(t)), "/probe": engine.File(engine.Probe(t)), "/etc": engine.File(etc), "/tmp/group": engine.Text(alpine["group"]),
+	}))
+	argv := []string{"/caplaunch", "-u", "65532:65532", "--keep-groups", "--", "/probe"}
+	engine.Promised("65532", 0).With("Groups", "2000 65532").Want(t, d.Run(t, img, []string{"--group-add=2000"}, argv...))
+	said := engine.Refused(t, d.Run(t, img, []string{"--group-add=2000", "--read-only", "--tmpfs=/tmp"}, argv...), engine.Failure)
+	if !strings.Contains(said.Msg, "/etc/group: a symlink leads to another mount") {
+		t.Errorf("%+v", said)
+	}
+}
