@@ -96,10 +96,18 @@ func TestLimitsAreKeptOrNamed(t *testing.T) {
 		},
 	}
 	for n := 3; n <= 10; n++ {
+		few, limit := limited(fmt.Sprintf("nofile=%d", n)), fmt.Sprintf("%d %d", n, n)
+		capable := []string{"-u", "65532:65532", "--", privileged(t), "all"}
 		list = append(list, hardship{
-			name: fmt.Sprintf("%d descriptors", n), start: limited(fmt.Sprintf("nofile=%d", n)), argv: launch(t),
-			keep: thePoor().With("rlimit nofile", fmt.Sprintf("%d %d", n, n)), may: []outcome{refused}, says: "too many open files",
+			name: fmt.Sprintf("%d descriptors", n), start: few, argv: launch(t),
+			keep: thePoor().With("rlimit nofile", limit), may: []outcome{refused}, says: "too many open files",
+		}, hardship{
+			name: fmt.Sprintf("%d descriptors, and a copy is needed", n), start: few, argv: append([]string{engine.Caplaunch(t), "--strip-file-caps"}, capable...),
+			keep: credentials(65532, "65532", 0).With("rlimit nofile", limit), may: []outcome{refused}, says: "too many open files",
 		})
+		if n > 4 {
+			list = append(list, hardship{name: fmt.Sprintf("%d descriptors, and a copy is not allowed", n), start: few, argv: append([]string{engine.Caplaunch(t), "-c", "net_admin"}, capable...), says: "file"})
+		}
 	}
 	endureAll(t, list)
 }

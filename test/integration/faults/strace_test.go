@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/caplaunch/caplaunch/test/integration/engine"
@@ -296,20 +295,12 @@ func TestNoSystemCallThatFailsOrLiesBreaksThePromise(t *testing.T) {
 	if !*all {
 		list = fairly(t, list)
 	}
-	count := newTally()
-	var done atomic.Int64
+	count := &tally{count: map[outcome]int{}, bad: map[string][]string{}}
 	inParallel(list, func(i injection) {
 		o, problem, e := i.try(t, caplaunch)
-		count.add(o, i.op+": "+i.fault)
-		if o == broken {
-			count.fail(problem, i.String()+"\n"+i.line, e)
-		}
-		if n := done.Add(1); n%1000 == 0 {
-			t.Logf("%d of %d", n, len(list))
-		}
+		count.add(o, problem, i.String()+"\n"+i.line, e)
 	})
-	t.Logf("%d of %d", done.Load(), len(list))
-	count.report(t, "strace")
+	count.report(t)
 }
 
 // fairly puts one of each kind first, the credential steps and what could turn a refusal into a launch before all others,

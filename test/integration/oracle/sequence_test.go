@@ -18,18 +18,8 @@ type sequence struct {
 	Exec  target
 }
 
-// String is the sequence as Go literals, each step with what it says in words.
 func (q sequence) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "start := %#v\nsteps := []ambient.Step{\n", q.Start)
-	for _, s := range q.Steps {
-		if g, ok := s.(ambient.SetGroups); ok && g.Groups.Len() > 12 {
-			fmt.Fprintf(&b, "\tambient.SetGroups{/* %d of them */},\n", g.Groups.Len())
-			continue
-		}
-		fmt.Fprintf(&b, "\t%#v, // %v\n", s, s)
-	}
-	return b.String() + "}\nexec " + q.Exec.Path + q.Exec.credentials()
+	return fmt.Sprintf("start %+v\nsteps %q\nexec %s%s", q.Start, q.Steps, q.Exec.Path, q.Exec.credentials())
 }
 
 // credentials is what execve takes from the program, in words.

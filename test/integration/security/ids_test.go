@@ -22,8 +22,7 @@ func paused(t testing.TB, flags string) []string {
 // Whoever enters a user namespace from outside keeps an id that reads as 65534. It must not pass for the user with that
 // number: the program would be root on the machine.
 func TestAnIDThatIsNotMappedIsNotTheUser(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
+	begin(t)
 	for maps, words := range map[string][]string{
 		"no map":    nil,
 		"both maps": {"-m", contained, "-n", contained},
@@ -54,8 +53,7 @@ func TestAnIDThatIsNotMappedIsNotTheUser(t *testing.T) {
 
 // The same in an empty root, where there is no map to be read, and what the image says of one is not believed.
 func TestAnIDThatIsNotMappedIsNotTheUserWithoutProc(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
+	begin(t)
 	jail := engine.Tree(t, map[string]engine.Src{
 		"/caplaunch": engine.File(engine.Caplaunch(t)), "/probe": engine.File(engine.Probe(t)),
 		"/etc/passwd": engine.Text("nobody:x:65534:65534::/:/bin/sh\n"), "/etc/group": engine.Text("nogroup:x:65534:\n"),
@@ -81,8 +79,7 @@ func TestAnIDThatIsNotMappedIsNotTheUserWithoutProc(t *testing.T) {
 
 // A saved, real or effective id that is not mapped, beside two that are: it must not be a way back.
 func TestOneOfThreeIDsThatIsNotMappedIsGone(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
+	begin(t)
 	const mine = "165534,165534,165534"
 	for _, ids := range []string{"165534,165534,0", "0,165534,165534", "165534,0,165534"} {
 		for _, flags := range []string{"-u 65534:65534", "-u nobody", ""} {
@@ -99,8 +96,7 @@ func TestOneOfThreeIDsThatIsNotMappedIsGone(t *testing.T) {
 // A group that is not mapped reads as 65534. At a switch it is left out, and that is told; where the map is whole, 65534
 // is itself.
 func TestAGroupThatIsNotMappedIsNotKept(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
+	begin(t)
 	root := func(groups string, more ...string) []string {
 		return slices.Concat([]string{engine.Starter(t, "userns"), "-u", "100000,100000,100000", "-g", "100000,100000,100000", "-G", groups, "-m", contained, "-n", contained}, more, []string{"--"})
 	}
@@ -140,9 +136,7 @@ func TestAGroupThatIsNotMappedIsNotKept(t *testing.T) {
 // The id that stands for those that are not mapped can be another one, by kernel.overflowgid. That is one number for the
 // whole machine, so here a file lies over it, for caplaunch alone; the ids themselves need no such reading.
 func TestTheOverflowGroupIsReadFromTheKernel(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
-	engine.Require(t, "unshare")
+	begin(t, "unshare")
 	seven := filepath.Join(engine.TempDir(t), "seven")
 	engine.Must(t, os.WriteFile(seven, []byte("7\n"), 0o644))
 	start := []string{"unshare", "--mount", "sh", "-ec", fmt.Sprintf("mount --bind %s /proc/sys/kernel/overflowgid\nexec \"$@\"", seven), "sh"}

@@ -11,9 +11,7 @@ import (
 // Where fs.suid_dumpable is 1 a change of ids opens the memory of the process. It has to be closed again before the step
 // that gives capabilities up, on whatever thread. TestNobodyReachesTheMemoryOfALaunch of the oracle attacks there.
 func TestAProcessHidesBeforeItGivesUpCapabilities(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
-	engine.Require(t, "strace")
+	begin(t, "strace")
 	for _, command := range []string{"run", "explain"} {
 		trace := filepath.Join(t.TempDir(), "trace")
 		r := engine.Exec(t, "strace", "-f", "-o", trace, "-e", "signal=none", "-e", "trace=setresuid,setresgid,capset,prctl",

@@ -230,8 +230,7 @@ func (s start) predict(status map[string]string) (code int, want map[string]stri
 // From random states of sets, securebits, ids, groups and maps each launch ends in exactly what was asked for, or it is
 // refused with the status that the documentation has for it.
 func TestRandomStartsAreExactOrRefused(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
+	begin(t)
 	random := engine.Rand(t)
 	var mu sync.Mutex
 	ends, skipped := map[int]int{}, 0 // by exit status, 0 for what ran
