@@ -28,7 +28,6 @@ var (
 	all   = flag.Bool("all", false, "inject every fault, not a random share")
 	share = flag.Int("share", 2000, "how many faults of a kind are injected without -all")
 	calls = flag.String("calls", "", "inject only into calls whose name contains this")
-	jobs  = flag.Int("jobs", runtime.NumCPU(), "launches at the same time")
 )
 
 func TestMain(m *testing.M) { engine.Main(m) }
@@ -170,14 +169,14 @@ func (c *tally) report(t *testing.T) {
 	t.Log(c.count)
 }
 
-// inParallel calls f with each of the items, or with as many as -share says, -jobs at a time.
+// inParallel calls f with each of the items, or with as many as -share says, as many at a time as there are processors.
 func inParallel[T any](items []T, f func(T)) {
 	if !*all {
 		items = items[:min(len(items), *share)]
 	}
 	var wg sync.WaitGroup
 	next := make(chan T)
-	for range max(1, *jobs) {
+	for range runtime.NumCPU() {
 		wg.Go(func() {
 			for item := range next {
 				f(item)

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/caplaunch/caplaunch/test/integration/engine"
 )
 
@@ -59,33 +57,3 @@ func TestExplainRefusesAFullQueueOfSignals(t *testing.T) {
 
 // flat is text in one line, with single spaces.
 func flat(s string) string { return strings.Join(strings.Fields(s), " ") }
-
-// A seccomp filter that refuses what signals and timers need: a launch needs none of it.
-func TestAFilterOfSignalsStopsNoLaunch(t *testing.T) {
-	begin(t)
-	deny, probe := engine.Starter(t, "deny", engine.OutOfTheWay...), engine.Probe(t, engine.OutOfTheWay...)
-	calls := map[string]int{
-		"tgkill": unix.SYS_TGKILL, "timer_create": unix.SYS_TIMER_CREATE, "timer_settime": unix.SYS_TIMER_SETTIME, "rt_sigqueueinfo": unix.SYS_RT_SIGQUEUEINFO,
-		"rt_tgsigqueueinfo": unix.SYS_RT_TGSIGQUEUEINFO, "setitimer": unix.SYS_SETITIMER, "rt_sigtimedwait": unix.SYS_RT_SIGTIMEDWAIT,
-	}
-	var all []string
-	for _, nr := range calls {
-		all = append(all, deny, strconv.Itoa(int(unix.EPERM)), strconv.Itoa(nr), "--")
-	}
-	words := []string{"-c", "net_admin", "-u", "65532:65532", "--", probe}
-	promise := engine.Promised("65532", engine.NetAdmin).With("Seccomp", "2")
-	promise.Want(t, engine.Exec(t, slices.Concat(all, []string{engine.Caplaunch(t)}, words)...))
-	for name, nr := range calls {
-		for _, answer := range []unix.Errno{unix.EPERM, unix.ENOSYS, unix.EAGAIN} {
-			start := []string{deny, strconv.Itoa(int(answer)), strconv.Itoa(nr), "--", engine.Caplaunch(t)}
-			promise.Want(t, engine.Exec(t, slices.Concat(start, words)...))
-			r := engine.Exec(t, slices.Concat(start, []string{"explain"}, words)...)
-			switch needed := name == "tgkill"; {
-			case needed && (r.Code != engine.Failure || !strings.Contains(flat(r.Stdout), "run needs none")):
-				t.Errorf("explain without %s: %v", name, r)
-			case !needed && r.Code != 0:
-				t.Errorf("explain needs no %s: %v", name, r)
-			}
-		}
-	}
-}
