@@ -18,6 +18,8 @@ func TestStartingStates(t *testing.T) {
 		return start
 	}
 	kept := &User{65532, 65532, NewGroups(2000, 65532)}
+	most := &User{65532, 65532, groupsFrom(65532, MaxGroups)}
+	tooMany := groupsFrom(65532, MaxGroups+1)
 	for _, c := range []launch{
 		{name: "root with the docker default and the wanted", now: root(docker | SetOf(netAdmin)), req: Request{Required: wants, User: relay}, given: wants.Set, who: relay},
 		{name: "root with drop ALL and the smallest grant", now: root(minimal), req: Request{Required: wants, User: relay}, given: wants.Set, who: relay},
@@ -37,7 +39,8 @@ func TestStartingStates(t *testing.T) {
 		{name: "unshare -r", now: root(upTo(40)), host: unshared, req: Request{Required: wants, User: rootID}, given: wants.Set, who: rootID},
 		{name: "unshare -r, another user", now: root(upTo(40)), host: unshared, req: Request{Required: wants, User: relay}, refused: SetGroupsDenied},
 		{name: "hostUsers: false where restricted is enforced", now: root(SetOf(CapNetBindService)), req: Request{Required: List{Set: SetOf(CapNetBindService)}, User: rootID}, given: SetOf(CapNetBindService), who: rootID},
-		{name: "too many groups", now: root(minimal), req: Request{User: &User{65532, 65532, manyGroups()}}, refused: TooManyGroups},
+		{name: "as many groups as there can be", now: root(minimal), req: Request{User: most}, who: most},
+		{name: "one more", now: root(minimal), req: Request{User: most, Groups: &tooMany}, refused: TooManyGroups},
 		{name: "set-uid caplaunch", now: with(root(upTo(40)), func(s *State) { s.UID.Real = 1000 }), req: Request{Required: wants, User: relay}, refused: StartedSetID},
 		{name: "set-gid caplaunch", now: with(user(0, upTo(40)), func(s *State) { s.GID.Effective, s.GID.Saved = 4, 4 }), req: Request{User: relay}, refused: StartedSetID},
 		{name: "caplaunch with file capabilities", now: with(user(minimal, upTo(40)), func(s *State) { s.Inheritable, s.Ambient = 0, 0 }), req: Request{Required: wants, User: relay}, refused: StartedWithFileCaps},
@@ -116,11 +119,11 @@ func because(err error) any {
 	return nil
 }
 
-// manyGroups is one more than the kernel takes.
-func manyGroups() Groups {
+// groupsFrom is n groups from first on.
+func groupsFrom(first, n uint32) Groups {
 	var ids []uint32
-	for i := range uint32(MaxGroups) + 1 {
-		ids = append(ids, 100_000+i)
+	for i := range n {
+		ids = append(ids, first+i)
 	}
 	return NewGroups(ids...)
 }
