@@ -43,7 +43,7 @@ func TestStartingStates(t *testing.T) {
 		{name: "one more", now: root(minimal), req: Request{User: most, Groups: &tooMany}, refused: TooManyGroups},
 		{name: "set-uid caplaunch", now: with(root(upTo(40)), func(s *State) { s.UID.Real = 1000 }), req: Request{Required: wants, User: relay}, refused: StartedSetID},
 		{name: "set-gid caplaunch", now: with(user(0, upTo(40)), func(s *State) { s.GID.Effective, s.GID.Saved = 4, 4 }), req: Request{User: relay}, refused: StartedSetID},
-		{name: "caplaunch with file capabilities", now: with(user(minimal, upTo(40)), func(s *State) { s.Inheritable, s.Ambient = 0, 0 }), req: Request{Required: wants, User: relay}, refused: StartedWithFileCaps},
+		{name: "caplaunch with file capabilities", now: with(user(minimal, upTo(40)), func(s *State) { s.Inheritable, s.Ambient = wants.Set, wants.Set }), req: Request{Required: wants, User: relay}, refused: StartedWithFileCaps},
 		{name: "no ambient set", now: root(minimal), host: gvisor, req: Request{Required: wants, User: relay}, refused: NoAmbient},
 		{name: "no ambient set, nothing asked", now: root(minimal), host: gvisor, req: Request{User: relay}, who: relay},
 		{name: "root without a user", now: root(minimal), req: Request{Required: wants}, refused: RootWithoutUser},
