@@ -303,35 +303,22 @@ func TestNoSystemCallThatFailsOrLiesBreaksThePromise(t *testing.T) {
 	count.report(t)
 }
 
-// fairly puts one of each kind first, the credential steps and what could turn a refusal into a launch before all others,
-// then the second ones, and so on: a share of a launch that makes 300 calls of rt_sigaction is not to leave its one
-// setresuid out.
+// fairly puts one of each credential step and of what could turn a refusal into a launch first, then one of each other
+// kind, then the rest: a share of a launch that makes 300 calls of rt_sigaction is not to leave its one setresuid out.
 func fairly(t *testing.T, list []injection) []injection {
-	type ranked struct {
-		injection
-		rank int
-	}
-	seen := map[string]int{}
-	all := make([]ranked, len(list))
-	for at, i := range list {
-		kind := i.op + i.fault
-		first := i.step || i.turnsARefusal()
-		if first {
-			kind += i.scenario.name + i.line
+	var ranks [3][]injection
+	seen := map[string]bool{}
+	for _, i := range list {
+		kind, rank := i.op+i.fault, 1
+		if i.step || i.turnsARefusal() {
+			kind, rank = kind+i.scenario.name+i.line, 0
 		}
-		seen[kind]++
-		all[at] = ranked{i, seen[kind]}
-		if first && seen[kind] == 1 {
-			all[at].rank = 0
+		if seen[kind] {
+			rank = 2
 		}
+		seen[kind] = true
+		ranks[rank] = append(ranks[rank], i)
 	}
-	slices.SortStableFunc(all, func(a, b ranked) int { return cmp.Compare(a.rank, b.rank) })
-	first := 0
-	for at, r := range all {
-		if list[at] = r.injection; r.rank == 0 {
-			first++
-		}
-	}
-	t.Logf("%d of %d come before all others", first, len(list))
-	return list
+	t.Logf("%d of %d come before all others", len(ranks[0]), len(list))
+	return slices.Concat(ranks[:]...)
 }
