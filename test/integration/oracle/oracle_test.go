@@ -205,7 +205,7 @@ func inWorld(t *testing.T, w world, n int, through door) {
 		p.gen.few = w.few
 		begin := time.Now()
 		met := agree(t, p, max(n, 1), through)
-		if *only < 0 && n >= 500 {
+		if *only < 0 && n >= 1000 {
 			for _, what := range w.mustMeet() {
 				if met[what] == 0 {
 					t.Errorf("%s: none of what has to be met: %s", w.name, what)
