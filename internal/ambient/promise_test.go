@@ -19,9 +19,10 @@ type answer struct {
 	now  State
 	host Host
 
-	who   User // who the program is to be
-	named bool // somebody or groups were named; else it runs as it is, which root may not
-	given Set  // what of the capabilities asked for can be given
+	who   User     // who the program is to be
+	named bool     // somebody or groups were named; else it runs as it is, which root may not
+	given Set      // what of the capabilities asked for can be given
+	files []string // what programs with privilege of their own make of the plan
 }
 
 // ask asks NewPlan, and says what is wrong with its answer, "" where nothing is.
@@ -38,7 +39,8 @@ func ask(req Request, now State, host Host) (a answer, wrong string) {
 			return a, text
 		}
 	}
-	return a, ""
+	a.files, wrong = a.wrongFiles()
+	return a, wrong
 }
 
 // tooLate says what should have been refused before anything else.
@@ -158,6 +160,48 @@ func (a answer) wrongRest() string {
 		return "--allow-new-privs with a root target needs --bounding=drop"
 	}
 	return ""
+}
+
+// Programs with privilege of their own: one without a bit, and sets and ids that may or may not be those of the launch.
+var (
+	none, other = uint32(0), uint32(5)
+	programs    = []File{
+		{Caps: &FileCaps{}},
+		{Caps: &FileCaps{Permitted: SetOf(netAdmin)}},
+		{Caps: &FileCaps{Permitted: SetOf(netAdmin), Effective: true}},
+		{Caps: &FileCaps{Inheritable: upTo(40)}},
+		{Caps: &FileCaps{Permitted: upTo(40), Effective: true}},
+		{SetUID: &none},
+		{SetUID: &other},
+		{SetGID: &other},
+	}
+)
+
+// What became of the promise.
+const fileKeeps, fileBreaks, fileRefused = "a file keeps the promise", "a file breaks the promise", "a file is refused"
+
+// wrongFiles: CheckFile says what execve makes of the promise, and no verdict depends
+// on Host.OldExecIDs, which is why nobody has to know it.
+func (a answer) wrongFiles() (kinds []string, wrong string) {
+	host := a.host
+	for _, f := range programs {
+		said := a.CheckFile(f)
+		for _, host.OldExecIDs = range []bool{true, false} {
+			after, denied := a.AfterSteps.Execve(f, host)
+			keeps, kind := denied == nil && after == a.AfterExec, fileBreaks
+			if keeps {
+				kind = fileKeeps
+			} else if denied != nil {
+				kind = fileRefused
+			}
+			kinds = append(kinds, kind)
+			var e *FileError
+			if broken := errors.As(said, &e); broken == keeps || broken && (e.File != f || e.Want != a.AfterExec || e.Err != denied || !host.OldExecIDs && e.After != after) {
+				return kinds, fmt.Sprintf("%+v ends in %+v, %v, CheckFile says %+v", f, after, denied, said)
+			}
+		}
+	}
+	return kinds, ""
 }
 
 // wrongError: a refusal comes in its turn, and what it says is true.
@@ -418,11 +462,11 @@ func (a answer) kinds() (all []string) {
 	case a.err != nil:
 		return []string{a.err.Error()}
 	case a.named && !a.Switched:
-		return []string{"accepted", "stays"}
+		all = []string{"accepted", "stays"}
 	default:
-		return []string{"accepted"}
+		all = []string{"accepted"}
 	}
-	return all
+	return append(all, a.files...)
 }
 
 // spell is a request with what its pointers point to.

@@ -62,7 +62,7 @@ func TestNoRequestEndsInAnythingButThePromiseOrATrueRefusal(t *testing.T) {
 			}
 			w.requests = append(w.requests, Request{User: u, Required: List{Set: admin | SetOf(chown)}}) // chown is unknown here
 		}
-		w.kinds = []string{"accepted", "stays", string(StartedSetID), string(StartedWithFileCaps), string(RootWithoutUser), string(RootCannotSwitch), string(OtherUser), string(RootRegains), string(BoundingNeedsSetPCap)}
+		w.kinds = []string{"accepted", "stays", fileKeeps, fileBreaks, fileRefused, string(StartedSetID), string(StartedWithFileCaps), string(RootWithoutUser), string(RootCannotSwitch), string(OtherUser), string(RootRegains), string(BoundingNeedsSetPCap)}
 		for _, why := range reasons {
 			if why != NotInheritable { // after an execve, permitted lies within bounding and inheritable
 				w.kinds = append(w.kinds, string(why))
@@ -165,10 +165,9 @@ func starts(host Host, columns []Set, users []User, bits []Securebits) (after []
 		}
 		before = more
 	}
-	root, other := uint32(0), uint32(5)
 	seen := map[State]bool{}
 	for _, s := range before {
-		for _, f := range []File{{}, {Caps: &FileCaps{Permitted: columns[0], Effective: true}}, {SetUID: &root}, {SetUID: &other}, {SetGID: &other}} {
+		for _, f := range []File{{}, {Caps: &FileCaps{Permitted: columns[0], Effective: true}}, {SetUID: &none}, {SetUID: &other}, {SetGID: &other}} {
 			if n, err := s.Execve(f, host); err == nil && !seen[n] {
 				seen[n] = true
 				after = append(after, n)

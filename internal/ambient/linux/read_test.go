@@ -98,6 +98,11 @@ var lies = []lie{
 	{name: "the death signal is not filled in", call: unix.SYS_PRCTL, to: option(unix.PR_GET_PDEATHSIG), want: told{Faked: true}},
 	{name: "the death signal fails", call: unix.SYS_PRCTL, to: option(unix.PR_GET_PDEATHSIG), errno: unix.EPERM, want: told{Errno: unix.EPERM}},
 	{name: "hiding does nothing", call: unix.SYS_PRCTL, to: option(unix.PR_SET_DUMPABLE), want: told{Faked: true}},
+	{name: "hiding does nothing, and refuses what is false", call: unix.SYS_PRCTL, to: option(unix.PR_SET_DUMPABLE, 0), want: told{Faked: true}},
+	{
+		name: "hiding does nothing, and looks as if it did", call: unix.SYS_PRCTL,
+		to: func(a [6]uint64) bool { return a[0] == unix.PR_SET_DUMPABLE || a[0] == unix.PR_GET_DUMPABLE }, want: told{Faked: true},
+	},
 	{name: "hiding fails", call: unix.SYS_PRCTL, to: option(unix.PR_SET_DUMPABLE), errno: unix.EPERM, want: told{Errno: unix.EPERM}},
 	{name: "too many groups are taken", call: sysSetgroups, want: told{Faked: true}},
 	{name: "setgroups is denied", call: sysSetgroups, errno: unix.EPERM, want: told{NoGroups: true}},

@@ -28,7 +28,6 @@ var (
 	all   = flag.Bool("all", false, "inject every fault, not a random share")
 	share = flag.Int("share", 2000, "how many faults of a kind are injected without -all")
 	calls = flag.String("calls", "", "inject only into calls whose name contains this")
-	jobs  = flag.Int("jobs", runtime.NumCPU(), "launches at the same time")
 )
 
 func TestMain(m *testing.M) { engine.Main(m) }
@@ -147,64 +146,37 @@ func (e end) said() string {
 type tally struct {
 	sync.Mutex
 	count map[outcome]int
-	calls map[outcome]map[string]int // which calls led to it
-	bad   map[string][]string        // by problem, so that one fault of the product is one failure
+	bad   map[string][]string // by problem, so that one fault of the product is one failure
 }
 
-func newTally() *tally {
-	return &tally{count: map[outcome]int{}, calls: map[outcome]map[string]int{}, bad: map[string][]string{}}
-}
-
-func (c *tally) add(o outcome, call string) {
+// add counts a launch. what says which one it was.
+func (c *tally) add(o outcome, problem, what string, e end) {
 	c.Lock()
 	defer c.Unlock()
 	c.count[o]++
-	if c.calls[o] == nil {
-		c.calls[o] = map[string]int{}
+	if o == broken {
+		c.bad[problem] = append(c.bad[problem], fmt.Sprintf("%s\nexit %d, stdout %.100q, stderr\n%.1000s", what, e.Code, e.Stdout, e.Stderr))
 	}
-	c.calls[o][call]++
-}
-
-// fail notes a launch that broke the rule. what says which one it was, e how it ended.
-func (c *tally) fail(problem, what string, e end) {
-	c.Lock()
-	defer c.Unlock()
-	c.bad[problem] = append(c.bad[problem], fmt.Sprintf("%s\nexit %d, stdout %.100q, stderr\n%.1000s", what, e.Code, e.Stdout, e.Stderr))
 }
 
 // report fails the test for each kind of problem, and prints the counts.
-func (c *tally) report(t *testing.T, what string) {
+func (c *tally) report(t *testing.T) {
 	t.Helper()
 	for _, problem := range slices.Sorted(maps.Keys(c.bad)) {
 		cases := c.bad[problem]
 		t.Errorf("%s: %d times; among them\n%s", problem, len(cases), strings.Join(cases[:min(len(cases), 3)], "\n"))
 	}
-	injected := 0
-	for o, n := range c.count {
-		if o != unreached {
-			injected += n
-		}
-	}
-	line := fmt.Sprintf("%s: %d injected", what, injected)
-	for o := broken; o <= unreached; o++ {
-		if n := c.count[o]; n > 0 || o == kept || o == refused || o == aborted {
-			line += fmt.Sprintf(", %d %v", n, o)
-		}
-	}
-	for _, call := range slices.Sorted(maps.Keys(c.calls[aborted])) {
-		t.Logf("%v: %s (%d)", aborted, call, c.calls[aborted][call])
-	}
-	t.Log(line)
+	t.Log(c.count)
 }
 
-// inParallel calls f with each of the items, or with as many as -share says, -jobs at a time.
+// inParallel calls f with each of the items, or with as many as -share says, as many at a time as there are processors.
 func inParallel[T any](items []T, f func(T)) {
 	if !*all {
 		items = items[:min(len(items), *share)]
 	}
 	var wg sync.WaitGroup
 	next := make(chan T)
-	for range max(1, *jobs) {
+	for range runtime.NumCPU() {
 		wg.Go(func() {
 			for item := range next {
 				f(item)

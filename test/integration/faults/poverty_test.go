@@ -13,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/caplaunch/caplaunch/test/integration/engine"
 )
 
@@ -98,10 +96,18 @@ func TestLimitsAreKeptOrNamed(t *testing.T) {
 		},
 	}
 	for n := 3; n <= 10; n++ {
+		few, limit := limited(fmt.Sprintf("nofile=%d", n)), fmt.Sprintf("%d %d", n, n)
+		capable := []string{"-u", "65532:65532", "--", privileged(t), "all"}
 		list = append(list, hardship{
-			name: fmt.Sprintf("%d descriptors", n), start: limited(fmt.Sprintf("nofile=%d", n)), argv: launch(t),
-			keep: thePoor().With("rlimit nofile", fmt.Sprintf("%d %d", n, n)), may: []outcome{refused}, says: "too many open files",
+			name: fmt.Sprintf("%d descriptors", n), start: few, argv: launch(t),
+			keep: thePoor().With("rlimit nofile", limit), may: []outcome{refused}, says: "too many open files",
+		}, hardship{
+			name: fmt.Sprintf("%d descriptors, and a copy is needed", n), start: few, argv: append([]string{engine.Caplaunch(t), "--strip-file-caps"}, capable...),
+			keep: credentials(65532, "65532", 0).With("rlimit nofile", limit), may: []outcome{refused}, says: "too many open files",
 		})
+		if n > 4 {
+			list = append(list, hardship{name: fmt.Sprintf("%d descriptors, and a copy is not allowed", n), start: few, argv: append([]string{engine.Caplaunch(t), "-c", "net_admin"}, capable...), says: "file"})
+		}
 	}
 	endureAll(t, list)
 }
@@ -243,44 +249,4 @@ func TestAHundredThousandVariablesReachTheProgram(t *testing.T) {
 	cmd.Env = env
 	e := finish(t, engine.Timeout, cmd)
 	hardship{keep: engine.Promise{"envc": strconv.Itoa(many + 1), "env99999": "V99999=", "env100000": "HOME=/"}}.judge(t, e)
-}
-
-// What the kernel takes from the caller of caplaunch it takes from caplaunch; and when a longer HOME makes it too
-// much, that is explained.
-func TestTheLongestCommandLineReachesTheProgram(t *testing.T) {
-	engine.RequireRoot(t)
-	engine.Require(t, "unshare")
-	words := slices.Repeat([]string{strings.Repeat("x", 100000)}, 19)
-	command := func(start []string, argv []string, last int) *exec.Cmd {
-		all := slices.Concat(start, argv, words, []string{strings.Repeat("y", last/2), strings.Repeat("y", last-last/2)})
-		return exec.Command(all[0], all[1:]...)
-	}
-	longest := func(start, argv []string) int {
-		low, high := 0, 2*(128<<10-1)
-		for low < high {
-			middle := (low + high + 1) / 2
-			cmd := command(start, argv, middle)
-			err := cmd.Start()
-			if err == nil {
-				low = middle
-				_ = cmd.Process.Kill()
-				_ = cmd.Wait()
-			} else if errors.Is(err, unix.E2BIG) {
-				high = middle - 1
-			} else {
-				t.Fatal(err)
-			}
-		}
-		if high == 2*(128<<10-1) {
-			t.Fatal("the limit was not reached: raise the number of words")
-		}
-		return low
-	}
-	argv := launch(t)
-	n := longest(nil, argv)
-	hardship{keep: thePoor().With("argc", strconv.Itoa(2+len(words)+2))}.judge(t, finish(t, engine.Timeout, command(nil, argv, n)))
-
-	home := accounts(t, "faults:x:64321:64321::/"+strings.Repeat("h", 4000)+":/bin/sh\n", "faults:x:64321:\n")
-	argv = []string{engine.Caplaunch(t), "-c", "net_admin", "-u", "faults", "--", probe(t), "all"}
-	hardship{says: "too long"}.judge(t, finish(t, engine.Timeout, command(home, argv, longest(home, argv))))
 }

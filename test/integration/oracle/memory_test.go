@@ -12,6 +12,9 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/caplaunch/caplaunch/internal/ambient"
+	"github.com/caplaunch/caplaunch/internal/ambient/linux"
 )
 
 // caplaunchEnv is the launcher to attack, where there is no Go to build it.
@@ -36,17 +39,18 @@ func TestNobodyReachesTheMemoryOfALaunch(t *testing.T) {
 	}
 	for _, c := range []struct {
 		command string
+		user    int
 		then    int // how often the memory of the program is opened, at least
-	}{{"run", 1}, {"explain", 0}} {
-		stops, launch, program := spy(t, caplaunch, c.command, "--user=1000:1000", "--", caplaunch, "version")
+	}{{"run", 1000, 1}, {"run", 0, 1}, {"explain", 1000, 0}} {
+		stops, launch, program := spy(t, c.user, caplaunch, c.command, fmt.Sprintf("--user=%d:%[1]d", c.user), "--", caplaunch, "version")
 		if launch > 0 || program < c.then || stops < 100 {
-			t.Errorf("%s: of %d stops %d had the memory of the launch open, %d that of the program", c.command, stops, launch, program)
+			t.Errorf("%s as %d: of %d stops %d had the memory of the launch open, %d that of the program", c.command, c.user, stops, launch, program)
 		}
 	}
 }
 
 // spy runs a launch to its end. It counts the stops, and those at which the attack succeeded, before the execve and after.
-func spy(t *testing.T, argv ...string) (stops, launch, program int) {
+func spy(t *testing.T, user int, argv ...string) (stops, launch, program int) {
 	t.Helper()
 	runtime.LockOSThread() // the tracer is this thread
 	defer runtime.UnlockOSThread()
@@ -56,7 +60,7 @@ func spy(t *testing.T, argv ...string) (stops, launch, program int) {
 	pid := cmd.Process.Pid
 	victims, opened := make(chan int), make(chan bool)
 	defer close(victims)
-	go attack(victims, opened)
+	go attack(uintptr(user), victims, opened)
 	count := &launch
 	var status syscall.WaitStatus
 	if _, err := syscall.Wait4(pid, &status, syscall.WALL, nil); err != nil || !status.Stopped() {
@@ -89,12 +93,15 @@ func spy(t *testing.T, argv ...string) (stops, launch, program int) {
 }
 
 // attack becomes the new user, on a thread of its own, and tells of each process whether it opened the memory of a thread.
-func attack(victims <-chan int, opened chan<- bool) {
+func attack(user uintptr, victims <-chan int, opened chan<- bool) {
 	runtime.LockOSThread() // it ends with the goroutine
 	for _, number := range []uintptr{unix.SYS_SETRESGID, unix.SYS_SETRESUID} {
-		if _, _, e := unix.RawSyscall(number, 1000, 1000, 1000); e != 0 {
+		if _, _, e := unix.RawSyscall(number, user, user, user); e != 0 {
 			panic(e)
 		}
+	}
+	if err := linux.OneThread().Do(ambient.Capset{}); err != nil {
+		panic(err)
 	}
 	for pid := range victims {
 		any := false

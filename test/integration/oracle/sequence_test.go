@@ -18,18 +18,8 @@ type sequence struct {
 	Exec  target
 }
 
-// String is the sequence as Go literals, each step with what it says in words.
 func (q sequence) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "start := %#v\nsteps := []ambient.Step{\n", q.Start)
-	for _, s := range q.Steps {
-		if g, ok := s.(ambient.SetGroups); ok && g.Groups.Len() > 12 {
-			fmt.Fprintf(&b, "\tambient.SetGroups{/* %d of them */},\n", g.Groups.Len())
-			continue
-		}
-		fmt.Fprintf(&b, "\t%#v, // %v\n", s, s)
-	}
-	return b.String() + "}\nexec " + q.Exec.Path + q.Exec.credentials()
+	return fmt.Sprintf("start %+v\nsteps %q\nexec %s%s", q.Start, q.Steps, q.Exec.Path, q.Exec.credentials())
 }
 
 // credentials is what execve takes from the program, in words.
@@ -76,10 +66,9 @@ type generator struct {
 	limit   ambient.State // permitted and bounding are the most there is; the ids and groups where they cannot be set
 	bits    ambient.Securebits
 	targets []target
-	plain   []target  // those without any privilege
-	setID   []target  // those with set-id bits that count, and nothing else
-	fixed   *sequence // instead of random ones
-	few     bool      // the start takes few calls: on all threads of a process, each is dear
+	plain   []target // those without any privilege
+	setID   []target // those with set-id bits that count, and nothing else
+	few     bool     // the start takes few calls: on all threads of a process, each is dear
 }
 
 func pick[T any](r *rand.Rand, from []T) T { return from[r.IntN(len(from))] }
@@ -197,13 +186,6 @@ func (g generator) step(r *rand.Rand, now ambient.State) ambient.Step {
 	case 7, 8:
 		return ambient.SetKeepCaps{}
 	case 9, 10:
-		if one(r, 1000) { // NGROUPS_MAX and one more
-			many := make([]uint32, ambient.MaxGroups+r.IntN(2))
-			for i := range many {
-				many[i] = 10000 + uint32(i) // not noGroup
-			}
-			return ambient.SetGroups{Groups: ambient.NewGroups(many...)}
-		}
 		return ambient.SetGroups{Groups: someGroups(r, processIDs)}
 	case 11, 12:
 		return ambient.SetResGID{To: ids(now.GID)}
@@ -216,9 +198,6 @@ func (g generator) step(r *rand.Rand, now ambient.State) ambient.Step {
 // sequence is a random one. The Sim only guides it: whether the Sim is right
 // is for the kernel to say.
 func (g generator) sequence(r *rand.Rand) sequence {
-	if g.fixed != nil {
-		return *g.fixed
-	}
 	q := sequence{Start: g.start(r), Exec: pick(r, g.targets)}
 	switch {
 	case one(r, 8):

@@ -45,7 +45,7 @@ func TestDebiansKernelAgreesToo(t *testing.T) {
 	begin := time.Now()
 	ctx, stop := context.WithTimeout(t.Context(), 50*time.Minute)
 	defer stop()
-	cmd := exec.CommandContext(ctx, "testdata/vm.sh", cacheDir(t), dir, executor(t, dir), fmt.Sprintf("-n=%d", n), fmt.Sprintf("-doors=%d", n/30), fmt.Sprintf("-seed=%d", theSeed()))
+	cmd := exec.CommandContext(ctx, "testdata/vm.sh", cacheDir(t), dir, reporter(t, dir), fmt.Sprintf("-n=%d", n), fmt.Sprintf("-doors=%d", n/30), fmt.Sprintf("-seed=%d", theSeed()))
 	b, err := cmd.CombinedOutput()
 	out := strings.ReplaceAll(string(b), "\r", "")
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.ExitCode() == 9 {
@@ -89,7 +89,7 @@ func vmInit() {
 	)
 	if err == nil {
 		cmd := exec.Command("/proc/self/exe", append([]string{"-test.v", "-test.timeout=0", "-test.run=^Test(ModelAgrees|MoreGroups|Inspection|NobodyReaches)"}, os.Args[1:]...)...)
-		cmd.Env = []string{"PATH=/", "TMPDIR=/tmp", "TEST_REQUIRE=1", executorEnv + "=/executor", caplaunchEnv + "=/caplaunch386"}
+		cmd.Env = []string{"PATH=/", "TMPDIR=/tmp", "TEST_REQUIRE=1", reporterEnv + "=/report", caplaunchEnv + "=/caplaunch386"}
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 		err = cmd.Run()
 		if cmd.ProcessState != nil {

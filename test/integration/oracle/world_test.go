@@ -26,9 +26,8 @@ import (
 // own binary again, with its own name, inside the namespaces that it needs.
 const (
 	insideEnv   = "ORACLE_INSIDE" // how far in: "mounts" or "world"
-	executorEnv = "ORACLE_EXECUTOR"
-	dirEnv      = "ORACLE_DIR"   // an empty folder that everybody may enter
-	goChildEnv  = "ORACLE_CHILD" // be the Go side of one sequence
+	reporterEnv = "ORACLE_REPORTER"
+	dirEnv      = "ORACLE_DIR" // an empty folder that everybody may enter
 )
 
 // A world is where sequences run: on the machine, or in a user namespace with
@@ -41,6 +40,7 @@ type world struct {
 	ambient  bool                   // no id 0 is mapped: the powers come as ambient ones
 	root     bool                   // only root can map these ids
 	noGroups bool                   // setgroups is denied
+	few      bool                   // see generator
 }
 
 const hostBase = 700000 // where root maps ids to; nobody's on any machine
@@ -61,10 +61,7 @@ var (
 )
 
 // A place is a world from the inside.
-type place struct {
-	gen      generator
-	executor string
-}
+type place struct{ gen generator }
 
 // unusable ends the test as engine.Unusable does. That package is not imported
 // here: the clients of container engines in it would weigh on the start of
@@ -104,7 +101,7 @@ func (w world) in(t *testing.T, body func(*testing.T, place)) {
 		}
 		w.enter(t)
 	case inside == "mounts" && w.nested:
-		must(t, outside(everyID).make(os.Getenv(executorEnv)))
+		must(t, outside(everyID).make(os.Getenv(reporterEnv)))
 		w.respawn(t, "/proc/self/exe", "world")
 	default:
 		p, err := prepare()
@@ -121,7 +118,7 @@ func (w world) enter(t *testing.T) {
 		must(t, errors.Join(os.Mkdir(sub, 0o755), os.Chmod(sub, 0o755)))
 	}
 	t.Setenv(dirEnv, dir)
-	t.Setenv(executorEnv, executor(t, dir))
+	t.Setenv(reporterEnv, reporter(t, dir))
 	// This binary, where everybody may execute it.
 	own := filepath.Join(dir, "oracle.test")
 	data, err := os.ReadFile("/proc/self/exe")
@@ -134,8 +131,8 @@ func (w world) enter(t *testing.T) {
 	w.respawn(t, own, inside)
 }
 
-// met is what inWorld prints.
-var met = regexp.MustCompile(`(?m)^oracle: .*\n(?:  .*\n)*`)
+// printed is what inWorld prints.
+var printed = regexp.MustCompile(`(?m)^oracle: .*\n`)
 
 // respawn runs this test again, further inside. A world that cannot be entered makes it unusable, from within to the
 // outermost process.
@@ -164,7 +161,7 @@ func (w world) respawn(t *testing.T, own, inside string) {
 	case *only >= 0:
 		t.Log(out)
 	}
-	fmt.Print(met.FindString(out))
+	fmt.Print(printed.FindString(out))
 }
 
 // inUserNamespace lets a process begin in the world's user namespace.
@@ -258,7 +255,7 @@ func (m idMap) translate(id uint32) (uint32, bool) {
 
 // prepare makes the programs and finds out what is possible here.
 func prepare() (place, error) {
-	p := place{executor: os.Getenv(executorEnv)}
+	p := place{}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	now, host, err := linux.OneThread().StateAndHost()
@@ -283,7 +280,7 @@ func prepare() (place, error) {
 	}
 	same := func(id uint32) (uint32, bool) { return id, true }
 	own := folder{filepath.Join(os.Getenv(dirEnv), "inner"), specs(rand.New(rand.NewPCG(theSeed(), 2)), p.gen.ids, rootIDs)}
-	if err := own.make(p.executor); err != nil {
+	if err := own.make(os.Getenv(reporterEnv)); err != nil {
 		return p, err
 	}
 	p.gen.targets = own.targets(view{

@@ -19,9 +19,7 @@ var alpine = map[string]string{
 
 // --keep-groups keeps what the runtime has added, and not the groups that /etc/group gives to root.
 func TestKeepGroupsLeavesRootsOwnGroupsOut(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
-	engine.Require(t, "unshare")
+	begin(t, "unshare")
 	dir := engine.TempDir(t)
 	for name, text := range alpine {
 		engine.Must(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
@@ -52,22 +50,6 @@ func TestKeepGroupsLeavesRootsOwnGroupsOut(t *testing.T) {
 			}
 		})
 	}
-}
-
-// The same in Docker, which gives PID 1 the groups that the image's /etc/group has for root.
-func TestKeepGroupsInAnImageLikeAlpine(t *testing.T) {
-	t.Parallel()
-	d := engine.TheDocker(t)
-	img := d.Load(t, engine.ScratchImage("caplaunch.test/alpine:1", map[string]engine.Src{
-		"/caplaunch": engine.File(engine.Caplaunch(t)), "/probe": engine.File(engine.Probe(t)),
-		"/etc/passwd": engine.Text(alpine["passwd"]), "/etc/group": engine.Text(alpine["group"]),
-	}))
-	r := d.Run(t, img, []string{"--group-add=2000"}, "/probe")
-	if groups := engine.ParseProbe(r.Stdout)["Groups"]; groups != "0 1 3 4 6 10 11 26 2000 2001" {
-		t.Fatalf("the image does not do what it is for: %v", r)
-	}
-	r = d.Run(t, img, []string{"--group-add=2000"}, "/caplaunch", "-u", "relay", "--keep-groups", "--", "/probe")
-	engine.Promised("10021", 0).With("Groups", "2000 2001 10021").Want(t, r)
 }
 
 // An image that hides its /etc/group behind a mount would choose groups for its program: Docker has read the file before.

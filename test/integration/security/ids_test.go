@@ -20,10 +20,18 @@ func paused(t testing.TB, flags string) []string {
 }
 
 // Whoever enters a user namespace from outside keeps an id that reads as 65534. It must not pass for the user with that
-// number: the program would be root on the machine.
+// number: the program would be root on the machine. In an empty root there is no map to be read, and what the image says
+// of one is not believed.
 func TestAnIDThatIsNotMappedIsNotTheUser(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
+	begin(t)
+	jail := engine.Tree(t, map[string]engine.Src{
+		"/caplaunch": engine.File(engine.Caplaunch(t)), "/probe": engine.File(engine.Probe(t)),
+		"/etc/passwd": engine.Text("nobody:x:65534:65534::/:/bin/sh\n"), "/etc/group": engine.Text("nogroup:x:65534:\n"),
+		"/proc/self/gid_map": engine.Text("0 0 4294967295\n"), "/proc/sys/kernel/overflowgid": engine.Text("1\n"),
+	})
+	jailed := func(flags string) []string {
+		return slices.Concat([]string{"/caplaunch"}, strings.Fields(flags), []string{"--", "/probe", "pause"})
+	}
 	for maps, words := range map[string][]string{
 		"no map":    nil,
 		"both maps": {"-m", contained, "-n", contained},
@@ -35,54 +43,35 @@ func TestAnIDThatIsNotMappedIsNotTheUser(t *testing.T) {
 				"-u 65534:65534", "-u nobody", "-u 65534:65534 --keep-groups", "-u 65534:65534 --non-root=keep",
 				"-u nobody --keep-groups --non-root=keep", "",
 			} {
-				t.Run(maps+" "+caps+" "+flags, func(t *testing.T) {
-					t.Parallel()
-					e := outside(t, slices.Concat([]string{engine.Starter(t, "userns"), "-G", "0,5"}, words, k, []string{"--"}, paused(t, flags))...)
-					switch {
-					case maps != "both maps" || k == nil:
-						e.refused(t)
-					case flags == "": // nobody was named, so the groups are left as they are
-						e.is(t, 165534, 165534, "0 5")
-					default: // it can become the user, and does
-						e.is(t, 165534, 165534, "165534")
-					}
-				})
+				for place, launch := range map[string][]string{"": slices.Concat([]string{"--"}, paused(t, flags)), "jailed": slices.Concat([]string{"-R", jail, "--"}, jailed(flags))} {
+					t.Run(maps+" "+caps+" "+flags+" "+place, func(t *testing.T) {
+						t.Parallel()
+						e := outside(t, slices.Concat([]string{engine.Starter(t, "userns"), "-G", "0,5"}, words, k, launch)...)
+						switch {
+						case maps != "both maps" || k == nil:
+							e.refused(t)
+						case flags == "": // nobody was named, so the groups are left as they are
+							e.is(t, 165534, 165534, "0 5")
+						default: // it can become the user, and does
+							e.is(t, 165534, 165534, "165534")
+						}
+					})
+				}
 			}
 		}
 	}
-}
-
-// The same in an empty root, where there is no map to be read, and what the image says of one is not believed.
-func TestAnIDThatIsNotMappedIsNotTheUserWithoutProc(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
-	jail := engine.Tree(t, map[string]engine.Src{
-		"/caplaunch": engine.File(engine.Caplaunch(t)), "/probe": engine.File(engine.Probe(t)),
-		"/etc/passwd": engine.Text("nobody:x:65534:65534::/:/bin/sh\n"), "/etc/group": engine.Text("nogroup:x:65534:\n"),
-		"/proc/self/gid_map": engine.Text("0 0 4294967295\n"), "/proc/sys/kernel/overflowgid": engine.Text("1\n"),
-	})
+	// Root of the namespace, and the user with that number, on the machine itself.
 	const zero = "100000,100000,100000"
 	root := []string{engine.Starter(t, "userns"), "-R", jail, "-u", zero, "-g", zero, "-G", "5,100007", "-m", contained, "-n", contained, "--"}
-	outside(t, slices.Concat(root, strings.Fields("/caplaunch -u 1:1 --keep-groups -- /probe pause"))...).is(t, 100001, 100001, "100001 100007")
-	for _, flags := range []string{"-u 65534:65534", "-u nobody", "-u 65534:65534 --keep-groups", "-u 65534:65534 --non-root=keep", ""} {
-		inside := slices.Concat([]string{"/caplaunch"}, strings.Fields(flags), []string{"--", "/probe", "pause"})
-		for _, words := range [][]string{{"-k"}, {}, {"-k", "-m", contained}, {"-k", "-n", contained}} {
-			outside(t, slices.Concat([]string{engine.Starter(t, "userns"), "-G", "none", "-R", jail}, words, []string{"--"}, inside)...).refused(t)
-		}
-		if flags != "" {
-			e := outside(t, slices.Concat([]string{engine.Starter(t, "userns"), "-G", "none", "-R", jail, "-k", "-m", contained, "-n", contained, "--"}, inside)...)
-			e.is(t, 165534, 165534, "")
-		}
-		// The user with that number, on the machine itself.
-		e := outside(t, slices.Concat([]string{engine.Capstart(t), "-R", jail, "-u", "65534", "-g", "65534", "-G", "none", "--"}, inside)...)
-		e.is(t, 65534, 65534, "")
+	outside(t, slices.Concat(root, jailed("-u 1:1 --keep-groups"))...).is(t, 100001, 100001, "100001 100007")
+	for _, flags := range []string{"-u 65534:65534", "-u nobody", ""} {
+		outside(t, slices.Concat([]string{engine.Capstart(t), "-R", jail, "-u", "65534", "-g", "65534", "-G", "none", "--"}, jailed(flags))...).is(t, 65534, 65534, "")
 	}
 }
 
 // A saved, real or effective id that is not mapped, beside two that are: it must not be a way back.
 func TestOneOfThreeIDsThatIsNotMappedIsGone(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
+	begin(t)
 	const mine = "165534,165534,165534"
 	for _, ids := range []string{"165534,165534,0", "0,165534,165534", "165534,0,165534"} {
 		for _, flags := range []string{"-u 65534:65534", "-u nobody", ""} {
@@ -99,8 +88,7 @@ func TestOneOfThreeIDsThatIsNotMappedIsGone(t *testing.T) {
 // A group that is not mapped reads as 65534. At a switch it is left out, and that is told; where the map is whole, 65534
 // is itself.
 func TestAGroupThatIsNotMappedIsNotKept(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
+	begin(t)
 	root := func(groups string, more ...string) []string {
 		return slices.Concat([]string{engine.Starter(t, "userns"), "-u", "100000,100000,100000", "-g", "100000,100000,100000", "-G", groups, "-m", contained, "-n", contained}, more, []string{"--"})
 	}
@@ -140,9 +128,7 @@ func TestAGroupThatIsNotMappedIsNotKept(t *testing.T) {
 // The id that stands for those that are not mapped can be another one, by kernel.overflowgid. That is one number for the
 // whole machine, so here a file lies over it, for caplaunch alone; the ids themselves need no such reading.
 func TestTheOverflowGroupIsReadFromTheKernel(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
-	engine.Require(t, "unshare")
+	begin(t, "unshare")
 	seven := filepath.Join(engine.TempDir(t), "seven")
 	engine.Must(t, os.WriteFile(seven, []byte("7\n"), 0o644))
 	start := []string{"unshare", "--mount", "sh", "-ec", fmt.Sprintf("mount --bind %s /proc/sys/kernel/overflowgid\nexec \"$@\"", seven), "sh"}

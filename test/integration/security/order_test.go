@@ -13,9 +13,7 @@ import (
 // Of a command line with several faults the first check that fails decides the status: usage, a privileged caplaunch,
 // the allowlist, capabilities, identity, PROGRAM.
 func TestTheFirstCheckThatFailsDecides(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
-	engine.Require(t, "setcap")
+	begin(t, "setcap")
 	const root, user = "-b 10c0 -p 10c0", "-u 65532 -g 65532 -G none"
 	plain, privileged := engine.Caplaunch(t), engine.WithCaps(t, engine.Caplaunch(t), "cap_net_raw=ep")
 	for _, c := range []struct {
@@ -48,9 +46,7 @@ func TestTheFirstCheckThatFailsDecides(t *testing.T) {
 
 // What the entry could not find out stops a launch before it has changed anything.
 func TestAQuestionOfTheEntryThatIsRefusedChangesNothing(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
-	engine.Require(t, "strace")
+	begin(t, "strace")
 	trace := filepath.Join(t.TempDir(), "trace")
 	r := engine.Exec(t, "strace", "-f", "-qqq", "-o", trace, "-e", "trace=prctl,capset,setgroups,setresgid,setresuid,rt_sigaction", "-e", "inject=rt_sigaction:error=EPERM:when=1",
 		engine.Caplaunch(t), "-u", "65532:65532", "--", engine.Probe(t))

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/caplaunch/caplaunch/test/integration/engine"
 )
 
@@ -22,8 +20,7 @@ func asRoot(t testing.TB, outside int) []string {
 // The queue of signals is one for all processes of a user, in every container. A process without any capability can fill
 // it. A launch needs no signal.
 func TestAFullQueueOfSignalsStopsNoLaunch(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
+	begin(t)
 	fill := engine.Starter(t, "fill")
 	for n, flags := range []string{"-c net_admin -u 5:5", "-c net_admin -u 0:0", "-c net_admin,net_raw -u 5:5 --bounding=drop", "-u 5:5 --strip-file-caps"} {
 		for _, who := range [][]string{nil, {"-u", "5"}} { // of the old user, and of the new one
@@ -38,8 +35,7 @@ func TestAFullQueueOfSignalsStopsNoLaunch(t *testing.T) {
 
 // explain reaches every thread of its process by a signal. Where none can be queued it says so, and does not wait.
 func TestExplainRefusesAFullQueueOfSignals(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
+	begin(t)
 	const other = 78901
 	for _, c := range []struct {
 		start  []string
@@ -56,45 +52,8 @@ func TestExplainRefusesAFullQueueOfSignals(t *testing.T) {
 			!strings.Contains(said, "run needs none") || !strings.Contains(said, "the queue of "+c.told+" ") {
 			t.Errorf("the queue of %s is full: %v", c.told, r)
 		}
-		// What filled it ends a moment later than the launch.
-		if !engine.Await(func() bool {
-			return strings.HasPrefix(engine.Exec(t, append(c.start, explain...)...).Stdout, "verdict")
-		}) {
-			t.Errorf("an empty queue: %v", engine.Exec(t, append(c.start, explain...)...))
-		}
 	}
 }
 
 // flat is text in one line, with single spaces.
 func flat(s string) string { return strings.Join(strings.Fields(s), " ") }
-
-// A seccomp filter that refuses what signals and timers need: a launch needs none of it.
-func TestAFilterOfSignalsStopsNoLaunch(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
-	deny, probe := engine.Starter(t, "deny", engine.OutOfTheWay...), engine.Probe(t, engine.OutOfTheWay...)
-	calls := map[string]int{
-		"tgkill": unix.SYS_TGKILL, "timer_create": unix.SYS_TIMER_CREATE, "timer_settime": unix.SYS_TIMER_SETTIME, "rt_sigqueueinfo": unix.SYS_RT_SIGQUEUEINFO,
-		"rt_tgsigqueueinfo": unix.SYS_RT_TGSIGQUEUEINFO, "setitimer": unix.SYS_SETITIMER, "rt_sigtimedwait": unix.SYS_RT_SIGTIMEDWAIT,
-	}
-	var all []string
-	for _, nr := range calls {
-		all = append(all, deny, strconv.Itoa(int(unix.EPERM)), strconv.Itoa(nr), "--")
-	}
-	words := []string{"-c", "net_admin", "-u", "65532:65532", "--", probe}
-	promise := engine.Promised("65532", engine.NetAdmin).With("Seccomp", "2")
-	promise.Want(t, engine.Exec(t, slices.Concat(all, []string{engine.Caplaunch(t)}, words)...))
-	for name, nr := range calls {
-		for _, answer := range []unix.Errno{unix.EPERM, unix.ENOSYS, unix.EAGAIN} {
-			start := []string{deny, strconv.Itoa(int(answer)), strconv.Itoa(nr), "--", engine.Caplaunch(t)}
-			promise.Want(t, engine.Exec(t, slices.Concat(start, words)...))
-			r := engine.Exec(t, slices.Concat(start, []string{"explain"}, words)...)
-			switch needed := name == "tgkill"; {
-			case needed && (r.Code != engine.Failure || !strings.Contains(flat(r.Stdout), "run needs none")):
-				t.Errorf("explain without %s: %v", name, r)
-			case !needed && r.Code != 0:
-				t.Errorf("explain needs no %s: %v", name, r)
-			}
-		}
-	}
-}

@@ -88,9 +88,7 @@ func (h *held) end(between func()) int {
 // As process 1 a program without handlers does not notice HUP, INT, QUIT and TERM. Neither does caplaunch, and the
 // program then finds them as they were.
 func TestSignalsDoNothingToProcess1DuringTheLaunch(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
-	engine.Require(t, "unshare")
+	begin(t, "unshare")
 	random := engine.Rand(t)
 	start := []string{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc"}
 	flags := []string{engine.Caplaunch(t), "-v", "-c", "net_admin", "-u", "65532:65532", "--", engine.Probe(t), "all"}
@@ -127,8 +125,7 @@ func TestSignalsDoNothingToProcess1DuringTheLaunch(t *testing.T) {
 
 // As any other process a launch ends by them, as a program would.
 func TestSignalsEndALaunchThatIsNotProcess1(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
+	begin(t)
 	for signal, status := range map[syscall.Signal]int{1: 129, 2: 130, 15: 143} {
 		argv := []string{engine.Capstart(t), "--", engine.Caplaunch(t), "-v", "-u", "65532:65532", "--", engine.Probe(t), "all"}
 		h := hold(t, argv...)
@@ -141,8 +138,7 @@ func TestSignalsEndALaunchThatIsNotProcess1(t *testing.T) {
 
 // But for those that were ignored at its start: they do nothing to it, from main on, and stay ignored.
 func TestSignalsThatWereIgnoredDoNothingDuringTheLaunch(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
+	begin(t)
 	ignored, mask := []syscall.Signal{1, 2, 3, 10, 12, 13, 14, 15, 17, 24, 35, 64}, uint64(0)
 	argv := []string{engine.Capstart(t)}
 	for _, signal := range ignored {

@@ -14,41 +14,11 @@ import (
 	"github.com/caplaunch/caplaunch/test/integration/engine"
 )
 
-// With few descriptors a program with file capabilities is refused in words: nothing on the way takes more of them, as
-// the Go runtime's poller would.
-func TestFewDescriptorsAreEnoughForARefusal(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
-	engine.Require(t, "prlimit")
-	program := engine.WithCaps(t, engine.Probe(t), "cap_net_raw=+ep")
-	foreign := engine.Copy(t, engine.Probe(t), 0o755)
-	engine.Require(t, "setcap")
-	engine.Do(t, "setcap", "-n", "100000", "cap_net_raw=+ep", foreign)
-	for n := 5; n <= 9; n++ {
-		run := func(flags, path string) engine.Result {
-			argv := slices.Concat([]string{"prlimit", fmt.Sprintf("--nofile=%d:%d", n, n), engine.Capstart(t), "--", engine.Caplaunch(t)}, strings.Fields(flags), []string{"--", path})
-			return engine.Exec(t, argv...)
-		}
-		if l := engine.Refused(t, run("-c net_admin -u 65532:65532", program), engine.Failure); !strings.Contains(l.Msg, "file capabilities") && !strings.Contains(l.Msg, "too many open files") {
-			t.Errorf("%d descriptors: %+v", n, l)
-		}
-		for flags, path := range map[string]string{"-u 65532:65532 --strip-file-caps": program, "--strip-file-caps -u 65532:65532": foreign, "-u 65532:65532 --keep-groups": engine.Probe(t)} {
-			if r := run(flags, path); r.Code == 0 || n == 9 {
-				engine.Promised("65532", 0).Want(t, r)
-			} else if l := engine.Refused(t, r, engine.Failure); !strings.Contains(l.Msg, "too many open files") {
-				t.Errorf("%d descriptors: %+v", n, l)
-			}
-		}
-	}
-}
-
 // The runtime's poller takes two descriptors, and the process ends when there are none: nothing on the way of a launch, or
 // of its refusal, may start it. (The runtime itself does where a standard descriptor is non-blocking, as pipes of package
 // os are.)
 func TestNothingStartsThePoller(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
-	engine.Require(t, "strace", "prlimit")
+	begin(t, "strace", "prlimit")
 	dir := t.TempDir()
 	capable, script, locked := engine.WithCaps(t, "/bin/true", "cap_net_raw=+ep"), engine.Write(t, "script", "#!/not/here\n"), filepath.Join(dir, "locked")
 	engine.Must(t, os.WriteFile(locked, []byte("#!/bin/sh\n"), 0o755))
@@ -78,8 +48,7 @@ func TestNothingStartsThePoller(t *testing.T) {
 
 // check --pid looks at every thread: each has its own capabilities.
 func TestCheckSeesEveryThread(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
+	begin(t)
 	threads := engine.Starter(t, "threads")
 	for who, want := range map[string]int{"main": engine.Unexpected, "other": engine.Unexpected, "both": engine.Unexpected, "none": 0} {
 		argv := []string{threads, who}
@@ -124,9 +93,7 @@ func TestCheckSeesAThreadThatIsNeverTheSame(t *testing.T) {
 
 // A set-uid, set-gid or file-capability caplaunch does nothing for whoever calls it, whatever the command.
 func TestAPrivilegedCaplaunchDoesNothing(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
-	engine.Require(t, "setcap")
+	begin(t, "setcap")
 	secret := filepath.Join(engine.TempDir(t), "secret")
 	probe := engine.Probe(t)
 	for _, change := range []string{"chmod 4755", "chmod 2755", "setcap cap_dac_override=ep", "setcap cap_net_bind_service,cap_setuid,cap_setgid=ep", "setcap cap_net_admin=p", ""} {
@@ -175,9 +142,7 @@ func TestAPrivilegedCaplaunchDoesNothing(t *testing.T) {
 
 // A small stack with an environment that fills it: a launcher in C runs, and so does caplaunch.
 func TestASmallStackWithALargeEnvironment(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
-	engine.Require(t, "prlimit")
+	begin(t, "prlimit")
 	inC := engine.Starter(t, "claunch")
 	for _, stack := range []int{32 << 10, 64 << 10, 128 << 10, 256 << 10, 1 << 20} {
 		for _, entries := range []int{10, 1000, 4000, 8000, 12000} {

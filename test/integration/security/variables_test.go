@@ -12,8 +12,7 @@ import (
 // No variable loosens what a command line says: a flag of a group closes the whole group. One that nobody knows starts
 // nothing.
 func TestNoVariableLoosensTheCommandLine(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
+	begin(t)
 	const user = "-c net_admin -u 65532:65532 "
 	granted := engine.Promised("65532", engine.NetAdmin)
 	for _, c := range []struct {

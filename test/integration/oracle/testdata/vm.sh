@@ -1,8 +1,8 @@
 #!/bin/sh
 # Runs the tests of the folder that it is called in on Debian's kernel for clouds, in a virtual machine without
-# hardware support, whose first process they are: vm.sh CACHE DIR EXECUTOR FLAG... It ends with 9 without a kernel.
+# hardware support, whose first process they are: vm.sh CACHE DIR REPORT FLAG... It ends with 9 without a kernel.
 set -eu
-cache=$1 dir=$2 executor=$3
+cache=$1 dir=$2 report=$3
 shift 3
 
 image() { find "$cache" -name 'vmlinuz-*-cloud-amd64' | sort | tail -n 1; }
@@ -23,7 +23,7 @@ fi
 root=$dir/root
 mkdir -p "$root/bin" "$root/dev" "$root/modules" "$root/proc" "$root/sbin" "$root/tmp"
 mknod -m 600 "$root/dev/console" c 5 1
-cp "$executor" "$root/executor"
+cp "$report" "$root/report"
 export CGO_ENABLED=0
 go test -c -o "$root/init" .
 GOARCH=386 go build -C ../../../cmd/caplaunch -o "$root/caplaunch386" .
