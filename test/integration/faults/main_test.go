@@ -26,7 +26,7 @@ import (
 
 var (
 	all   = flag.Bool("all", false, "inject every fault, not a random share")
-	share = flag.Int("share", 2000, "how many faults of a kind are injected without -all")
+	share = flag.Int("share", 4000, "how many faults of a kind are injected without -all")
 	calls = flag.String("calls", "", "inject only into calls whose name contains this")
 )
 

@@ -30,20 +30,52 @@ type call struct {
 	step bool   // it changes credentials
 }
 
-// An injection is one fault in one launch.
+// An injection is one fault in one launch, or in one explain.
 type injection struct {
 	*scenario
+	door
 	call
 	fault string // as strace takes it
 }
 
 func (i injection) String() string {
-	return fmt.Sprintf("%s: %s, call %d: %s", i.scenario.name, i.op, i.n, i.fault)
+	return fmt.Sprintf("%s %s: %s, call %d: %s", i.door, i.scenario.name, i.op, i.n, i.fault)
 }
 
-// underStrace is the command line of caplaunch behind strace with options, in the scenario's starting state.
-func (s *scenario) underStrace(caplaunch string, options ...string) []string {
-	return slices.Concat(s.start, []string{"strace"}, options, s.inner, s.argv(caplaunch))
+// A door is the command by which the launch is made.
+type door string
+
+const (
+	toRun     door = "run"
+	toExplain door = "explain"
+)
+
+// words is the command line of caplaunch behind strace with options, in the scenario's starting state.
+func (d door) words(s *scenario, caplaunch string, options ...string) []string {
+	argv := s.argv(caplaunch)
+	argv = slices.Insert(argv, 1, string(d))
+	return slices.Concat(s.start, []string{"strace"}, options, s.inner, argv)
+}
+
+// judge holds the end against the rule. explain prints what would be, or refuses, and never runs the program.
+func (d door) judge(s *scenario, e end, more ...string) (outcome, string) {
+	if d == toRun {
+		return s.judge(e, more...)
+	}
+	ok := e.Code == 0 && strings.HasPrefix(e.Stdout, "verdict")
+	switch {
+	case strings.Contains(e.Stdout, "\nNoNewPrivs="):
+		return broken, "explain has run the program"
+	case e.late:
+		return broken, "it does not come to an end"
+	case ok && s.code != 0:
+		return broken, "explain promises a launch that must be refused"
+	case ok:
+		return kept, ""
+	case strings.HasPrefix(e.Stdout, "error ") && strings.Contains(e.Stdout, "\nhint\n") && e.Stderr == "":
+		return refused, ""
+	}
+	return judge(nil, e)
 }
 
 // fails reports whether the call reports an error, rather than a success that it has not had.
@@ -73,6 +105,9 @@ var liesOf = map[string]string{
 // waits are calls of the Go runtime after whose success it waits, for ever if that was a lie.
 var waits = []string{"clone", "clone3", "futex", "epoll_pwait"}
 
+// probeSignal is by which explain asks whether a signal can be queued.
+const probeSignal = "SIGRT_32"
+
 // mayLeave is what else the promise allows: a file that the Go runtime opened without close-on-exec and could not close.
 func (i injection) mayLeave() []string {
 	if i.call.name == "close" && !i.own {
@@ -85,7 +120,7 @@ func (i injection) mayLeave() []string {
 func (c call) faults() []string {
 	var list []string
 	switch {
-	case c.name == "tgkill":
+	case c.name == "tgkill" && !c.own:
 		return nil // how the runtime reaches its own threads: nothing that is promised needs it
 	case c.name == "exit_group", c.name == "write":
 		return nil // how a refusal ends, and is told
@@ -128,10 +163,10 @@ func byRuntime(symbols []elf.Symbol, address uint64, name string) bool {
 const steps = " capset setgroups setresgid setresuid prctl PR_CAP_AMBIENT_RAISE prctl PR_CAPBSET_DROP prctl PR_SET_KEEPCAPS prctl PR_SET_NO_NEW_PRIVS "
 
 // record is the calls between the execve of caplaunch and that of the program, which is the last of them, or the end.
-func (s *scenario) record(t *testing.T, caplaunch string) []call {
+func (s *scenario) record(t *testing.T, d door, caplaunch string) []call {
 	t.Helper()
 	trace := traceFile(t)
-	if e := run(t, engine.Timeout, s.underStrace(caplaunch, "-i", "-o", trace, "-e", "signal=none")...); e.Code != s.code {
+	if e := run(t, engine.Timeout, d.words(s, caplaunch, "-i", "-o", trace, "-e", "signal=none")...); e.Code != s.code {
 		t.Fatalf("%s under strace: %v", s.name, e.Result)
 	}
 	text := engine.Read(t, trace)
@@ -142,7 +177,7 @@ func (s *scenario) record(t *testing.T, caplaunch string) []call {
 	}
 	if end := slices.IndexFunc(lines[skipped:], becomesTheProgram); end >= 0 {
 		lines = lines[:skipped+end+1]
-	} else if s.code == 0 {
+	} else if d == toRun && s.code == 0 {
 		t.Fatalf("%s: no execve of the program in\n%s", s.name, text)
 	}
 
@@ -192,7 +227,7 @@ func traceFile(t testing.TB) string {
 func (i injection) try(t testing.TB, caplaunch string) (outcome, string, end) {
 	trace := traceFile(t)
 	defer os.Remove(trace)
-	e := run(t, patience, i.underStrace(caplaunch, "-o", trace, "-e", "signal=none",
+	e := run(t, patience, i.door.words(i.scenario, caplaunch, "-o", trace, "-e", "signal=none",
 		"-e", "trace="+i.call.name+",execve,execveat", "-e", fmt.Sprintf("inject=%s:%s:when=%d", i.call.name, i.fault, i.n))...)
 	text, err := os.ReadFile(trace)
 	if err != nil {
@@ -205,13 +240,19 @@ func (i injection) try(t testing.TB, caplaunch string) (outcome, string, end) {
 		first += slices.IndexFunc(lines[1:], becomesTheProgram) + 1
 	}
 	started := slices.IndexFunc(lines[first:], becomesTheProgram) + first
-	if !e.late && (at < 0 || started >= first && at > started) {
+	if at < 0 || !e.late && started >= first && at > started {
 		return unreached, "", e
 	}
-	o, problem := i.judge(e, i.mayLeave()...)
+	if i.call.name == "tgkill" && at >= 0 && !strings.Contains(lines[at], probeSignal) {
+		return unreached, "", e // it was the runtime's: how many threads that reaches changes
+	}
+	o, problem := i.door.judge(i.scenario, e, i.mayLeave()...)
 	switch {
-	case o == refused && i.code == 0 && i.step && !i.named(e.said()):
+	case o == refused && i.code == 0 && i.step && i.door == toRun && !i.named(e.said()):
 		return broken, "the error does not name the step", e
+	// explain makes a step on all threads, and the runtime gives up when they disagree, as after a lie to one.
+	case o == aborted && i.door == toExplain && !i.fails():
+		return aborted, "", e
 	// The runtime makes these two as well: for each thread, and to look at the standard descriptors.
 	case o == aborted && i.own && i.call.name != "rt_sigprocmask" && i.call.name != "fcntl":
 		return broken, "the runtime has the last word", e
@@ -243,31 +284,39 @@ func names(said, op string) bool {
 	return strings.HasPrefix(said, op+" ") || strings.HasPrefix(said, op+":") || isID && strings.HasSuffix(said, "not mapped in this user namespace")
 }
 
-// credentialCalls are those by which caplaunch reads and changes who it is.
-var credentialCalls = []string{"capget", "capset", "getresuid", "getresgid", "getgroups", "setgroups", "setresuid", "setresgid", "prctl"}
+// credentialCalls are those by which caplaunch reads and changes who it is. explain makes no others that matter.
+var credentialCalls = []string{"capget", "capset", "getresuid", "getresgid", "getgroups", "setgroups", "setresuid", "setresgid", "prctl", "tgkill", "rt_sigtimedwait"}
 
 // injections are all faults of all scenarios. What happens before main, and the restoring of signals, is the same
 // in each of them and made to fail in the first one only. Of the runtime's calls in main, the first ones of a kind stand
 // for the rest.
-func injections(t *testing.T, caplaunch string) (list []injection) {
+func injections(t *testing.T, caplaunch string) []injection {
 	t.Helper()
 	const like = 3
+	var list []injection
 	for number, s := range scenarios(t) {
-		started, inMain := false, false // the runtime, and what follows it
-		seen := map[string]int{}
-		for _, c := range s.record(t, caplaunch) {
-			started = started || !c.own
-			inMain = inMain || started && c.own
-			if number > 0 && (!inMain || c.name == "rt_sigaction") || !strings.Contains(c.op, *calls) {
-				continue
-			}
-			if !c.own {
-				if seen[c.op]++; inMain && seen[c.op] > like {
+		for _, d := range []door{toRun, toExplain} {
+			started, inMain := false, false // the runtime, and what follows it
+			seen := map[string]int{}
+			for _, c := range s.record(t, d, caplaunch) {
+				started = started || !c.own
+				inMain = inMain || started && c.own
+				if (number > 0 || d == toExplain) && (!inMain || c.name == "rt_sigaction") {
 					continue
 				}
-			}
-			for _, f := range c.faults() {
-				if i := (injection{s, c, f}); i.fails() || !s.outOfReach(c.op) {
+				if !strings.Contains(c.op, *calls) || d == toExplain && (!c.own || !slices.Contains(credentialCalls, c.name)) {
+					continue
+				}
+				if !c.own {
+					if seen[c.op]++; inMain && seen[c.op] > like {
+						continue
+					}
+				}
+				for _, f := range c.faults() {
+					i := injection{s, d, c, f}
+					if !i.fails() && s.outOfReach(c.op) {
+						continue
+					}
 					list = append(list, i)
 				}
 			}
@@ -276,12 +325,14 @@ func injections(t *testing.T, caplaunch string) (list []injection) {
 	return list
 }
 
-// turnsARefusal reports whether the injection is a lie about who caplaunch is, in a launch that must be refused. Of the
-// capabilities that are asked for one by one, those count that the scenarios are about, and the first and last ones.
+// turnsARefusal reports whether the injection is a lie about who caplaunch is, or keeps a file from it, in a launch that
+// must be refused. Of the capabilities that are asked for one by one, those count that the scenarios are about, and the
+// first and last ones.
 func (i injection) turnsARefusal() bool {
 	about := func(name string) bool { return strings.Contains(i.line, name) }
 	one := strings.Contains(i.op, "CAPBSET_READ") || strings.Contains(i.op, "AMBIENT_IS_SET")
-	return i.code != 0 && !i.fails() && slices.Contains(credentialCalls, i.call.name) &&
+	opens := i.call.name == "openat" && i.own && i.fault == "error=EACCES"
+	return i.code != 0 && i.door == toRun && (opens || !i.fails() && slices.Contains(credentialCalls, i.call.name)) &&
 		(!one || slices.ContainsFunc([]string{"CAP_CHOWN", "CAP_SETGID", "CAP_SETUID", "CAP_SETPCAP", "CAP_NET_ADMIN", "CAP_NET_RAW", "EINVAL"}, about))
 }
 
@@ -309,7 +360,7 @@ func fairly(t *testing.T, list []injection) []injection {
 	var ranks [3][]injection
 	seen := map[string]bool{}
 	for _, i := range list {
-		kind, rank := i.op+i.fault, 1
+		kind, rank := string(i.door)+i.op+i.fault, 1
 		if i.step || i.turnsARefusal() {
 			kind, rank = kind+i.scenario.name+i.line, 0
 		}
