@@ -76,6 +76,7 @@ lint: ## what keeps the house: formatting, vet, staticcheck, go.mod, shell scrip
 		echo "lint: module $$m"; (cd $$m; $(GO) vet ./...; $$staticcheck ./...; $(GO) mod tidy -diff); \
 	done
 	@$$($(TOOL) -n actionlint) -no-color .github/workflows/*.yml
+	@! grep -n ' uses: ' .github/workflows/*.yml | grep -vE '@[0-9a-f]{40} # v[0-9.]+$$' || { echo "an action that is no full commit with its version"; exit 1; }
 	@set -e; for tool in "shellcheck .ci/run $$(git ls-files '*.sh' | tr '\n' ' ')" "mandoc -T lint -W warning packaging/caplaunch.1" \
 		"codespell --ignore-words-list=nd,inh $$(git ls-files '*.md' .github packaging/*.1 packaging/*.mk packaging/*/*.go docs examples | tr '\n' ' ')"; do \
 		if command -v $${tool%% *} >/dev/null; then $$tool; else echo "lint: skipped, not installed here: $${tool%% *}"; test "$$TEST_REQUIRE" != 1; fi; \

@@ -15,10 +15,8 @@ import (
 
 // An attempt is a set-up that can be run, found wanting, changed as a hint says, and run again.
 type attempt struct {
-	place   string   // docker, podman, rootless (podman), kubernetes, systemd, unshare or hand
+	place   string   // docker, podman, rootless (podman), systemd, unshare or hand; test/kubernetes has its own
 	args    []string // flags of docker, podman, unshare or capstart; properties of a unit
-	sec     []string // of kubernetes: fields of a securityContext
-	groups  []int64  // of its pod
 	flags   []string // of caplaunch
 	program []string // "/probe" without
 }
@@ -41,10 +39,6 @@ func (a *attempt) run(t *testing.T) engine.Result {
 	case "rootless":
 		p := engine.TheRootlessPodman(t)
 		return p.Run(t, p.Load(t, image(t)), a.args, words...)
-	case "kubernetes":
-		c, sec := engine.TheCRI(t), engine.SecurityContext(t, a.sec...)
-		sec.SupplementalGroups = a.groups
-		return c.Run(t, c.Load(t, image(t)), sec, words, nil, []string{"KUBERNETES_SERVICE_HOST=10.0.0.1"})
 	case "systemd":
 		s := engine.TheSystemd(t)
 		installed.Do(func() {
@@ -76,7 +70,6 @@ func set(words []string, word string, repeated bool) []string {
 
 var (
 	engineLine = regexp.MustCompile(`(?:docker|podman) run((?: --[a-z-]+=[^\s;]+)+)`)
-	yamlLine   = regexp.MustCompile(`securityContext: (\{.*\})`)
 	unitLine   = regexp.MustCompile(`\b(User|Group|CapabilityBoundingSet|AmbientCapabilities|NoNewPrivileges|SecureBits|SystemCallFilter|TasksMax)=([^;,(]*?)(?: and |$|[;,]| \()`)
 	ourLine    = regexp.MustCompile(`caplaunch((?: --[a-z-]+(?:=[^\s,:;()]+(?:,[^\s,:;()]+)*(?::[^\s,:;()]+)?)?)+)`)
 	bareLine   = regexp.MustCompile(`^(--[a-z-]+=[^\s(]*[^\s(,])`)
@@ -141,11 +134,6 @@ func (a *attempt) apply(t *testing.T, said engine.Line) {
 			a.args = append(a.args, flags...)
 			changed = true
 		}
-	case "kubernetes":
-		if m := yamlLine.FindStringSubmatch(hint); m != nil {
-			a.sec = append(a.sec, strings.TrimSuffix(strings.TrimPrefix(m[1], "{"), "}"))
-			changed = true
-		}
 	case "systemd":
 		for _, m := range unitLine.FindAllStringSubmatch(hint, -1) {
 			a.args = set(a.args, m[1]+"="+strings.TrimSpace(m[2]), false)
@@ -207,12 +195,6 @@ func TestHintsWorkWhenPasted(t *testing.T) {
 		{"not granted", attempt{place: "podman", flags: admin}, 77, engine.NetAdmin, "65532"},
 		{"non-root, not granted", attempt{place: "podman", args: with("--user=65532:65532"), flags: admin}, 77, engine.NetAdmin, "65532"},
 		{"the user without its group", attempt{place: "podman", args: with("--user=65532"), flags: with("--user=65532:65532")}, 125, 0, "65532"},
-		{"not granted", attempt{place: "kubernetes", flags: admin}, 77, engine.NetAdmin, "65532"},
-		{"runAsUser with add", attempt{place: "kubernetes", sec: with("runAsUser: 65532, runAsGroup: 65532, capabilities: {add: [NET_ADMIN]}"), flags: admin}, 77, engine.NetAdmin, "65532"},
-		{"runAsUser without runAsGroup", attempt{place: "kubernetes", sec: with("runAsUser: 65532"), flags: with("--user=65532:65532")}, 125, 0, "65532"},
-		{"fsGroup and runAsUser without runAsGroup", attempt{place: "kubernetes", sec: with("runAsUser: 65532"), groups: []int64{2000}, flags: with("--user=65532:65532")}, 125, 0, "65532"},
-		{"fsGroup", attempt{place: "kubernetes", sec: with("runAsUser: 65532, runAsGroup: 65532"), groups: []int64{2000}, flags: with("--user=65532:65532")}, 125, 0, "65532"},
-		{"more than allowed", attempt{place: "kubernetes", sec: with("capabilities: {drop: [ALL], add: [NET_ADMIN, SETUID, SETGID, SYS_ADMIN]}"), flags: append(with("--strict"), admin...)}, 78, engine.NetAdmin, "65532"},
 		{"not in CapabilityBoundingSet=", attempt{place: "systemd", args: with("CapabilityBoundingSet=CAP_SETUID CAP_SETGID"), flags: admin}, 77, engine.NetAdmin, "65532"},
 		{"User= without AmbientCapabilities=", attempt{place: "systemd", args: with("User=65532", "Group=65532"), flags: admin}, 77, engine.NetAdmin, "65532"},
 		{"User= without Group=", attempt{place: "systemd", args: with("User=65532", "Group=0"), flags: with("--user=65532:65532")}, 125, 0, "65532"},
@@ -234,7 +216,6 @@ func TestHintsWorkWhenPasted(t *testing.T) {
 		{"root, nobody named, not granted", attempt{place: "docker", flags: with("--caps=net_admin")}, 77, engine.NetAdmin, "65532"},
 		{"a seccomp profile that denies ambient", attempt{place: "docker", args: with("--cap-add=NET_ADMIN", "--security-opt=seccomp="+denied), flags: admin}, 125, engine.NetAdmin, "65532"},
 		{"a seccomp profile that denies ambient", attempt{place: "podman", args: with("--cap-add=NET_ADMIN", "--security-opt=seccomp="+denied), flags: admin}, 125, engine.NetAdmin, "65532"},
-		{"a seccomp profile that denies ambient", attempt{place: "kubernetes", sec: with("seccompProfile: {type: Localhost, localhostProfile: " + denied + "}, capabilities: {add: [NET_ADMIN]}"), flags: admin}, 125, engine.NetAdmin, "65532"},
 		{"SystemCallFilter= without setresuid", attempt{place: "systemd", args: with("SystemCallFilter=~setresuid", "SystemCallErrorNumber=EPERM"), flags: admin}, 125, engine.NetAdmin, "65532"},
 		{"User= without AmbientCapabilities=, nobody named", attempt{place: "systemd", args: with("User=65532", "Group=65532"), flags: with("--caps=net_admin")}, 77, engine.NetAdmin, "65532"},
 		{"User= outside CapabilityBoundingSet=", attempt{place: "systemd", args: with("User=65532", "Group=65532", "CapabilityBoundingSet=CAP_CHOWN"), flags: with("--caps=net_admin")}, 77, engine.NetAdmin, "65532"},
@@ -254,10 +235,6 @@ func TestHintsWorkWhenPasted(t *testing.T) {
 		{"non-root, not granted", attempt{place: "rootless", args: with("--user=65532:65532"), flags: admin}, 77, engine.NetAdmin, "65532"},
 		{"more than allowed", attempt{place: "rootless", args: with("--cap-add=NET_ADMIN"), flags: append(with("--strict"), admin...)}, 78, engine.NetAdmin, "65532"},
 		{"an id that is not mapped", attempt{place: "rootless", args: with("--cap-add=NET_ADMIN"), flags: with("--caps=net_admin", "--user=70000:70000")}, 125, engine.NetAdmin, "65532"},
-		{"privileged with runAsUser", attempt{place: "kubernetes", sec: with("runAsUser: 65532, runAsGroup: 65532, privileged: true"), flags: admin}, 77, engine.NetAdmin, "65532"},
-		{"privileged with --strict", attempt{place: "kubernetes", sec: with("privileged: true"), flags: append(with("--strict"), admin...)}, 78, engine.NetAdmin, "65532"},
-		{"all dropped for a user", attempt{place: "kubernetes", sec: with("runAsUser: 1000, runAsGroup: 1000, allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}"), flags: admin}, 77, engine.NetAdmin, "65532"},
-		{"runAsUser with fsGroup, nobody named", attempt{place: "kubernetes", sec: with("runAsUser: 65532, runAsGroup: 65532, capabilities: {add: [NET_ADMIN]}"), groups: []int64{2000}, flags: with("--caps=net_admin")}, 77, engine.NetAdmin, "65532"},
 		{"CapabilityBoundingSet=~", attempt{place: "systemd", args: with("CapabilityBoundingSet=~CAP_NET_ADMIN"), flags: admin}, 77, engine.NetAdmin, "65532"},
 		{"DynamicUser=", attempt{place: "systemd", args: with("DynamicUser=yes"), flags: admin}, 77, engine.NetAdmin, "65532"},
 		{"SecureBits=noroot", attempt{place: "systemd", args: with("SecureBits=noroot"), flags: admin}, 77, engine.NetAdmin, "65532"},

@@ -41,9 +41,6 @@ func TestStartingStatesInTheirEngines(t *testing.T) {
 	}
 	rows := []row{
 		{attempt{place: "docker", args: words("--user=1000680000:0 --cap-drop=ALL"), flags: words("-o net_admin -u 65532:65532 --non-root=keep")}, engine.Promised("1000680000:0", 0).With("Groups", "*"), 0, ""},
-		{attempt{place: "kubernetes", sec: []string{"allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL], add: [NET_ADMIN, SETUID, SETGID]}"}, flags: admin}, pid1, 0, ""},
-		{attempt{place: "kubernetes", sec: []string{"runAsUser: 65532"}, flags: admin[1:]}, nil, engine.Failure, "runAsGroup: 65532"},
-		{attempt{place: "kubernetes", sec: []string{"runAsUser: 65532, runAsGroup: 65532"}, groups: []int64{2000}, flags: words("-u 65532:65532 --keep-groups")}, engine.Promised("65532", 0).With("Groups", "2000 65532"), 0, ""},
 		{attempt{place: "systemd", args: []string{"CapabilityBoundingSet=CAP_NET_ADMIN CAP_SETUID CAP_SETGID", "NoNewPrivileges=yes"}, flags: admin}, granted, 0, ""},
 		{attempt{place: "systemd", args: []string{"User=65532", "Group=65532", "AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW"}, flags: admin}, granted, 0, ""},
 		{attempt{place: "systemd", args: []string{"CapabilityBoundingSet=CAP_SETUID CAP_SETGID"}, flags: admin}, nil, engine.NotGranted, "CapabilityBoundingSet="},

@@ -15,6 +15,7 @@ kube=k8s.io/kubernetes/cmd
 export GOFLAGS="-trimpath -buildvcs=false" CGO_ENABLED=0
 build() { nice -n 10 go build -C "$@"; }
 build ../.. -o "$bin/" ./examples/relay
+build ../../packaging -o "$bin/" github.com/google/go-containerregistry/cmd/crane
 build etcd -ldflags "-s -w" -o "$bin/etcd" go.etcd.io/etcd/server/v3
 build containerd -ldflags "-s -w" -o "$bin/" $containerd/containerd $containerd/containerd-shim-runc-v2
 CGO_ENABLED=1 build runc -tags seccomp -ldflags "-s -w" -o "$bin/" github.com/opencontainers/runc

@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 // namespace is one test's own. It skips the test where there is no node.
@@ -45,10 +44,15 @@ func namespace(t *testing.T, labels ...string) string {
 func kubectl(t *testing.T, args ...string) string {
 	t.Helper()
 	out, err := try("", args...)
+	must(t, err)
+	return out
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return out
 }
 
 // try gives kubectl text on stdin; its error is what kubectl says.
@@ -127,9 +131,7 @@ func example(t *testing.T, name string) string {
 	applied.Store(name, true)
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(root, "examples/kubernetes", name))
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return string(data)
 }
 
@@ -148,9 +150,7 @@ func with(t *testing.T, text string, oldnew ...string) string {
 // apply gives the manifest to the cluster, and puts its pods on the node.
 func apply(t *testing.T, ns, manifest string) {
 	t.Helper()
-	if err := tryApply(ns, manifest); err != nil {
-		t.Fatal(err)
-	}
+	must(t, tryApply(ns, manifest))
 }
 
 func tryApply(ns, manifest string) error {
@@ -193,15 +193,13 @@ func tryApply(ns, manifest string) error {
 func wait(t *testing.T, ns, name, what string, done func(object) bool) object {
 	t.Helper()
 	var pod object
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
-		if err := api("GET", "/api/v1/namespaces/"+ns+"/pods/"+name, nil, &pod); err != nil {
-			t.Fatal(err)
-		}
-		if done(pod) {
-			return pod
-		}
+	err := until(what, func() bool {
+		pod = object{}
+		return api("GET", "/api/v1/namespaces/"+ns+"/pods/"+name, nil, &pod) == nil && done(pod)
+	})
+	if err != nil {
+		t.Fatalf("%v: %+v", err, pod.Status)
 	}
-	t.Fatalf("waited %v for %s: %+v", patience, what, pod.Status)
 	return pod
 }
 
@@ -228,14 +226,14 @@ func ended(t *testing.T, ns, name string) (int, string) {
 // logs waits for a container to say so. Before it has started, kubectl has an error.
 func logs(t *testing.T, ns, want string, args ...string) {
 	t.Helper()
-	var out string
-	var err error
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
-		if out, err = try("", append([]string{"logs", "-n", ns}, args...)...); strings.Contains(out, want) {
-			return
-		}
+	var said string
+	if err := until("the log says so", func() bool {
+		out, err := try("", append([]string{"logs", "-n", ns}, args...)...)
+		said = fmt.Sprint(out, err)
+		return strings.Contains(out, want)
+	}); err != nil {
+		t.Fatalf("%v: want %q: %s", err, want, said)
 	}
-	t.Fatalf("the log is %q, %v, want %q", out, err, want)
 }
 
 // state is what caplaunch show --json prints.

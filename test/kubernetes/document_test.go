@@ -22,9 +22,7 @@ func document(t *testing.T, name, text string) {
 	pageMu.Lock()
 	defer pageMu.Unlock()
 	data, err := os.ReadFile(page)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	part := regexp.MustCompile(`(?s)(<!-- ` + regexp.QuoteMeta(name) + ` -->\n)(.*?)(<!-- end -->\n)`)
 	found := part.FindSubmatch(data)
 	if found == nil {
@@ -37,18 +35,14 @@ func document(t *testing.T, name, text string) {
 		t.Fatalf("docs/kubernetes.md says\n%s\nbut it is\n%s\nmake test-kubernetes ARGS=-update writes it", found[2], text)
 	}
 	data = part.ReplaceAllLiteral(data, []byte(string(found[1])+text+string(found[3])))
-	if err := os.WriteFile(page, data, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(page, data, 0o644))
 }
 
 // Each manifest of the page is a file of examples/kubernetes.
 func TestThePageShowsTheExamples(t *testing.T) {
 	read := func() string {
 		data, err := os.ReadFile(page)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		return string(data)
 	}
 	shown := regexp.MustCompile("<!-- (.*\\.yaml) -->\n").FindAllStringSubmatch(read(), -1)

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 const injected = "/.caplaunch/caplaunch"
@@ -20,30 +19,18 @@ func policies(t *testing.T) {
 		}
 	}
 	pod := example(t, "fleet/pod.yaml")
-	for what, done := range map[string]func() bool{
-		"inject": func() bool {
-			p, err := admit("default", pod)
-			return err == nil && p.Spec.Containers[0].Command[0] == injected
-		},
-		"validate": func() bool {
-			_, err := admit("default", strings.Replace(pod, "caps.caplaunch/relay", "caps.caplaunch/other", 1))
+	must(t, until("pods are injected", func() bool {
+		p, err := admit("default", pod)
+		return err == nil && p.Spec.Containers[0].Command[0] == injected
+	}))
+	refused := func(old, changed string) func() bool {
+		return func() bool {
+			_, err := admit("default", strings.Replace(pod, old, changed, 1))
 			return err != nil
-		},
-		"refuse": func() bool {
-			_, err := admit("default", strings.Replace(pod, "caps.caplaunch/relay: net_admin", "caps.caplaunch/relay: net_amdin", 1))
-			return err != nil
-		},
-	} {
-		end := time.Now().Add(patience)
-		for !done() {
-			if time.Now().After(end) {
-				_, err := admit("default", pod)
-				status, _ := try("", "get", "validatingadmissionpolicies,mutatingadmissionpolicies", "-o", "yaml")
-				t.Fatalf("the policy does not act: %s: %v\n%s", what, err, status)
-			}
-			time.Sleep(200 * time.Millisecond)
 		}
 	}
+	must(t, until("pods are judged", refused("caps.caplaunch/relay", "caps.caplaunch/other")))
+	must(t, until("capabilities are judged", refused("relay: net_admin", "relay: net_amdin")))
 }
 
 // admit is what the API server would make of the manifest.
@@ -71,17 +58,13 @@ func TestFleet(t *testing.T) {
 
 		// Taken from the cluster and created again, it is not changed a second time.
 		var copied map[string]any
-		if err := json.Unmarshal([]byte(kubectl(t, "get", "-n", ns, "pod/relay", "-o", "json")), &copied); err != nil {
-			t.Fatal(err)
-		}
+		must(t, json.Unmarshal([]byte(kubectl(t, "get", "-n", ns, "pod/relay", "-o", "json")), &copied))
 		copied["metadata"].(map[string]any)["name"] = "again"
 		delete(copied["metadata"].(map[string]any), "resourceVersion")
 		delete(copied["metadata"].(map[string]any), "uid")
 		text, _ := json.Marshal(copied)
 		again, err := admit(ns, string(text))
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		if c := again.Spec.Containers[0]; !slices.Equal(c.Command, wrapped) || len(c.VolumeMounts) != 1 {
 			t.Errorf("%+v", c)
 		}
@@ -215,12 +198,10 @@ func TestNamespace(t *testing.T) {
 	}
 	const ns = "relays"
 	pod := example(t, "image-volume.yaml")
-	if err := until("the policy acts", func() bool {
+	must(t, until("the policy acts", func() bool {
 		_, err := admit(ns, strings.Replace(pod, "drop: [ALL]", "drop: []", 1))
 		return err != nil
-	}); err != nil {
-		t.Fatal(err)
-	}
+	}))
 	apply(t, ns, pod)
 	relays(t, ns, "relay", launcher, "net_admin")
 	for text, words := range map[string]string{
@@ -247,9 +228,7 @@ func TestNamespace(t *testing.T) {
 func everyName(t *testing.T) string {
 	t.Helper()
 	out, err := exec.Command(root+"/bin/caplaunch", "explain", "--for=kubernetes", "--caps=all", "--user=0:0").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	_, names, _ := strings.Cut(string(out), "add: [")
 	names, _, _ = strings.Cut(names, "]")
 	if n := len(strings.Split(names, ",")); n < 41 {

@@ -26,9 +26,7 @@ func TestKustomize(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			if err := os.CopyFS(filepath.Join(dir, "k"), os.DirFS(folder)); err != nil {
-				t.Fatal(err)
-			}
+			must(t, os.CopyFS(filepath.Join(dir, "k"), os.DirFS(folder)))
 			file := filepath.Join(dir, "k", tt.file)
 			text, _ := os.ReadFile(file)
 			os.WriteFile(file, []byte(with(t, string(text), tt.old, tt.new)), 0o644)

@@ -69,7 +69,7 @@ func engines(t *testing.T) []kind {
 	docker, d, remapped := "Docker "+version(t, "docker.io"), engine.TheDocker(t), engine.TheRemappedDocker(t)
 	podman, asRoot, rootless := "Podman "+version(t, "podman"), engine.ThePodman(t), engine.TheRootlessPodman(t)
 	bubblewrap, bwrap := "bubblewrap "+version(t, "bubblewrap"), []string{"bwrap", "--ro-bind", root, "/", "--proc", "/proc"}
-	cri, s := engine.TheCRI(t), engine.TheSystemd(t)
+	s := engine.TheSystemd(t)
 	s.Cp(t, engine.Caplaunch(t), "/caplaunch", 0o755)
 	var recorded map[string]map[string]engine.Result
 	engine.Must(t, json.Unmarshal([]byte(engine.Read(t, "testdata/kubernetes.json")), &recorded))
@@ -85,13 +85,6 @@ func engines(t *testing.T) []kind {
 		dockerlike(docker+", gVisor of May 2026", d.Load, d.Run, "--runtime=gvisor-old"),
 		dockerlike(podman+" as root", asRoot.Load, asRoot.Run),
 		dockerlike(podman+" as a user", rootless.Load, rootless.Run),
-		{"containerd " + version(t, "containerd") + " by CRI", []string{"add: [NET_ADMIN]", "add: [NET_ADMIN], runAsUser: 65532"}, func(t testing.TB, flags []string, argv ...string) engine.Result {
-			sec := engine.SecurityContext(t, "capabilities: {add: [NET_ADMIN]}")
-			if slices.Contains(flags, "runAsUser:") {
-				sec = engine.SecurityContext(t, "capabilities: {add: [NET_ADMIN]}, runAsUser: 65532, runAsGroup: 65532")
-			}
-			return cri.Run(t, cri.Load(t, img), sec, argv, nil, nil)
-		}},
 		{"Kubernetes 1.37, containerd 2.4", slices.Sorted(maps.Keys(recorded)), func(t testing.TB, flags []string, argv ...string) engine.Result {
 			return recorded[strings.Join(flags, " ")][argv[1]]
 		}},

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
+	"sync"
 	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/caplaunch/caplaunch/test/integration/engine"
 )
@@ -17,7 +19,6 @@ import (
 var images = map[string]func(testing.TB) engine.Image{
 	"golang:1.26":          func(t testing.TB) engine.Image { return engine.Golang(t, "1.26") },
 	"debian:bookworm-slim": debian,
-	"caddy:2":              debian, // and see caddyImage
 	"alpine": func(t testing.TB) engine.Image {
 		busybox := engine.Tool(t, "busybox")
 		files := map[string]engine.Src{
@@ -30,58 +31,33 @@ var images = map[string]func(testing.TB) engine.Image{
 			files["/bin/"+applet] = engine.File(busybox)
 		}
 		files["/sbin/ip"] = engine.File(busybox)
-		return engine.Image{Name: "alpine:latest", Files: files, Cmd: []string{"/bin/sh"}}
+		return engine.Image{Name: "alpine:latest", Files: files, Config: v1.Config{Cmd: []string{"/bin/sh"}}}
 	},
 	"gcr.io/distroless/static-debian12":         func(testing.TB) engine.Image { return engine.Distroless("latest") },
 	"gcr.io/distroless/static-debian12:nonroot": func(testing.TB) engine.Image { return engine.Distroless("nonroot") },
 	"caplaunch": func(t testing.TB) engine.Image {
 		return engine.Image{
 			Name: "caplaunch:latest", Files: map[string]engine.Src{"/caplaunch": engine.File(engine.Caplaunch(t))},
-			User: "65532:65532", Entrypoint: []string{"/caplaunch"},
+			Config: v1.Config{User: "65532:65532", Entrypoint: []string{"/caplaunch"}},
 		}
 	},
 	"relay": func(t testing.TB) engine.Image {
 		return engine.Image{
 			Name: "relay:latest", Files: map[string]engine.Src{"/caplaunch": engine.File(engine.Caplaunch(t)), "/relay": engine.File(engine.BuildGo(t, "examples/relay", ""))},
-			Entrypoint: []string{"/caplaunch", "--caps=net_admin", "--user=65532:65532", "--", "/relay"}, Cmd: []string{"127.0.0.1:51820", "127.0.0.1:51821"},
+			Config: v1.Config{Entrypoint: []string{"/caplaunch", "--caps=net_admin", "--user=65532:65532", "--", "/relay"}, Cmd: []string{"127.0.0.1:51820", "127.0.0.1:51821"}},
 		}
 	},
 }
 
-var example = regexp.MustCompile(`examples/[a-z]+`)
+var caddyOnce sync.Once
 
-// needed are the names of the images that a page, or a Dockerfile that it builds, takes from somewhere.
-func needed(t testing.TB, text string) map[string]func(testing.TB) engine.Image {
+// loadImages gives the daemon all of them, once.
+func loadImages(t testing.TB, d *engine.Docker) {
 	t.Helper()
-	for _, dir := range example.FindAllString(text, -1) {
-		if data, err := os.ReadFile(filepath.Join(engine.Root, dir, "Dockerfile")); err == nil {
-			text += string(data)
-		}
+	for _, img := range images {
+		d.Load(t, img(t))
 	}
-	if strings.Contains(text, "examples/compose") || strings.Contains(text, "-f Dockerfile.example") {
-		text += engine.Read(t, filepath.Join(engine.Root, "Dockerfile.example"))
-	}
-	if strings.Contains(text, "-t caplaunch .") {
-		text += engine.Read(t, filepath.Join(engine.Root, "Dockerfile"))
-	}
-	found := map[string]func(testing.TB) engine.Image{}
-	for name, img := range images {
-		if regexp.MustCompile(`(FROM |--from=| )` + regexp.QuoteMeta(name) + `(\s|$)`).MatchString(text) {
-			found[name] = img
-		}
-	}
-	return found
-}
-
-func loadImages(t testing.TB, d *engine.Docker, text string) {
-	t.Helper()
-	for name, img := range needed(t, text) {
-		if name == "caddy:2" {
-			caddyImage(t, d)
-		} else {
-			d.Load(t, img(t))
-		}
-	}
+	caddyOnce.Do(func() { caddyImage(t, d) })
 }
 
 // packages are what the pages install by apt-get.
@@ -132,7 +108,6 @@ func debian(t testing.TB) engine.Image {
 // caddyImage stands for the official image of caddy, whose server has file capabilities.
 func caddyImage(t testing.TB, d *engine.Docker) {
 	t.Helper()
-	d.Load(t, debian(t))
 	dir := engine.Tree(t, map[string]engine.Src{"/Dockerfile": engine.Text(`FROM debian:bookworm-slim
 RUN apt-get update && apt-get install -y --no-install-recommends caddy libcap2-bin && setcap cap_net_bind_service=+ep /usr/bin/caddy
 ENV XDG_CONFIG_HOME=/config XDG_DATA_HOME=/data

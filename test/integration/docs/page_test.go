@@ -2,7 +2,6 @@
 package docs
 
 import (
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -70,26 +69,20 @@ func blocks(t testing.TB, text string) (all []block) {
 	return all
 }
 
-// pages are the paths of all Markdown files, from the repository's root.
-func pages(t testing.TB) (all []string) {
+// files are those of the repository whose names are of that kind.
+func files(t testing.TB, kind string) (all []string) {
 	t.Helper()
-	engine.Must(t, filepath.WalkDir(engine.Root, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() && (strings.HasPrefix(d.Name(), ".") && d.Name() != ".github" || d.Name() == "dist") {
-			return filepath.SkipDir
-		}
-		if err == nil && filepath.Ext(path) == ".md" {
-			path, err = filepath.Rel(engine.Root, path)
-			all = append(all, path)
-		}
-		return err
-	}))
+	for _, path := range strings.Fields(engine.Do(t, "git", "-C", engine.Root, "ls-files", "-co", "--exclude-standard", kind).Stdout) {
+		all = append(all, filepath.Join(engine.Root, path))
+	}
 	return all
 }
 
 func TestEveryBlockOfEveryPageIsRunOrSaysWhyNot(t *testing.T) {
-	for _, page := range pages(t) {
+	for _, path := range files(t, "*.md") {
+		page, _ := filepath.Rel(engine.Root, path)
 		t.Run(page, func(t *testing.T) {
-			text := engine.Read(t, filepath.Join(engine.Root, page))
+			text := engine.Read(t, path)
 			s := session{page: page, text: text}
 			for _, b := range blocks(t, text) {
 				if !slices.ContainsFunc(b.marks, func(mark string) bool { return s.do(t, b, mark) }) {
@@ -147,8 +140,8 @@ var (
 
 // A link to a page, or to a heading of it, leads there. What is elsewhere on the web is not asked.
 func TestEveryLinkLeadsSomewhere(t *testing.T) {
-	for _, page := range pages(t) {
-		text := engine.Read(t, filepath.Join(engine.Root, page))
+	for _, page := range files(t, "*.md") {
+		text := engine.Read(t, page)
 		for _, b := range blocks(t, text) {
 			text = strings.Replace(text, b.text, "", 1)
 		}
@@ -157,7 +150,7 @@ func TestEveryLinkLeadsSomewhere(t *testing.T) {
 			if strings.Contains(to, "://") || strings.HasPrefix(to, "mailto:") {
 				continue
 			}
-			path := filepath.Join(engine.Root, page)
+			path := page
 			if to != "" {
 				path = filepath.Join(filepath.Dir(path), to)
 			}

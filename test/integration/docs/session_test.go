@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
@@ -146,7 +145,7 @@ func (s *session) here(t testing.TB, script string) *exec.Cmd {
 	words := []string{"unshare", "--net", "--mount"}
 	if strings.Contains(s.text, "docker ") {
 		d := engine.TheDocker(t)
-		loadImages(t, d, s.text)
+		loadImages(t, d)
 		t.Cleanup(func() {
 			for _, id := range strings.Fields(d.Cmd(t, "ps", "-aq").Stdout) {
 				d.Cmd(t, "rm", "-f", id)
@@ -192,36 +191,4 @@ func (s *session) systemd(t testing.TB, script string) *exec.Cmd {
 	}
 	cmd := m.Command("bash", "-c", "cd "+s.inside+"\n"+script)
 	return cmd
-}
-
-func TestWhatIsPrintedIsComparedWithThePage(t *testing.T) {
-	for _, c := range []struct {
-		page, printed string
-		same          bool
-	}{
-		{"a\nb\n", "a\nb\n", true},
-		{"", "", true},
-		{"a…c\n", "abc", true},
-		{"…\nb\n", "a\na\nb", true},
-		{"a\n…\n", "a\nb\nc", true},
-		{"…\n", "", true},
-		{"a\n", "a\nb\n", false},
-		{"", "a", false},
-		{"a\n", "", false},
-		{"a.c\n", "abc", false},
-		{"a…c\n", "a\nc", false},
-		{"…\nb\n", "a\nb\nc", false},
-	} {
-		if like(c.page, c.printed) != c.same {
-			t.Errorf("%q on the page and %q printed: want %v", c.page, c.printed, c.same)
-		}
-	}
-	commands, outputs := split("$ a \\\n    b\nc\n$ d\n$ e\nf\ng\n")
-	if want := [][]string{{"a \\\n    b", "d", "e"}, {"c\n", "", "f\ng\n"}}; !slices.Equal(commands, want[0]) || !slices.Equal(outputs, want[1]) {
-		t.Errorf("%q %q", commands, outputs)
-	}
-	found := blocks(t, "text\n\n<!-- run -->\n```sh\none\n```\n\n<!-- x -->\ntext\n```console\ntwo\n```\n")
-	if len(found) != 2 || !slices.Equal(found[0].marks, []string{"run"}) || found[0].text != "one\n" || len(found[1].marks) != 0 || found[1].lang != "console" {
-		t.Errorf("%+v", found)
-	}
 }

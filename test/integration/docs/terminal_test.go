@@ -22,7 +22,7 @@ var recorded = []string{
 
 func TestTheRecordingIsWhatHappens(t *testing.T) {
 	text := engine.Read(t, filepath.Join(engine.Root, "README.md"))
-	s := session{page: "README.md", text: strings.Replace(text, "-t caplaunch .", "", 1)} // that image is loaded instead
+	s := session{page: "README.md", text: text}
 	for _, b := range blocks(t, text) {
 		for _, mark := range b.marks {
 			if strings.HasPrefix(mark, "file: ") {

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -20,7 +19,7 @@ import (
 // dies, whatever it dies of. Nothing of an engine can be left behind.
 type box struct {
 	init *exec.Cmd
-	log  *logBuffer
+	log  *os.File // what the daemon says
 	done chan struct{}
 }
 
@@ -62,7 +61,11 @@ func newBox(command ...string) (*box, error) {
 		return nil, err
 	}
 	defer ready.Close()
-	b := &box{log: &logBuffer{}, done: make(chan struct{})}
+	log, err := os.CreateTemp(PublicDir(), "log")
+	if err != nil {
+		return nil, err
+	}
+	b := &box{log: log, done: make(chan struct{})}
 	b.init = exec.Command("sh", append([]string{"-c", boxInit, "init"}, command...)...)
 	b.init.Env = cleanEnv()
 	b.init.Stdout, b.init.Stderr = b.log, b.log
@@ -73,7 +76,6 @@ func newBox(command ...string) (*box, error) {
 		Cloneflags:   syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC,
 		Unshareflags: syscall.CLONE_NEWNS, // this one also makes all mounts private
 	}
-	b.init.WaitDelay = time.Second
 	err = fromKeeper(b.init.Start)
 	w.Close()
 	if err != nil {
@@ -86,7 +88,7 @@ func newBox(command ...string) (*box, error) {
 	_ = ready.SetReadDeadline(time.Now().Add(20 * time.Second))
 	if n, _ := ready.Read(make([]byte, 8)); n == 0 {
 		b.stop()
-		return nil, fmt.Errorf("namespaces cannot be set up: %s", b.log)
+		return nil, fmt.Errorf("namespaces cannot be set up: %s", b.said())
 	}
 	onCleanup(b.stop)
 	return b, nil
@@ -101,6 +103,12 @@ func (b *box) stop() {
 		_ = b.init.Process.Kill()
 		<-b.done
 	}
+}
+
+// said is the end of what the daemon said.
+func (b *box) said() string {
+	log, _ := os.ReadFile(b.log.Name())
+	return string(log[max(0, len(log)-4000):])
 }
 
 // command is argv to be run inside the box.
@@ -121,11 +129,11 @@ func (b *box) await(limit time.Duration, try func() error) error {
 		}
 		select {
 		case <-b.done:
-			return fmt.Errorf("it ended while starting: %s", b.log)
+			return fmt.Errorf("it ended while starting: %s", b.said())
 		case <-time.After(30 * time.Millisecond):
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("not ready after %v: %w: %s", limit, err, b.log)
+			return fmt.Errorf("not ready after %v: %w: %s", limit, err, b.said())
 		}
 	}
 }
@@ -175,29 +183,6 @@ var (
 	keeper sync.Once
 	jobs   = make(chan func())
 )
-
-// logBuffer keeps what a daemon says, for error messages.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-// String is the end of the log.
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	s := l.b.Bytes()
-	if len(s) > 4000 {
-		s = s[len(s)-4000:]
-	}
-	return string(s)
-}
 
 // descendant finds the process below pid, in this process's PID namespace, whose name is comm.
 func descendant(pid int, comm string) (int, error) {

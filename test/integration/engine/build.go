@@ -15,29 +15,17 @@ import (
 // test/integration. The result is kept by the content of the source and the flags.
 func BuildC(t testing.TB, source string, flags ...string) string {
 	t.Helper()
-	path, err := buildC(source, flags...)
-	if err != nil {
-		Unusable(t, "%s cannot be compiled: %v", source, err)
-	}
-	return path
-}
-
-func buildC(source string, flags ...string) (string, error) {
-	name := strings.TrimSuffix(filepath.Base(source), ".c")
+	Require(t, "gcc")
 	source = filepath.Join(SourceDir, source)
-	text, err := os.ReadFile(source)
-	if err != nil {
-		return "", err
-	}
-	key := hash(append([]string{string(text)}, flags...)...)
-	built, err := cached(filepath.Join("c", name+"-"+key), func(tmp string) error {
+	name := strings.TrimSuffix(filepath.Base(source), ".c") + "-" + hash(append(flags, Read(t, source))...)
+	built, err := cached(filepath.Join("c", name), func(tmp string) error {
 		_, err := must(exec.Command("gcc", append(flags, "-static", "-O2", "-Wall", "-Werror", "-o", tmp, source)...))
 		return err
 	})
-	if err != nil {
-		return "", err
-	}
-	return public(built, name+"-"+key)
+	Must(t, err)
+	path, err := public(built, name)
+	Must(t, err)
+	return path
 }
 
 // BuildGo builds the Go program of a folder, which is named from the repository's root, statically, and gives its path,
@@ -120,14 +108,12 @@ func Caplaunch(t testing.TB) string {
 }
 
 var caplaunch = sync.OnceValues(func() (string, error) {
-	path := os.Getenv("TEST_BIN")
-	if path == "" {
-		path = filepath.Join(PublicDir(), "built", "caplaunch")
-		if _, err := must(exec.Command("make", "-C", Root, "build", "BIN="+path)); err != nil {
-			return "", err
-		}
+	if path := os.Getenv("TEST_BIN"); path != "" {
+		return public(path, "caplaunch")
 	}
-	return public(path, "caplaunch")
+	path := filepath.Join(PublicDir(), "bin", "caplaunch")
+	_, err := must(exec.Command("make", "-C", Root, "build", "BIN="+path))
+	return path, err
 })
 
 // public copies a program to where every user may execute it.

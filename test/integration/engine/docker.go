@@ -2,12 +2,16 @@ package engine
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
 // A Docker is a dockerd of this test process, with a network of its own that leads nowhere.
@@ -20,18 +24,13 @@ type Docker struct {
 // TheDocker starts dockerd, once, or skips the test.
 func TheDocker(t testing.TB) *Docker {
 	t.Helper()
-	Require(t, "docker")
-	d, _ := theDocker()
-	return d
+	return started(t, theDocker)
 }
 
 // TheRemappedDocker is a second dockerd, in whose containers root is an unprivileged user of the machine.
 func TheRemappedDocker(t testing.TB) *Docker {
 	t.Helper()
-	Require(t, "docker")
-	d, err := newDocker("docker-remapped", "--userns-remap=caplaunch")
-	Must(t, err)
-	return d
+	return started(t, func() (*Docker, error) { return newDocker("docker-remapped", "--userns-remap=caplaunch") })
 }
 
 var theDocker = sync.OnceValues(func() (*Docker, error) {
@@ -52,7 +51,7 @@ func newDocker(name string, flags ...string) (*Docker, error) {
 		data = filepath.Join(PublicDir(), name+"-data")
 	}
 	d := &Docker{socket: filepath.Join(PublicDir(), name+".sock")}
-	d.loader = loader{has: d.has, load: d.load}
+	d.loader = loader{has: d.has, load: func() *exec.Cmd { return d.Command("load", "-q") }}
 	// iptables is off: there is nowhere to route to. The bridge is there because BuildKit insists on it.
 	d.box, err = newBox(append([]string{
 		"dockerd", "--data-root", data, "--exec-root", "/run/docker",
@@ -120,12 +119,10 @@ func (d *Docker) MustBuild(t testing.TB, dir string, buildkit bool, tag string, 
 	}
 }
 
-func (d *Docker) has(name, key string) bool {
-	r, err := Output(d.Command("image", "inspect", "-f", `{{index .Config.Labels "`+keyLabel+`"}}`, name), Timeout)
-	return err == nil && r.Code == 0 && strings.TrimSpace(r.Stdout) == key
+func (d *Docker) has(name, id string) bool {
+	r, err := Output(d.Command("image", "inspect", "-f", "{{.Id}}", name), Timeout)
+	return err == nil && r.Code == 0 && strings.TrimSpace(r.Stdout) == id
 }
-
-func (d *Docker) load(img Image) error { return load(d.Command("load", "-q"), img) }
 
 // overlayWorks tells whether containers' file systems can be kept in dir.
 func overlayWorks(dir string) bool {
@@ -150,39 +147,40 @@ func runArgs(image string, args, argv []string) []string {
 	return append(append(append(run, args...), image), argv...)
 }
 
-// load runs cmd with the image as its input.
-func load(cmd *exec.Cmd, img Image) error {
-	in := img.stream()
-	defer in.Close()
-	cmd.Stdin = in
-	_, err := must(cmd)
-	return err
-}
-
 // A loader gives images to an engine, each once.
 type loader struct {
 	mu   sync.Mutex
-	done map[string]string // name to key
-	has  func(name, key string) bool
-	load func(img Image) error
+	done map[string]string // name to what it was made of
+	has  func(name, id string) bool
+	load func() *exec.Cmd // of an archive on stdin
 }
 
 // Load gives the engine an image, unless it has it already, and returns its name.
 func (l *loader) Load(t testing.TB, img Image) string {
 	t.Helper()
-	key, err := img.key()
-	Must(t, err)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.done[img.Name] == key || l.has != nil && l.has(img.Name, key) {
+	parts := fmt.Sprint(img)
+	if l.done[img.Name] == parts {
 		return img.Name
 	}
-	if err := l.load(img); err != nil {
-		t.Fatalf("image %s: %v", img.Name, err)
+	image := img.build(t)
+	id, err := image.ConfigName()
+	Must(t, err)
+	if l.has == nil || !l.has(img.Name, id.String()) {
+		tag, err := name.NewTag(img.Name)
+		Must(t, err)
+		path := filepath.Join(TempDir(t), "image.tar")
+		Must(t, tarball.WriteToFile(path, tag, image))
+		cmd := l.load()
+		cmd.Stdin, err = os.Open(path)
+		Must(t, err)
+		_, err = must(cmd)
+		Must(t, err)
 	}
 	if l.done == nil {
 		l.done = map[string]string{}
 	}
-	l.done[img.Name] = key
+	l.done[img.Name] = parts
 	return img.Name
 }

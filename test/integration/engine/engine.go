@@ -1,11 +1,11 @@
-// Package engine runs programs under real container engines and service managers: Docker, Podman, containerd's
-// CRI, systemd, and a starter without containers. It starts every daemon itself, in namespaces of its own
+// Package engine runs programs under real container engines and service managers: Docker, Podman,
+// systemd, and a starter without containers. It starts every daemon itself, in namespaces of its own
 // that die with the test process, so that neither the machine nor the next run sees anything of it.
 package engine
 
 import (
 	"bytes"
-	"context"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -15,8 +15,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -41,7 +43,9 @@ func Main(m *testing.M) {
 	plainSignals()
 	syscall.Umask(0o022) // files get the mode that the tests say
 	code := m.Run()
-	Cleanup()
+	for _, f := range slices.Backward(cleanups) {
+		f()
+	}
 	os.Exit(code)
 }
 
@@ -58,32 +62,16 @@ func plainSignals() {
 	}
 }
 
-var cleanups struct {
-	sync.Mutex
-	list []func()
-}
+var (
+	cleanupLock sync.Mutex
+	cleanups    []func()
+)
 
 // onCleanup registers f to run, last registered first, when the test process is done.
 func onCleanup(f func()) {
-	cleanups.Lock()
-	defer cleanups.Unlock()
-	cleanups.list = append(cleanups.list, f)
-}
-
-// Cleanup stops the engines. Main calls it.
-func Cleanup() {
-	for {
-		cleanups.Lock()
-		n := len(cleanups.list)
-		if n == 0 {
-			cleanups.Unlock()
-			return
-		}
-		f := cleanups.list[n-1]
-		cleanups.list = cleanups.list[:n-1]
-		cleanups.Unlock()
-		f()
-	}
+	cleanupLock.Lock()
+	defer cleanupLock.Unlock()
+	cleanups = append(cleanups, f)
 }
 
 // Unusable ends the test: as skipped with the reason, or as failed where TEST_REQUIRE=1 (CI) demands
@@ -138,30 +126,24 @@ func Runs(t testing.TB, path string) bool {
 	return err == nil
 }
 
-// Require skips the test (see Unusable) unless every name is usable here. A name is one of the engines docker,
-// podman, podman-rootless, cri, systemd, which are started, or a command that must be in PATH.
+// Require skips the test (see Unusable) unless every command is in PATH.
 func Require(t testing.TB, names ...string) {
 	t.Helper()
 	for _, name := range names {
-		var err error
-		switch name {
-		case "docker":
-			_, err = theDocker()
-		case "podman":
-			_, err = thePodman()
-		case "podman-rootless":
-			_, err = theRootlessPodman()
-		case "cri":
-			_, err = theCRI()
-		case "systemd":
-			_, err = theSystemd()
-		default:
-			_, err = exec.LookPath(name)
-		}
-		if err != nil {
-			Unusable(t, "%s is not usable here: %v", name, err)
+		if _, err := exec.LookPath(name); err != nil {
+			Unusable(t, "%v", err)
 		}
 	}
+}
+
+// started gives an engine, or skips the test where it does not start.
+func started[T any](t testing.TB, start func() (T, error)) T {
+	t.Helper()
+	engine, err := start()
+	if err != nil {
+		Unusable(t, "an engine is not usable here: %v", err)
+	}
+	return engine
 }
 
 // Tool is the path of a command that is required.
@@ -176,22 +158,15 @@ func Tool(t testing.TB, name string) string {
 // RequireRoot skips the test (see Unusable) unless it runs as root.
 func RequireRoot(t testing.TB) {
 	t.Helper()
-	if err := needRoot(); err != nil {
+	if err := needs(); err != nil {
 		Unusable(t, "%v", err)
 	}
 }
 
-func needRoot() error {
-	if os.Geteuid() != 0 {
-		return errors.New("needs root")
-	}
-	return nil
-}
-
 // needs is nil when the process is root and all commands are in PATH.
 func needs(commands ...string) error {
-	if err := needRoot(); err != nil {
-		return err
+	if os.Geteuid() != 0 {
+		return errors.New("needs root")
 	}
 	for _, c := range commands {
 		if _, err := exec.LookPath(c); err != nil {
@@ -234,35 +209,26 @@ func Output(cmd *exec.Cmd, limit time.Duration) (Result, error) {
 	if err := cmd.Start(); err != nil {
 		return Result{Code: -1}, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	stop := context.AfterFunc(ctx, func() {
-		if ctx.Err() == context.DeadlineExceeded {
-			_ = cmd.Process.Kill()
-		}
+	var late atomic.Bool
+	timer := time.AfterFunc(limit, func() {
+		late.Store(true)
+		_ = cmd.Process.Kill()
 	})
 	err := cmd.Wait()
-	stop()
-	late := ctx.Err() != nil
-	cancel()
+	timer.Stop()
 	r := Result{Stdout: stdout.String(), Stderr: stderr.String(), Code: -1}
 	if ps := cmd.ProcessState; ps != nil {
-		r.Code = exitCode(ps.Sys().(syscall.WaitStatus))
+		ws := ps.Sys().(syscall.WaitStatus)
+		if r.Code = ws.ExitStatus(); ws.Signaled() {
+			r.Code = 128 + int(ws.Signal())
+		}
 	}
-	var exit *exec.ExitError
-	switch {
-	case late:
-		return r, fmt.Errorf("%w after %v", ErrLate, limit)
-	case err != nil && !errors.As(err, &exit):
-		return r, err
+	if exit := (*exec.ExitError)(nil); late.Load() {
+		err = fmt.Errorf("%w after %v", ErrLate, limit)
+	} else if errors.As(err, &exit) {
+		err = nil
 	}
-	return r, nil
-}
-
-func exitCode(ws syscall.WaitStatus) int {
-	if ws.Signaled() {
-		return 128 + int(ws.Signal())
-	}
-	return ws.ExitStatus()
+	return r, err
 }
 
 // must runs cmd and turns an exit status other than 0 into an error that shows the output.
@@ -285,20 +251,7 @@ var SourceDir, Root = func() (string, string) {
 }()
 
 // CacheDir is where things are kept between runs: $TEST_CACHE, or .cache in the repository.
-var CacheDir = sync.OnceValue(func() string {
-	dir := os.Getenv("TEST_CACHE")
-	if dir == "" {
-		dir = filepath.Join(Root, ".cache")
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		panic(err)
-	}
-	ignore := filepath.Join(dir, ".gitignore")
-	if _, err := os.Stat(ignore); err != nil {
-		_ = os.WriteFile(ignore, []byte("*\n"), 0o644)
-	}
-	return dir
-})
+func CacheDir() string { return cmp.Or(os.Getenv("TEST_CACHE"), filepath.Join(Root, ".cache")) }
 
 // PublicDir is a folder of this test process that every user may enter (mode 0755, as t.TempDir's are not). It is
 // removed when the tests are done, or by the next test process if this one is killed.

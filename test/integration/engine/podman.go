@@ -22,18 +22,14 @@ type Podman struct {
 // ThePodman is podman as root, or the test is skipped.
 func ThePodman(t testing.TB) *Podman {
 	t.Helper()
-	Require(t, "podman")
-	p, _ := thePodman()
-	return p
+	return started(t, thePodman)
 }
 
 // TheRootlessPodman is podman as uid 40000, a user that exists only in a private mount namespace, with
 // 65536 subordinate ids from 200000.
 func TheRootlessPodman(t testing.TB) *Podman {
 	t.Helper()
-	Require(t, "podman-rootless")
-	p, _ := theRootlessPodman()
-	return p
+	return started(t, theRootlessPodman)
 }
 
 var (
@@ -65,7 +61,7 @@ func newPodman(root bool) (*Podman, error) {
 	if !root {
 		p.dir += "-rootless"
 	}
-	p.loader = loader{load: p.load}
+	p.loader = loader{load: func() *exec.Cmd { return p.Command("load", "-q") }}
 	if err := os.Mkdir(p.dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -145,13 +141,7 @@ func (p *Podman) Build(t testing.TB, dir string, args ...string) Result {
 // Import makes an image of a tar archive: podman import.
 func (p *Podman) Import(t testing.TB, path, tag string) {
 	t.Helper()
-	f, err := os.Open(path)
-	Must(t, err)
-	defer f.Close()
-	cmd := p.Command("import", "-", tag)
-	cmd.Stdin = f
-	_, err = must(cmd)
-	Must(t, err)
+	if r := p.Cmd(t, "import", path, tag); r.Code != 0 {
+		t.Fatal(r)
+	}
 }
-
-func (p *Podman) load(img Image) error { return load(p.Command("load", "-q"), img) }

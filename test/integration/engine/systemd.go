@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -28,9 +27,7 @@ type Systemd struct {
 // TheSystemd boots systemd, once, or skips the test.
 func TheSystemd(t testing.TB) *Systemd {
 	t.Helper()
-	Require(t, "systemd")
-	s, _ := theSystemd()
-	return s
+	return started(t, theSystemd)
 }
 
 var theSystemd = sync.OnceValues(func() (*Systemd, error) {
@@ -95,26 +92,14 @@ func (s *Systemd) Path(inside string) string {
 // Cp copies a file of this machine to a path inside, with the mode given.
 func (s *Systemd) Cp(t testing.TB, src, dst string, mode os.FileMode) {
 	t.Helper()
-	path := s.Path(dst)
-	err := os.MkdirAll(filepath.Dir(path), 0o755)
-	if err == nil {
-		err = CopyFile(path, src, mode)
-	}
-	Must(t, err)
+	Must(t, os.MkdirAll(filepath.Dir(s.Path(dst)), 0o755))
+	Must(t, CopyFile(s.Path(dst), src, mode))
 }
 
 // WriteFile writes a file inside.
 func (s *Systemd) WriteFile(t testing.TB, dst, content string, mode os.FileMode) {
 	t.Helper()
-	path := s.Path(dst)
-	err := os.MkdirAll(filepath.Dir(path), 0o755)
-	if err == nil {
-		err = os.WriteFile(path, []byte(content), mode)
-	}
-	if err == nil {
-		err = os.Chmod(path, mode)
-	}
-	Must(t, err)
+	s.Cp(t, Write(t, filepath.Base(dst), content), dst, mode)
 }
 
 // WriteUnit puts a unit file in place and makes systemd read it. The unit is stopped and removed after the test.
@@ -183,7 +168,7 @@ func (s *Systemd) RunUnit(t testing.TB, properties []string, argv ...string) Res
 	if m[1] == "exited" {
 		r.Code, _ = strconv.Atoi(m[2])
 	} else {
-		r.Code = 128 + signalNumber(m[2])
+		r.Code = 128 + int(unix.SignalNum("SIG"+strings.TrimPrefix(m[2], "SIG")))
 	}
 	return r
 }
@@ -193,15 +178,4 @@ func (s *Systemd) take(inside string) string {
 	data, _ := os.ReadFile(s.Path(inside))
 	_ = os.Remove(s.Path(inside))
 	return string(data)
-}
-
-// signalNumber is the number of a signal's short name, KILL or SIGKILL.
-func signalNumber(name string) int {
-	name = "SIG" + strings.TrimPrefix(name, "SIG")
-	for n := syscall.Signal(1); n < 32; n++ {
-		if unix.SignalName(n) == name {
-			return int(n)
-		}
-	}
-	return 0
 }

@@ -70,22 +70,6 @@ func TestCaddyRunsUnderDockersDropAll(t *testing.T) {
 	}
 }
 
-func TestCaddyRunsUnderSystemdsCapabilityBoundingSet(t *testing.T) {
-	s := engine.TheSystemd(t)
-	path := engine.Tool(t, "caddy")
-	s.Cp(t, path, "/usr/bin/caddy", 0o755)
-	s.Cp(t, engine.Caplaunch(t), "/usr/bin/caplaunch", 0o755)
-	if r := s.Cmd(t, "setcap", "cap_net_bind_service=+ep", "/usr/bin/caddy"); r.Code != 0 {
-		t.Fatal(r)
-	}
-	bounded := []string{"CapabilityBoundingSet=CAP_SETUID CAP_SETGID"}
-	if r := s.RunUnit(t, bounded, "/usr/bin/caddy", "version"); r.Code != 203 {
-		t.Errorf("alone it should fail as users know it, with 203/EXEC: %v", r)
-	}
-	engine.Refused(t, s.RunUnit(t, bounded, "/usr/bin/caplaunch", asUser, "--", "caddy", "version"), engine.Failure)
-	wantVersion(t, s.RunUnit(t, bounded, "/usr/bin/caplaunch", asUser, "--strip-file-caps", "--", "caddy", "version"))
-}
-
 // The port is privileged for real: in a new network namespace ip_unprivileged_port_start is 1024.
 func TestCaddyServesPort80(t *testing.T) {
 	engine.Require(t, "busybox")

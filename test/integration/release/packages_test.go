@@ -142,32 +142,3 @@ func TestAPK(t *testing.T) {
 	ok(t, "tar", "-C", root, "-xzf", path)
 	used(t, root, nextTag, "usr/share/zsh/site-functions")
 }
-
-// Every package is for the architecture of the binary in it.
-func TestPackagesNameTheirArchitecture(t *testing.T) {
-	engine.Require(t, "rpm", "dpkg-deb")
-	found := 0
-	for pattern, arch := range map[string]func(string) string{
-		"*.deb": func(p string) string { return ok(t, "dpkg-deb", "-f", p, "Architecture") },
-		"*.rpm": func(p string) string { return ok(t, "rpm", "-qp", "--qf", "%{ARCH}\n", p) },
-		"*.apk": func(p string) string { return after(ok(t, "tar", "-xOzf", p, ".PKGINFO"), "\narch = ") },
-	} {
-		paths, err := filepath.Glob(filepath.Join(dist(t), pattern))
-		engine.Must(t, err)
-		for _, path := range paths {
-			found++
-			if want := strings.TrimSpace(arch(path)); !strings.HasSuffix(strings.TrimSuffix(path, pattern[1:]), want) || want == "" {
-				t.Errorf("%s is for %s", path, want)
-			}
-		}
-	}
-	if found != 8+9+9 {
-		t.Errorf("%d packages", found)
-	}
-}
-
-func after(s, prefix string) string {
-	_, s, _ = strings.Cut(s, prefix)
-	s, _, _ = strings.Cut(s, "\n")
-	return s
-}

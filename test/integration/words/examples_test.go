@@ -7,9 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	core "k8s.io/api/core/v1"
-	"sigs.k8s.io/yaml"
-
 	"github.com/caplaunch/caplaunch/test/integration/engine"
 )
 
@@ -27,44 +24,6 @@ func runs(t testing.TB, d *engine.Docker, args ...string) {
 	id := background(t, d, args...)
 	if !engine.Await(func() bool { return d.Cmd(t, "logs", id).Stdout == works }) {
 		t.Errorf("%q: %v", args, d.Cmd(t, "logs", id))
-	}
-}
-
-// The manifest is what the API takes, its securityContexts are what explain
-// prints, and both containers do their work under them.
-func TestKubernetesExample(t *testing.T) {
-	var pod core.Pod
-	engine.Must(t, yaml.UnmarshalStrict([]byte(example(t, "kubernetes/relay.yaml")), &pod))
-	if len(pod.Spec.InitContainers) != 1 || len(pod.Spec.Containers) != 1 || pod.Kind != "Pod" {
-		t.Fatalf("%+v", pod)
-	}
-	first, main := pod.Spec.InitContainers[0], pod.Spec.Containers[0]
-	var printed core.Container
-	text := grantFor(t, "kubernetes", want{flags: "--caps=net_admin --user=65532:65532"})
-	engine.Must(t, yaml.UnmarshalStrict([]byte(text), &printed))
-	yes := true
-	printed.SecurityContext.ReadOnlyRootFilesystem = &yes
-	a, _ := yaml.Marshal(printed.SecurityContext)
-	b, _ := yaml.Marshal(main.SecurityContext)
-	if string(a) != string(b) {
-		t.Errorf("the example has\n%sexplain prints\n%s", b, a)
-	}
-
-	c := engine.TheCRI(t)
-	img := c.Load(t, image(t))
-	sec := security(t, first.SecurityContext)
-	sec.ReadOnlyRootFilesystem = nil // the folder stands for the volume
-	if r := c.Run(t, img, sec, first.Command, first.Args, nil); r.Code != 0 || r.Stdout+r.Stderr != "" {
-		t.Errorf("the init container: %v", r)
-	}
-	// On its volume, and with the probe for the relay, which would go on.
-	command := slices.Clone(main.Command)
-	command[0] = strings.Replace(command[0], "/shared/", "/shared.d/", 1)
-	r := c.Run(t, img, security(t, main.SecurityContext), command, []string{"/probe"}, nil)
-	engine.Promised("65532", engine.NetAdmin).Want(t, r)
-	r = c.Run(t, img, security(t, main.SecurityContext), command, []string{"/relay", "127.0.0.1:99999", "x"}, nil)
-	if r.Code != 1 || !strings.Contains(r.Stderr, "relay: ") {
-		t.Errorf("the relay is not what runs: %v", r)
 	}
 }
 

@@ -104,42 +104,6 @@ func TestFlagsAreTheSmallestThatWork(t *testing.T) {
 	}
 }
 
-// What explain prints for Kubernetes is a field of a container, to the API's own
-// strict decoder, and works in a containerd that is told so.
-func TestSecurityContextIsStrictAndWorks(t *testing.T) {
-	c := engine.TheCRI(t)
-	img := c.Load(t, image(t))
-	for _, w := range wants {
-		var container core.Container
-		text := grantFor(t, "kubernetes", w)
-		if err := yaml.UnmarshalStrict([]byte(text), &container); err != nil || container.SecurityContext == nil {
-			t.Fatalf("%v\n%s", err, text)
-		}
-		sec := security(t, container.SecurityContext)
-		if fmt.Sprint(*sec.Capabilities) != fmt.Sprint(core.Capabilities{Add: capabilities(w.add...), Drop: capabilities("ALL")}) || *sec.AllowPrivilegeEscalation == (w.nnp == "1") {
-			t.Errorf("%s: %+v", text, sec)
-		}
-		engine.Promised(w.uid, w.caps).With("NoNewPrivs", w.nnp, "Groups", "*").Want(t, c.Run(t, img, sec, w.command(), nil, nil))
-	}
-}
-
-// security is a securityContext that must be complete.
-func security(t testing.TB, c *core.SecurityContext) engine.Security {
-	t.Helper()
-	if c.RunAsUser == nil || c.RunAsGroup == nil || c.AllowPrivilegeEscalation == nil || c.Capabilities == nil || c.Privileged != nil ||
-		*c.RunAsUser == 0 && (c.RunAsNonRoot == nil || *c.RunAsNonRoot) {
-		t.Fatalf("incomplete: %+v", c)
-	}
-	return engine.Security{SecurityContext: *c}
-}
-
-func capabilities(names ...string) (all []core.Capability) {
-	for _, n := range names {
-		all = append(all, core.Capability(n))
-	}
-	return all
-}
-
 // load reads a compose file against its schema.
 func load(t testing.TB, dir, text string) compose.ServiceConfig {
 	t.Helper()

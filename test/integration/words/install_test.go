@@ -229,7 +229,7 @@ func TestInstallFillsAVolume(t *testing.T) {
 			t.Fatal(r)
 		}
 	}
-	r := d.Run(t, d.Load(t, engine.ProbeImage(t)), []string{"-v", volume + ":/shared:ro", "--cap-drop=ALL", "--cap-add=SETUID", "--cap-add=SETGID", "--cap-add=NET_ADMIN", "--read-only", "--security-opt=no-new-privileges"},
+	r := d.Run(t, img, []string{"-v", volume + ":/shared:ro", "--cap-drop=ALL", "--cap-add=SETUID", "--cap-add=SETGID", "--cap-add=NET_ADMIN", "--read-only", "--security-opt=no-new-privileges"},
 		"/shared/caplaunch", "-c", "net_admin", "-u", "65532:65532", "--", "/probe")
 	engine.Promised("65532", engine.NetAdmin).Want(t, r)
 }

@@ -18,9 +18,8 @@ func TestMain(m *testing.M) { engine.Main(m) }
 // image has caplaunch, what it launches, users, an init, and a folder for a volume.
 func image(t testing.TB) engine.Image {
 	t.Helper()
-	caplaunch := engine.File(engine.Caplaunch(t))
 	files := map[string]engine.Src{
-		"/caplaunch": caplaunch, "/shared.d/caplaunch": caplaunch, "/shared": engine.Dir(0o777), "/probe": engine.File(engine.Probe(t)),
+		"/caplaunch": engine.File(engine.Caplaunch(t)), "/shared": engine.Dir(0o777), "/probe": engine.File(engine.Probe(t)),
 		"/service": engine.File(service(t)), "/relay": engine.File(relay(t)), "/tini": engine.File(engine.Tool(t, "tini-static")),
 		"/etc/passwd": engine.Text("root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/:/bin/sh\n"),
 		"/etc/group":  engine.Text("root:x:0:\napp:x:1000:\ngpu:x:44:app\n"),
