@@ -12,13 +12,16 @@ import (
 	"log"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 )
 
 var (
 	rounds = flag.Int("rounds", 1000, "launches by each launcher")
-	update = flag.Bool("update", false, "write what was measured to docs/performance.md")
+	binary = flag.String("bin", "bin/caplaunch", "the caplaunch under measurement")
+	gosu   = flag.String("gosu", "", "the gosu under measurement; without it one is built, or the installed one taken")
+	update = flag.Bool("update", false, "write what was measured to docs/performance.md and docs/growth.svg")
 	growth = flag.Bool("growth", true, "measure the growth too")
 )
 
@@ -36,8 +39,12 @@ func main() {
 	text := map[string]string{"launch": b.versions() + "\n" + b.table() + "\n"}
 	fmt.Print(text["launch"])
 	if *growth {
-		text["growth"] = growthTable(b.growth(max(*rounds/10, 20))) + "\n"
+		panels := b.growth(max(*rounds/10, 20))
+		text["growth"] = growthTable(panels) + "\n"
 		fmt.Print(text["growth"])
+		if *update {
+			must(os.WriteFile("docs/growth.svg", []byte(picture(panels)), 0o644))
+		}
 	}
 	if *update {
 		writePage("docs/performance.md", text)
@@ -114,26 +121,9 @@ func (b *bench) table() string {
 	return s.String()
 }
 
-// growthTable shows the panels as a table: milliseconds, and the ratio to the smallest size.
-func growthTable(panels []panel) string {
-	var s strings.Builder
-	s.WriteString("| growth | size |")
-	for _, line := range panels[0].series {
-		fmt.Fprintf(&s, " %s, ms |", line.name)
-	}
-	s.WriteString("\n| --- | --: |" + strings.Repeat(" --: |", len(panels[0].series)) + "\n")
-	for _, p := range panels {
-		for i, size := range p.sizes {
-			title := ""
-			if i == 0 {
-				title = p.title
-			}
-			fmt.Fprintf(&s, "| %s | %d |", title, size)
-			for _, line := range p.series {
-				fmt.Fprintf(&s, " %.2f (× %.1f) |", line.ms[i], line.ms[i]/line.ms[0])
-			}
-			s.WriteString("\n")
-		}
-	}
-	return s.String()
+// repo is a path in the repository, in which this runs.
+func repo(path string) string {
+	path, err := filepath.Abs(path)
+	must(err)
+	return path
 }

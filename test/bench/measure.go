@@ -77,7 +77,7 @@ func (b *bench) prepare() {
 		command([]string{"CGO_ENABLED=0"}, "go", "build", "-trimpath", "-ldflags=-w", "-o", at("linked"), source)
 		command(nil, "cp", at("linked"), at(name))
 	}
-	command(nil, "cp", "bin/caplaunch", at("caplaunch"))
+	command(nil, "cp", *binary, at("caplaunch"))
 	b.program = at("nothing")
 
 	flags := []string{"--caps=net_admin", "--user=65532:65532", "--"}
@@ -89,24 +89,17 @@ func (b *bench) prepare() {
 		{name: "an empty Go program, which launches nothing", words: []string{at("empty")}},
 		{name: "the same with two flags read by kong", words: append([]string{at("kong")}, flags...)},
 	}
-	// By the same Go as caplaunch, or else the one that is installed.
-	cmd := exec.Command("go", "install", "-trimpath", "-ldflags=-w", "github.com/tianon/gosu@1.19")
-	cmd.Env = append(os.Environ(), "GOBIN="+b.dir, "CGO_ENABLED=0", "GOFLAGS=")
-	if cmd.Run() == nil {
-		b.gosu = at("gosu")
-	} else if b.gosu, err = exec.LookPath("gosu"); err != nil {
-		log.Print("there is no gosu to compare with")
-	}
-	if b.gosu != "" {
+	if b.buildGosu(); b.gosu != "" {
 		b.launchers = append(b.launchers, &launcher{name: "gosu, which keeps no capability", words: []string{b.gosu, "65532:65532"}})
 	}
 	b.launchers = append(b.launchers,
 		&launcher{name: "caplaunch", words: append([]string{at("caplaunch")}, flags...)},
-		&launcher{name: "caplaunch, as the Go linker left it", words: append([]string{"bin/caplaunch"}, flags...)})
+		&launcher{name: "caplaunch, as the Go linker left it", words: append([]string{repo(*binary)}, flags...)})
 	for _, l := range b.launchers {
 		if len(l.words) > 0 {
-			l.words[0], err = exec.LookPath(l.words[0])
+			path, err := exec.LookPath(l.words[0])
 			must(err)
+			l.words[0] = path
 		}
 	}
 	for _, l := range b.launchers {
@@ -124,6 +117,21 @@ func (b *bench) prepare() {
 			_ = unix.Setpriority(unix.PRIO_PROCESS, 0, -20)
 			break
 		}
+	}
+}
+
+// buildGosu builds gosu by the same Go as caplaunch, where it is not named, or takes the one that is installed.
+func (b *bench) buildGosu() {
+	if *gosu != "" {
+		b.gosu = repo(*gosu)
+		return
+	}
+	cmd := exec.Command("go", "install", "-trimpath", "-ldflags=-w", "github.com/tianon/gosu@1.19")
+	cmd.Env = append(os.Environ(), "GOBIN="+b.dir, "CGO_ENABLED=0", "GOFLAGS=")
+	if cmd.Run() == nil {
+		b.gosu = filepath.Join(b.dir, "gosu")
+	} else if path, err := exec.LookPath("gosu"); err == nil {
+		b.gosu = path
 	}
 }
 
@@ -187,9 +195,18 @@ type series struct {
 
 // growth measures launches that have more to carry.
 func (b *bench) growth(rounds int) (panels []panel) {
+	const app = "app:x:65532:65532::/home/app:/bin/false\n"
+	byName := map[string][]string{
+		"setpriv":   {"--reuid=app", "--regid=65532", "--clear-groups", "--inh-caps=+net_admin", "--ambient-caps=+net_admin", "--no-new-privs"},
+		"gosu":      {"app"},
+		"caplaunch": {"--caps=net_admin", "--user=app", "--"},
+	}
 	panels = append(panels,
 		b.panel("arguments of the program", []int{1, 1000, 2000, 4000}, rounds, func(l *launcher, size int) {
-			l.args = slices.Repeat([]string{"argument"}, size)
+			l.args = make([]string, size)
+			for i := range l.args {
+				l.args[i] = "argument"
+			}
 		}),
 		b.panel("GOMAXPROCS in the environment", []int{1, 64, 128, 256}, rounds, func(l *launcher, size int) {
 			l.env = []string{"GOMAXPROCS=" + strconv.Itoa(size)}
@@ -199,29 +216,36 @@ func (b *bench) growth(rounds int) (panels []panel) {
 		return panels
 	}
 	must(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
-	passwd := filepath.Join(b.dir, "passwd")
-	must(os.WriteFile(passwd, nil, 0o644))
-	must(unix.Mount(passwd, "/etc/passwd", "", unix.MS_BIND, ""))
-	return append(panels, b.panel("lines of /etc/passwd, the user in the last", []int{10, 10_000, 50_000, 100_000}, rounds, func(l *launcher, size int) {
+	panels = append(panels, b.panel("lines of /etc/passwd, the user in the last", []int{10, 10_000, 50_000, 100_000}, rounds, func(l *launcher, size int) {
+		name, _, _ := strings.Cut(l.name, ",")
+		if words := byName[name]; words != nil {
+			l.words = append(l.words[:1:1], words...)
+		}
+	}, func(size int) func() {
 		var text strings.Builder
 		for i := range size - 1 {
 			fmt.Fprintf(&text, "user%d:x:%d:%[2]d::/home/user%[1]d:/bin/false\n", i, 100_000+i)
 		}
-		must(os.WriteFile(passwd, []byte(text.String()+"app:x:65532:65532::/home/app:/bin/false\n"), 0o644))
-		for i, word := range l.words { // by its name
-			l.words[i] = regexp.MustCompile(`^(--user=|--reuid=|)65532(:65532)?$`).ReplaceAllString(word, "${1}app")
-		}
+		path := filepath.Join(b.dir, "passwd")
+		must(os.WriteFile(path, []byte(text.String()+app), 0o644))
+		must(unix.Mount(path, "/etc/passwd", "", unix.MS_BIND, ""))
+		return func() { must(unix.Unmount("/etc/passwd", 0)) }
 	}))
+	return panels
 }
 
-// panel measures one way to grow; set makes a launch larger.
-func (b *bench) panel(title string, sizes []int, rounds int, set func(*launcher, int)) panel {
+// panel measures one way to grow; set makes a launch larger, and around the machine.
+func (b *bench) panel(title string, sizes []int, rounds int, set func(*launcher, int), around ...func(int) func()) panel {
 	p := panel{title: title, sizes: sizes}
 	for _, size := range sizes {
+		undo := func() {}
+		for _, f := range around {
+			undo = f(size)
+		}
 		var all []*launcher
 		for _, l := range b.launchers {
 			if name, _, _ := strings.Cut(l.name, ","); name == "no launcher" || name == "setpriv" || name == "gosu" || l.name == "caplaunch" {
-				c := &launcher{name: name, words: slices.Clone(l.words)}
+				c := &launcher{name: l.name, words: l.words}
 				set(c, size)
 				all = append(all, c)
 			}
@@ -229,10 +253,12 @@ func (b *bench) panel(title string, sizes []int, rounds int, set func(*launcher,
 		b.run(rounds, all...)
 		for i, l := range all[1:] {
 			if len(p.series) == i {
-				p.series = append(p.series, series{name: l.name})
+				name, _, _ := strings.Cut(l.name, ",")
+				p.series = append(p.series, series{name: name})
 			}
 			p.series[i].ms = append(p.series[i].ms, us(slices.Min(l.wall)-slices.Min(all[0].wall))/1000)
 		}
+		undo()
 	}
 	return p
 }
