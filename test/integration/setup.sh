@@ -8,7 +8,7 @@ docker.io docker-compose podman buildah skopeo umoci runc crun containerd contai
 slirp4netns fuse-overlayfs uidmap
 systemd systemd-container bubblewrap libcap2-bin attr util-linux strace tmux
 iputils-ping wireguard-tools iproute2 nftables caddy gosu busybox-static curl
-lxc tini
+lxc tini rsync
 debootstrap mmdebstrap cpio zstd
 qemu-user-static qemu-system-x86
 rpm lintian mandoc shellcheck codespell zsh fish bash-completion
