@@ -3,10 +3,8 @@
 package exec
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
-	"strings"
 	"testing"
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
@@ -52,43 +50,4 @@ func TestFileCapsRevisionsDecideTheSize(t *testing.T) {
 			t.Errorf("%s: %+v, %v", tt.name, got, err)
 		}
 	}
-}
-
-func FuzzParseFileCaps(f *testing.F) {
-	f.Add(vfsCaps(1, 1, 2, true, 0))
-	f.Add(vfsCaps(2, 1<<40, 2, false, 0))
-	f.Add(vfsCaps(3, 1, 2, true, 4294967295))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		c, err := ParseFileCaps(b)
-		if err != nil {
-			if c != (VFSCaps{}) {
-				t.Errorf("an error and %+v", c)
-			}
-			return
-		}
-		again := vfsCaps(uint32(b[3]), c.Permitted, c.Inheritable, c.Effective, c.RootID)
-		b = bytes.Clone(b)
-		b[0], b[1], b[2] = b[0]&1, 0, 0 // flags that nobody knows
-		if !bytes.Equal(again, b) {
-			t.Errorf("%x read as %+v", b, c)
-		}
-	})
-}
-
-func FuzzShebang(f *testing.F) {
-	for _, s := range shebangs("/bin/sh") {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		s, ok := ParseShebang(b)
-		if len(b) > headSize {
-			if s2, ok2 := ParseShebang(b[:headSize]); s2 != s || ok2 != ok {
-				t.Error("it looked further than the kernel")
-			}
-		}
-		if !ok && s != (Shebang{}) || !s.HasArg && s.Arg != "" || strings.ContainsAny(s.Interp, " \t\n\x00") ||
-			strings.ContainsAny(s.Arg, "\n\x00") || strings.Trim(s.Arg, " \t") != s.Arg && !strings.HasPrefix(s.Arg, " ") && bytes.IndexByte(b, 0) < 0 && len(b) >= headSize {
-			t.Errorf("%q: %+v, %v", b, s, ok)
-		}
-	})
 }
