@@ -237,28 +237,6 @@ func TestMalformedCapsAreRefused(t *testing.T) {
 	}
 }
 
-func TestMountFlagsCount(t *testing.T) {
-	if !unit.Again(t, unix.CLONE_NEWNS) {
-		return
-	}
-	dir := unit.Folder(t)
-	unit.Must(t, unix.Mount("none", dir, "tmpfs", unix.MS_NOSUID, ""))
-	defer unix.Unmount(dir, unix.MNT_DETACH)
-	sh := unit.Copy(t, "/bin/true", filepath.Join(dir, "sh"), 0o6755)
-	setcap(t, sh, 1<<13, true)
-	if c, err := credentials(t, sh); err != nil || c != (ambient.File{}) {
-		t.Errorf("nosuid: %+v, %v", c, err)
-	}
-	unit.Must(t, unix.Mount("none", dir, "", unix.MS_REMOUNT|unix.MS_NOEXEC, ""))
-	script := unit.Write(t, filepath.Join(unit.Folder(t), "s"), "#!"+sh+"\n", 0o755)
-	for _, path := range []string{sh, script} {
-		_, err := Find(path, "")
-		if reason(t, err) != ErrNotExecutable || kernel(t, path, nil, nil) != unix.EACCES {
-			t.Errorf("noexec: %v", err)
-		}
-	}
-}
-
 // A file that the user may execute and not read is asked by its path.
 func TestAFileThatOnlyRunsIsLookedAt(t *testing.T) {
 	unit.Root(t)

@@ -295,29 +295,23 @@ func TestFilePrivilegeIsTakenFromTheFile(t *testing.T) {
 	setcap := func() {
 		unit.Must(t, unix.Setxattr(path, "security.capability", []byte(caps+strings.Repeat("\x00", 14)), 0))
 	}
-	for _, c := range []struct {
-		caps bool
-		mode uint32
-		user unit.User
-		want string
-	}{
-		{true, 0o755, unit.User{}, "setcap -r PATH in the image, or caplaunch --strip-file-caps"},
-		{true, 0o6755, unit.User{}, "setcap -r PATH && chmod ug-s PATH in the image, or caplaunch --strip-file-caps"},
-		{false, 0o4711, unit.Someone, "chmod ug-s PATH in the image"}, // who cannot read it has no copy of it
-	} {
-		unit.Must(t, unix.Chmod(path, c.mode))
-		if unix.Removexattr(path, "security.capability"); c.caps {
-			setcap()
+	mends := func(via, want string) {
+		t.Helper()
+		p, err := exec.Find(via, "")
+		unit.Must(t, err)
+		defer p.Close()
+		if got := Mend(p); got != want {
+			t.Errorf("%q, not %q", got, want)
 		}
-		broken{user: c.user}.as(t, func() {
-			p, err := exec.Find(dir+"/link", "")
-			unit.Must(t, err)
-			defer p.Close()
-			if got, want := Mend(p), strings.ReplaceAll(c.want, "PATH", path); got != want {
-				t.Errorf("%q, not %q", got, want)
-			}
-		})
 	}
+	setcap()
+	mends(dir+"/link", "setcap -r "+path+" in the image, or caplaunch --strip-file-caps")
+	unit.Must(t, unix.Chmod(path, 0o6755))
+	mends(path, "setcap -r "+path+" && chmod ug-s "+path+" in the image, or caplaunch --strip-file-caps")
+	unit.Must(t, unix.Removexattr(path, "security.capability"))
+	unit.Must(t, unix.Chmod(path, 0o4711))
+	// Who cannot read it has no copy of it.
+	unit.Someone.As(t, func() { mends(path, "chmod ug-s "+path+" in the image") })
 	setcap()
 	p, err := exec.Find(path, "")
 	unit.Must(t, err)

@@ -203,12 +203,6 @@ func TestTheSessionLeaderHandsItsTerminalOver(t *testing.T) {
 			}
 		})
 	}
-	_, tty := engine.Terminal(t) // on stdout alone
-	cmd := onStdout(caplaunch(t), tty, engine.Probe(t), "exit", "7")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 1}
-	if r := engine.Command(t, cmd); r.Code != 7 || !strings.HasPrefix(owner(t, tty), "65532:") {
-		t.Errorf("%v: %s", r, owner(t, tty))
-	}
 }
 
 // A terminal of somebody else is not caplaunch's to give: not under unshare, which is how the host's own terminal gets
