@@ -80,16 +80,30 @@ func TestACopyRunsWithoutExecveat(t *testing.T) {
 
 func TestACopyWantsWhatExecWants(t *testing.T) {
 	self, sh := capable(t)
+	fi, err := os.Stat(sh)
+	unit.Must(t, err)
 	for _, c := range []struct {
 		mode   os.FileMode
-		option string
+		limit  int64
 		status int
-		says   error
-	}{{0o754, "", 126, ErrNotExecutable}, {0o711, "", 126, ErrUnreadable}, {0o755, "fsize=4096", 125, unix.EFBIG}} {
+		says   string
+	}{
+		{0o754, fi.Size(), 126, sh + ": " + ErrNotExecutable.Error()},
+		{0o711, fi.Size(), 126, sh + ": " + ErrUnreadable.Error()},
+		{0o755, fi.Size() - 1, 125, sh + ": " + unix.EFBIG.Error()},
+		{0o755, fi.Size(), 0, "it ran"},
+	} {
 		unit.Must(t, os.Chmod(sh, c.mode))
-		if out, status := run(t, launcher(nobody, self, "strip", c.option, "--", sh, "-c", "echo it ran")); status != c.status || !strings.Contains(out, c.says.Error()) {
+		if out, status := run(t, launcher(nobody, self, "strip", fmt.Sprint("fsize=", c.limit), "--", sh, "-c", "echo it ran")); status != c.status || !strings.HasPrefix(out, c.says) {
 			t.Errorf("%o: %d %q", c.mode, status, out)
 		}
+	}
+	beside := unit.ELF{Class: 2, Data: 1, Machine: 62, Dynamic: []unit.Tag{{Tag: 29, Text: "$ORIGIN"}}}.Bytes() // RUNPATH
+	p, err := Find(unit.Write(t, sh+"-beside", string(beside), 0o755), "")
+	unit.Must(t, err)
+	defer p.Close()
+	if err := p.Copy(); reason(t, err) != ErrOrigin {
+		t.Error(err)
 	}
 }
 

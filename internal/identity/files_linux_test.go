@@ -48,6 +48,7 @@ plus:x:+1:0:::
 space:x: 1:0:::
 under:x:1_0:0:::
 hex:x:0x0:0:::
+octal:x:010:0:::
 empty:x::0:::
 relay:x:1:1:a second line of the same name:/:
 crlf:x:90:91::/crlf:/bin/sh
@@ -106,7 +107,7 @@ func TestLookupsThatFail(t *testing.T) {
 	}{
 		{f, NotFound, "nobody 70:nogroup rel 5:ne"},
 		{f, NoGroup, "1234 6553"},
-		{f, Malformed, "bad half huge minus 80 top top:5 over plus space under hex empty relay:bad"},
+		{f, Malformed, "bad half huge minus 80 top top:5 over plus space under hex octal empty relay:bad"},
 		{f, Malformed, "nohome"}, // a group that lists it
 		{none, NoFile, "relay 1:net"},
 		{none, NoGroup, "1234"},
