@@ -25,14 +25,14 @@ func vfsCaps(revision uint32, permitted, inheritable ambient.Set, effective bool
 }
 
 func TestFileCapsRevisionsDecideTheSize(t *testing.T) {
-	p, i := ambient.Set(1<<40|1<<13), ambient.Set(1<<39|1<<10)
+	p, i := ambient.Set(0x0123456789abcdef), ambient.Set(0xfedcba9876543210)
 	for _, tt := range []struct {
 		name string
 		in   []byte
 		want VFSCaps
 		err  error
 	}{
-		{"revision 1", vfsCaps(1, p, i, true, 0), VFSCaps{1 << 13, 1 << 10, true, 0}, nil},
+		{"revision 1", vfsCaps(1, p, i, true, 0), VFSCaps{0x89abcdef, 0x76543210, true, 0}, nil},
 		{"revision 2", vfsCaps(2, p, i, false, 0), VFSCaps{p, i, false, 0}, nil},
 		{"revision 3", vfsCaps(3, p, i, true, 1000), VFSCaps{p, i, true, 1000}, nil},
 		{"empty caps", vfsCaps(2, 0, 0, false, 0), VFSCaps{}, nil},
