@@ -106,31 +106,18 @@ func judgeLines(t *testing.T, text string, code int) {
 	}
 }
 
-// FuzzJSON holds the JSON output to be JSON, and one line, whatever is in it.
-func FuzzJSON(f *testing.F) {
-	f.Add("a\nb", "\x00\xff\u2028", "</script>")
-	f.Fuzz(func(t *testing.T, msg, hint, name string) {
-		var b bytes.Buffer
-		r := &reporter{w: &b, json: true}
-		l, err := parse([]string{"--" + name}, nil, io.Discard)
-		if err == nil {
-			err = errors.New(msg)
-		}
-		a, _, _ := on(ambient.State{})
-		for _, failed := range []error{usagef(hint, "%s", msg), err} {
-			b.Reset()
-			r.json = true
-			r.fail(a.inWords(l, failed))
-			text := b.Len()
-			r.json = false
-			r.fail(a.inWords(l, failed))
-			var rec record
-			if err := json.Unmarshal(b.Bytes()[:text], &rec); err != nil || bytes.Count(b.Bytes()[:text], []byte("\n")) != 1 {
-				t.Fatalf("%q: %v", b.Bytes()[:text], err)
-			}
-			if out := b.Bytes()[text:]; bytes.Count(out, []byte("\n")) != 2 || bytes.ContainsAny(out, "\x00\x1b\r") {
-				t.Fatalf("not two plain lines: %q", out)
+// Whatever is in an error, it is two plain lines, or one object of JSON.
+func TestLinesArePlain(t *testing.T) {
+	a, _, _ := on(ambient.State{})
+	for _, word := range []string{"a\nb", "\x00\xff", "\u2028", "\x1b[2J\r", "</script>", "é"} {
+		for _, err := range []error{usagef(word, "%s", word), errors.New(word)} {
+			for _, asJSON := range []bool{false, true} {
+				var b bytes.Buffer
+				(&reporter{w: &b, json: asJSON}).fail(a.inWords(nil, err))
+				if lines := bytes.Count(b.Bytes(), []byte("\n")); asJSON != json.Valid(b.Bytes()) || asJSON != (lines == 1) || lines > 2 || bytes.ContainsAny(b.Bytes(), "\x00\x1b\r") {
+					t.Errorf("%q: %q", word, b.Bytes())
+				}
 			}
 		}
-	})
+	}
 }

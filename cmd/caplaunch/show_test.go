@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"strings"
 	"testing"
-	"unicode/utf8"
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
 )
@@ -70,22 +69,4 @@ func TestWrapBreaksAtSpacesAndLongWordsAtCommas(t *testing.T) {
 			t.Errorf("%q: %q, want %q", text, got, want)
 		}
 	}
-}
-
-func FuzzWrapLosesNothing(f *testing.F) {
-	f.Add("a b,c  d", 5)
-	f.Add(strings.Repeat("net_admin,", 41), 60)
-	f.Fuzz(func(t *testing.T, text string, width int) {
-		width = max(1, min(width, 200))
-		lines := wrap(text, width)
-		squash := func(s string) string { return strings.ReplaceAll(s, " ", "") }
-		if squash(strings.Join(lines, "")) != squash(text) {
-			t.Errorf("%q is %q", text, lines)
-		}
-		for _, l := range lines {
-			if utf8.RuneCountInString(l) > width && strings.ContainsAny(strings.Trim(l, " ,"), " ") {
-				t.Errorf("%q is longer than %d", l, width)
-			}
-		}
-	})
 }

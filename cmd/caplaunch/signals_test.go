@@ -59,13 +59,3 @@ func TestWhatIsNoSignalIsRefused(t *testing.T) {
 		}
 	}
 }
-
-func FuzzSignals(f *testing.F) {
-	f.Add("int,SIGPIPE rtmin+3")
-	f.Add("rtmax-30,64,1")
-	f.Fuzz(func(t *testing.T, list string) {
-		if got, _, err := parseSignals([]string{list}); err == nil && (got.Has(9) || got.Has(19) || got == 0) || err != nil && got != 0 {
-			t.Errorf("%q gives %x, %v", list, uint64(got), err)
-		}
-	})
-}

@@ -89,27 +89,6 @@ func TestOriginIsFoundInEveryKindOfFile(t *testing.T) {
 	}
 }
 
-// What a linker makes.
-func TestOriginIsFoundInRealFiles(t *testing.T) {
-	gcc := unit.Tool(t, "gcc")
-	source := unit.Write(t, filepath.Join(t.TempDir(), "p.c"), "int main(void) { return 0; }\n", 0o600)
-	for _, pie := range []string{"-pie", "-no-pie"} {
-		for _, tags := range []string{"--enable-new-dtags", "--disable-new-dtags"} {
-			for path, want := range map[string]bool{"$ORIGIN/lib": true, "/opt/lib": false} {
-				out := filepath.Join(t.TempDir(), "p")
-				if text, err := exec.Command(gcc, "-fPIE", pie, "-Wl,"+tags+",-rpath,"+path, "-o", out, source).CombinedOutput(); err != nil {
-					t.Fatalf("%v\n%s", err, text)
-				}
-				b, err := os.ReadFile(out)
-				unit.Must(t, err)
-				if h, err := Parse(bytes.NewReader(b)); err != nil || h.Origin != want || h.Interp == "" {
-					t.Errorf("%s %s %s: %+v, %v", pie, tags, path, h, err)
-				}
-			}
-		}
-	}
-}
-
 // TestTheKernelLoadsWhatIsSaidToRun breaks each byte of the headers of a program in
 // turn, and executes it.
 func TestTheKernelLoadsWhatIsSaidToRun(t *testing.T) {

@@ -49,13 +49,11 @@ func TestMain(m *testing.M) {
 // launch is a launcher that changes nothing: its arguments are options, "--" and
 // the program's.
 func launch(args []string) int {
-	strip, mem := false, false
+	strip := false
 	for ; args[0] != "--"; args = args[1:] {
 		switch name, value, _ := strings.Cut(args[0], "="); name {
 		case "strip":
 			strip = true
-		case "mem":
-			mem = true
 		case "fsize":
 			n, _ := strconv.ParseUint(value, 10, 64)
 			unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: n, Max: n})
@@ -70,11 +68,6 @@ func launch(args []string) int {
 	p, err := Find(args[0], SearchPath(os.Environ()))
 	if err == nil && strip {
 		err = p.Copy()
-	}
-	if mem {
-		var stats runtime.MemStats
-		runtime.ReadMemStats(&stats)
-		fmt.Println(stats.Sys)
 	}
 	if err == nil {
 		err = p.Replace(args, os.Environ())
@@ -142,8 +135,8 @@ func run(t testing.TB, cmd *osexec.Cmd) (string, int) {
 	return string(out), cmd.ProcessState.ExitCode()
 }
 
-// asError is the *Error that err must be, or nil.
-func asError(t testing.TB, err error) *Error {
+// reason is what the *Error is about, or nil.
+func reason(t testing.TB, err error) error {
 	t.Helper()
 	if err == nil {
 		return nil
@@ -152,16 +145,7 @@ func asError(t testing.TB, err error) *Error {
 	if !ok {
 		t.Fatalf("%v is no *Error", err)
 	}
-	return e
-}
-
-// reason is what the *Error is about, or nil.
-func reason(t testing.TB, err error) error {
-	t.Helper()
-	if e := asError(t, err); e != nil {
-		return e.Err
-	}
-	return nil
+	return e.Err
 }
 
 // errno is what execve(2) says where Find says err.

@@ -1,7 +1,6 @@
 package identity
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -49,6 +48,7 @@ plus:x:+1:0:::
 space:x: 1:0:::
 under:x:1_0:0:::
 hex:x:0x0:0:::
+octal:x:010:0:::
 empty:x::0:::
 relay:x:1:1:a second line of the same name:/:
 crlf:x:90:91::/crlf:/bin/sh
@@ -76,14 +76,8 @@ func TestNamesAndNumbersAreLookedUp(t *testing.T) {
 		"root":        {UID: 0, GID: 0, Groups: ambient.NewGroups(0)},
 		"relay:0":     {UID: 65532, GID: 0, Groups: ambient.NewGroups(0)},
 		"crlf":        {UID: 90, GID: 91, Groups: ambient.NewGroups(91)},
-		"top:5":       {}, // malformed below
 	} {
-		a, err := look(t, f, spec)
-		if want == (ambient.User{}) {
-			if err == nil {
-				t.Errorf("%q was taken: %+v", spec, a.User)
-			}
-		} else if err != nil || *a.User != want {
+		if a, err := look(t, f, spec); err != nil || *a.User != want {
 			t.Errorf("%q is %+v, %v, want %+v", spec, a.User, err, want)
 		}
 	}
@@ -97,69 +91,42 @@ func TestLookupsThatFail(t *testing.T) {
 	f := files(t, passwd, group)
 	none := Files{filepath.Join(t.TempDir(), "none"), filepath.Join(t.TempDir(), "none")}
 	folder := Files{t.TempDir(), t.TempDir()}
-	fifo := Files{filepath.Join(t.TempDir(), "fifo"), filepath.Join(t.TempDir(), "fifo")}
-	for _, path := range []string{fifo.Passwd, fifo.Group} {
-		if err := syscall.Mkfifo(path, 0o644); err != nil { // nobody ever writes to it
-			t.Fatal(err)
-		}
+	path := filepath.Join(t.TempDir(), "fifo")
+	fifo := Files{path, path}
+	if err := syscall.Mkfifo(path, 0o644); err != nil { // nobody ever writes to it
+		t.Fatal(err)
 	}
 	long := files(t, strings.Repeat("a", 4<<20)+"\n", "")
 	// What is nobody's: comments, what NIS is asked for, a line without a name, and one that no variable can hold.
 	odd := files(t, "#c:x:5:0::/:\n+:x:6:0:::\n-n:x:7:0::/:\n:x:8:8::/:\na\x00b:x:9:9::/:\nh:x:10:10::/\x00:\n\x00n:x:11:11::/:\nm:x:12:12::/:\ncut",
 		"root:x:0:\n#g:x:0:\n+g:x:0:\nempty:x:50:\none:x:0x1:m\ntwo:x:2:m\n")
 	for _, c := range []struct {
-		f    Files
-		spec string
-		want Lookup
+		f     Files
+		want  Lookup
+		specs string
 	}{
-		{f, "nobody", NotFound},
-		{f, "70:nogroup", NotFound},
-		{f, "1234", NoGroup},
-		{f, "rel", NotFound},
-		{f, "6553", NoGroup},
-		{f, "5:ne", NotFound},
-		{f, "bad", Malformed},
-		{f, "half", Malformed},
-		{f, "huge", Malformed},
-		{f, "minus", Malformed},
-		{f, "80", Malformed},
-		{f, "top", Malformed},
-		{f, "over", Malformed},
-		{f, "plus", Malformed},
-		{f, "space", Malformed},
-		{f, "under", Malformed},
-		{f, "hex", Malformed},
-		{f, "empty", Malformed},
-		{f, "relay:bad", Malformed},
-		{f, "nohome", Malformed}, // of the last, a group that lists it
-		{none, "relay", NoFile},
-		{none, "1234", NoGroup},
-		{none, "1:net", NoFile},
-		{Files{"/dev/null/passwd", "/dev/null/group"}, "relay", NoFile},
-		{folder, "relay", Unreadable},
-		{folder, "5", Unreadable},
-		{folder, "5:net", Unreadable},
-		{fifo, "relay", Unreadable},
-		{fifo, "5:net", Unreadable},
-		{odd, "5", NoGroup},
-		{odd, "#c", NotFound},
-		{odd, "6", NoGroup},
-		{odd, "7", NoGroup},
-		{odd, "8", Malformed},
-		{odd, "9", Malformed},
-		{odd, "h", Malformed},
-		{odd, "11", Malformed},
-		{odd, "m", Malformed}, // of a group; a good one follows
-		{odd, "cut", NotFound},
-		{odd, "1:#g", NotFound},
-		{long, "relay", Unreadable},
-		{long, "5", Unreadable},
+		{f, NotFound, "nobody 70:nogroup rel 5:ne"},
+		{f, NoGroup, "1234 6553"},
+		{f, Malformed, "bad half huge minus 80 top top:5 over plus space under hex octal empty relay:bad"},
+		{f, Malformed, "nohome"}, // a group that lists it
+		{none, NoFile, "relay 1:net"},
+		{none, NoGroup, "1234"},
+		{Files{"/dev/null/passwd", "/dev/null/group"}, NoFile, "relay"},
+		{folder, Unreadable, "relay 5 5:net"},
+		{fifo, Unreadable, "relay 5:net"},
+		{odd, NoGroup, "5 6 7"},
+		{odd, NotFound, "#c cut 1:#g"},
+		{odd, Malformed, "8 9 h 11"},
+		{odd, Malformed, "m"}, // of a group; a good one follows
+		{long, Unreadable, "relay 5"},
 	} {
-		_, err := look(t, c.f, c.spec)
-		var e *LookupError
-		user, group, isGroup := strings.Cut(c.spec, ":")
-		if !errors.As(err, &e) || e.Why != c.want || e.Group != isGroup || e.Name.Text != cmp.Or(group, user) {
-			t.Errorf("%q: %v, want %q", c.spec, err, c.want)
+		for spec := range strings.FieldsSeq(c.specs) {
+			_, err := look(t, c.f, spec)
+			var e *LookupError
+			user, group, isGroup := strings.Cut(spec, ":")
+			if !errors.As(err, &e) || e.Why != c.want || e.Group != (isGroup && e.Name.Text == group) || !e.Group && e.Name.Text != user {
+				t.Errorf("%q: %v, want %q", spec, err, c.want)
+			}
 		}
 	}
 }
@@ -244,30 +211,20 @@ func TestKeptGroupsAreLessThoseOfTheStartingUser(t *testing.T) {
 			t.Errorf("%s: %+v", name, err)
 		}
 	}
-	// An image without files has no memberships.
-	alice := Spec{User: Name{Text: "alice"}}
-	if a, err := (Files{files(t, "alice:x:5:5:::\n", "").Passwd, "/nonexistent"}).Look(Wish{User: &alice}, 0); err != nil || a.User.Groups != ambient.NewGroups(5) {
+	// An image without files has no memberships. Who may not read passwd has those of nobody.
+	alice, none := Spec{User: Name{Text: "alice"}}, "/nonexistent"
+	if a, err := (Files{files(t, "alice:x:5:5:::\n", "").Passwd, none}).Look(Wish{User: &alice}, 0); err != nil || a.User.Groups != ambient.NewGroups(5) {
 		t.Errorf("%+v, %v", a, err)
 	}
-	if a, err := (Files{"/nonexistent", "/nonexistent"}).Look(Wish{KeepGroups: true}, 0); err != nil || a.Memberships != "" {
-		t.Errorf("%+v, %v", a, err)
+	for _, c := range []struct {
+		f     Files
+		start uint32
+		fails bool
+	}{{Files{none, none}, 0, false}, {Files{t.TempDir(), none}, 5, false}, {Files{none, t.TempDir()}, 0, true}} {
+		if a, err := c.f.Look(Wish{KeepGroups: true}, c.start); (err != nil) != c.fails || a.Memberships != "" {
+			t.Errorf("%+v: %+v, %v", c, a, err)
+		}
 	}
-	if _, err := (Files{"/nonexistent", t.TempDir()}).Look(Wish{KeepGroups: true}, 0); err == nil {
-		t.Error("a group file that cannot be read was passed over")
-	}
-	if a, err := (Files{t.TempDir(), "/nonexistent"}).Look(Wish{KeepGroups: true}, 5); err != nil || a.Memberships != "" {
-		t.Errorf("a user who may not read passwd: %+v, %v", a, err)
-	}
-}
-
-// manyUsers is a passwd file of n lines.
-func manyUsers(n int) string {
-	var b strings.Builder
-	b.WriteString("root:x:0:0:root:/root:/bin/sh\n")
-	for i := range n {
-		fmt.Fprintf(&b, "user%d:x:%d:%d:User %d:/home/user%d:/bin/sh\n", i, i+1000, i+1000, i, i)
-	}
-	return b.String()
 }
 
 // TestASymlinkToAnotherMountDoesNotTellRootsGroups, since a runtime read what the mount hides.
@@ -304,7 +261,11 @@ func TestASymlinkToAnotherMountDoesNotTellRootsGroups(t *testing.T) {
 
 func TestLongFilesAreReadToTheEnd(t *testing.T) {
 	const last = 200_000 - 1
-	f := files(t, manyUsers(last+1), "g:x:7:"+strings.Repeat("m,", 100_000)+fmt.Sprintf("user%d", last)) // no newline at the end
+	var users strings.Builder
+	for i := range last + 1 {
+		fmt.Fprintf(&users, "user%d:x:%d:%[2]d:User %[1]d:/home/user%[1]d:/bin/sh\n", i, i+1000)
+	}
+	f := files(t, users.String(), "g:x:7:"+strings.Repeat("m,", 100_000)+fmt.Sprintf("user%d", last)) // no newline at the end
 	if st, _ := os.Stat(f.Passwd); st.Size() < 10<<20 {
 		t.Fatalf("only %d bytes", st.Size())
 	}

@@ -2,7 +2,6 @@ package identity
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 )
@@ -60,25 +59,4 @@ func TestListsOfGroups(t *testing.T) {
 			t.Errorf("ParseGroups(%.20q): %v", list, err)
 		}
 	}
-}
-
-func FuzzParse(f *testing.F) {
-	for _, s := range []string{"0", "root", "1:2", "-1", "4294967296", "0x1", ":", "a:b:c"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		s, err := Parse(text)
-		if err != nil {
-			var e *SpecError
-			if !errors.As(err, &e) {
-				t.Fatalf("%T", err)
-			}
-			return
-		}
-		for _, n := range []*Name{&s.User, s.Group} {
-			if n != nil && n.Numeric && (fmt.Sprint(n.ID) != n.Text || n.ID > MaxID) {
-				t.Fatalf("%q became %d", n.Text, n.ID)
-			}
-		}
-	})
 }

@@ -352,19 +352,3 @@ func TestAForeignFormatMayHaveAHandler(t *testing.T) {
 		p.Close()
 	}
 }
-
-func TestANoexecMountIsTold(t *testing.T) {
-	unit.Need(t, os.Geteuid() == 0, "root")
-	if !unit.Again(t, unix.CLONE_NEWNS) {
-		return
-	}
-	dir := unit.Folder(t)
-	unit.Must(t, unix.Mount("none", dir, "tmpfs", unix.MS_NOEXEC, "mode=0755"))
-	defer unix.Unmount(dir, unix.MNT_DETACH)
-	path := unit.Write(t, dir+"/p", "#!/bin/sh\n", 0o755)
-	e, p := try(t, path, "", nil)
-	text, hint := Explain(e, p)
-	said(t, broken{name: "noexec", row: noExecMount, hint: "--target " + path}, text, hint)
-	paste(t, hint)
-	mended(t, path, "")
-}

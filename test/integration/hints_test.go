@@ -60,23 +60,22 @@ func (a *attempt) run(t *testing.T) engine.Result {
 var installed sync.Once // in systemd
 
 // set puts a word such as --caps=x or User=x in the place of those of the same name.
-func set(words []string, word string, repeated bool) []string {
+func set(words []string, word string) []string { return append(without(words, word), word) }
+
+// without takes all words out that have the name of word.
+func without(words []string, word string) []string {
 	name, _, _ := strings.Cut(word, "=")
-	if !repeated {
-		words = slices.DeleteFunc(slices.Clone(words), func(w string) bool { n, _, _ := strings.Cut(w, "="); return n == name })
-	}
-	return append(words, word)
+	return slices.DeleteFunc(slices.Clone(words), func(w string) bool { n, _, _ := strings.Cut(w, "="); return n == name })
 }
 
 var (
-	engineLine = regexp.MustCompile(`(?:docker|podman) run((?: --[a-z-]+=[^\s;]+)+)`)
+	engineLine = regexp.MustCompile(`(?:docker|podman) run((?: --[a-z-]+=[^\s;,]+)+)`)
 	unitLine   = regexp.MustCompile(`\b(User|Group|CapabilityBoundingSet|AmbientCapabilities|NoNewPrivileges|SecureBits|SystemCallFilter|TasksMax)=([^;,(]*?)(?: and |$|[;,]| \()`)
 	ourLine    = regexp.MustCompile(`caplaunch((?: --[a-z-]+(?:=[^\s,:;()]+(?:,[^\s,:;()]+)*(?::[^\s,:;()]+)?)?)+)`)
 	bareLine   = regexp.MustCompile(`^(--[a-z-]+=[^\s(]*[^\s(,])`)
 	shellLine  = regexp.MustCompile(`(?:^|or )((?:setcap|chmod|sed|chown) [^,;]*?)(?: in the image|$|,| \()`)
 	variable   = regexp.MustCompile(`^(CAPLAUNCH_[A-Z_]+)=([^\s(]*[^\s(,])`)
 	getent     = regexp.MustCompile(`^write the number of the group, which needs no file: getent group (\S+) `)
-	unknown    = regexp.MustCompile(`^(?:unknown flag|the flag) (?:--)?([a-z-]+)(?:,| is )`)
 	shareLine  = regexp.MustCompile(`^unshare((?: --[a-z-]+(?:=\S+)?)+)`)
 )
 
@@ -84,18 +83,10 @@ var (
 func (a *attempt) apply(t *testing.T, said engine.Line) {
 	t.Helper()
 	hint, changed := said.Hint, false
-	drop := func(flag string) {
-		a.flags = slices.DeleteFunc(slices.Clone(a.flags), func(f string) bool { n, _, _ := strings.Cut(f, "="); return n == flag })
-	}
 	// What only the user knows stands in capitals, or is to be asked for.
 	hint = strings.NewReplacer("UID:GID", "65532:65532", "=GID", "=65532").Replace(hint)
-	if m := unknown.FindStringSubmatch(said.Msg); m != nil {
-		drop("--" + m[1]) // and the one that was meant takes its place
-	}
 	if strings.HasPrefix(hint, "an id that is mapped: ") {
-		a.flags = set(a.flags, "--user=65532:65532", false)
-		changed = true
-	} else if strings.HasPrefix(hint, "leave it out:") {
+		a.flags = set(a.flags, "--user=65532:65532")
 		changed = true
 	} else if m := getent.FindStringSubmatch(hint); m != nil {
 		for i, f := range a.flags {
@@ -108,35 +99,31 @@ func (a *attempt) apply(t *testing.T, said engine.Line) {
 		changed = true
 	} else if m := ourLine.FindStringSubmatch(hint); m != nil {
 		for _, f := range strings.Fields(m[1]) {
-			a.flags = set(a.flags, f, false)
+			a.flags = set(a.flags, f)
 			for _, gone := range []string{"--caps", "--keep-groups", "--groups"} {
 				if strings.Contains(hint, "in place of "+gone) {
-					drop(gone)
+					a.flags = without(a.flags, gone)
 				}
 			}
 		}
 		changed = true
 	} else if m := bareLine.FindStringSubmatch(hint); m != nil {
-		a.flags = set(a.flags, m[1], false)
+		a.flags = set(a.flags, m[1])
 		changed = true
 	}
 	switch a.place {
 	case "docker", "podman", "rootless":
 		if m := engineLine.FindStringSubmatch(hint); m != nil {
 			flags := strings.Fields(m[1])
-			if slices.Contains(flags, "--privileged=false") {
-				a.args = slices.DeleteFunc(a.args, func(w string) bool { return w == "--privileged" })
-			}
 			for _, f := range flags {
-				name, _, _ := strings.Cut(f, "=")
-				a.args = slices.DeleteFunc(a.args, func(w string) bool { return strings.HasPrefix(w, name+"=") })
+				a.args = without(a.args, f)
 			}
 			a.args = append(a.args, flags...)
 			changed = true
 		}
 	case "systemd":
 		for _, m := range unitLine.FindAllStringSubmatch(hint, -1) {
-			a.args = set(a.args, m[1]+"="+strings.TrimSpace(m[2]), false)
+			a.args = set(a.args, m[1]+"="+strings.TrimSpace(m[2]))
 			changed = true
 		}
 	case "unshare":
@@ -172,6 +159,11 @@ func TestHintsWorkWhenPasted(t *testing.T) {
 	denied := filepath.Join(engine.TempDir(t), "seccomp.json")
 	engine.Must(t, os.WriteFile(denied, []byte(`{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["prctl"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1, "args": [{"index": 0, "value": 47, "op": "SCMP_CMP_EQ"}, {"index": 1, "value": 2, "op": "SCMP_CMP_EQ"}]}]}`), 0o644))
 
+	// A gVisor of before June 2026 has no ambient capabilities. The daemon finds it by this name.
+	runsc := engine.Install(t, "gvisor.dev/gvisor/runsc", "v0.0.0-20260527191743-a81fd9dd382e")
+	script := engine.Write(t, "gvisor-old", "#!/bin/sh\nexec "+runsc+" --network=none --ignore-cgroups \"$@\"\n")
+	engine.Must(t, engine.CopyFile(filepath.Join(engine.PublicDir(), "gvisor-old"), script, 0o755))
+
 	type row struct {
 		name string
 		attempt
@@ -189,12 +181,11 @@ func TestHintsWorkWhenPasted(t *testing.T) {
 		{"the user without its group", attempt{place: "docker", args: with("--user=65532"), flags: with("--user=65532:65532")}, 125, 0, "65532"},
 		{"other groups", attempt{place: "docker", args: with("--user=65532:65532", "--group-add=2000"), flags: with("--user=65532:65532")}, 125, 0, "65532"},
 		{"bounding without SETPCAP", attempt{place: "docker", args: with("--cap-drop=ALL", "--cap-add=NET_ADMIN", "--cap-add=SETGID", "--cap-add=SETUID"), flags: append(with("--bounding=drop"), admin...)}, 125, engine.NetAdmin, "65532"},
-		{"more than allowed", attempt{place: "docker", args: with("--cap-add=NET_ADMIN"), flags: append(with("--allow=net_admin,setuid,setgid"), admin...)}, 78, engine.NetAdmin, "65532"},
 		{"more than allowed, by cap-add", attempt{place: "docker", args: with("--cap-drop=ALL", "--cap-add=NET_ADMIN", "--cap-add=SETGID", "--cap-add=SETUID", "--cap-add=SYS_ADMIN"), flags: append(with("--strict"), admin...)}, 78, engine.NetAdmin, "65532"},
 		{"root without a user", attempt{place: "docker", flags: with("--caps=chown")}, 125, 1, "65532"},
+		{"a gVisor without ambient capabilities", attempt{place: "docker", args: with("--runtime=gvisor-old", "--cap-add=NET_ADMIN"), flags: admin}, 77, engine.NetAdmin, "65532"},
 		{"not granted", attempt{place: "podman", flags: admin}, 77, engine.NetAdmin, "65532"},
 		{"non-root, not granted", attempt{place: "podman", args: with("--user=65532:65532"), flags: admin}, 77, engine.NetAdmin, "65532"},
-		{"the user without its group", attempt{place: "podman", args: with("--user=65532"), flags: with("--user=65532:65532")}, 125, 0, "65532"},
 		{"not in CapabilityBoundingSet=", attempt{place: "systemd", args: with("CapabilityBoundingSet=CAP_SETUID CAP_SETGID"), flags: admin}, 77, engine.NetAdmin, "65532"},
 		{"User= without AmbientCapabilities=", attempt{place: "systemd", args: with("User=65532", "Group=65532"), flags: admin}, 77, engine.NetAdmin, "65532"},
 		{"User= without Group=", attempt{place: "systemd", args: with("User=65532", "Group=0"), flags: with("--user=65532:65532")}, 125, 0, "65532"},
@@ -204,40 +195,26 @@ func TestHintsWorkWhenPasted(t *testing.T) {
 		{"setgroups denied", attempt{place: "unshare", args: with("--user", "--map-root-user"), flags: admin}, 125, engine.NetAdmin, "0"},
 		{"unmapped", attempt{place: "unshare", args: with("--user", "--map-root-user"), flags: with("--caps=net_admin", "--user=65532:65532", "--keep-groups")}, 125, engine.NetAdmin, "0"},
 		{"not known to the kernel", attempt{place: "hand", flags: with("--caps=45", "--user=65532:65532")}, 77, 0, "65532"},
-		{"cap_ twice", attempt{place: "hand", flags: with("--caps=cap_cap_net_admin", "--user=65532:65532")}, 125, engine.NetAdmin, "65532"},
-		{"an empty list", attempt{place: "hand", flags: with("--caps=", "--user=65532:65532")}, 125, 0x3000, "65532"},
-		{"an empty user", attempt{place: "hand", flags: with("--user=")}, 125, 0, "65532"},
-		{"empty groups", attempt{place: "hand", flags: with("--user=65532:65532", "--groups=")}, 125, 0, "65532"},
-		{"unknown sets", attempt{place: "hand", flags: with("--user=65532:65532", "--allow=all", "--sets=all")}, 125, 0, "65532"},
 		{"root without no_new_privs", attempt{place: "hand", flags: with("--caps=net_admin", "--user=0:0", "--allow-new-privs")}, 125, engine.NetAdmin, "0"},
 		{"no x bit", attempt{place: "hand", flags: admin, program: broken("chmod", "644")}, 126, engine.NetAdmin, "65532"},
 		{"an unknown group of a known user", attempt{place: "hand", flags: with("--user=nobody", "--groups=nosuchgroup")}, 125, 0, "65534"},
 		{"too many groups", attempt{place: "hand", args: with("-G", "1-65536"), flags: with("--user=70000:70000", "--keep-groups")}, 125, 0, "70000"},
 		{"root, nobody named, not granted", attempt{place: "docker", flags: with("--caps=net_admin")}, 77, engine.NetAdmin, "65532"},
 		{"a seccomp profile that denies ambient", attempt{place: "docker", args: with("--cap-add=NET_ADMIN", "--security-opt=seccomp="+denied), flags: admin}, 125, engine.NetAdmin, "65532"},
-		{"a seccomp profile that denies ambient", attempt{place: "podman", args: with("--cap-add=NET_ADMIN", "--security-opt=seccomp="+denied), flags: admin}, 125, engine.NetAdmin, "65532"},
 		{"SystemCallFilter= without setresuid", attempt{place: "systemd", args: with("SystemCallFilter=~setresuid", "SystemCallErrorNumber=EPERM"), flags: admin}, 125, engine.NetAdmin, "65532"},
 		{"User= without AmbientCapabilities=, nobody named", attempt{place: "systemd", args: with("User=65532", "Group=65532"), flags: with("--caps=net_admin")}, 77, engine.NetAdmin, "65532"},
 		{"User= outside CapabilityBoundingSet=", attempt{place: "systemd", args: with("User=65532", "Group=65532", "CapabilityBoundingSet=CAP_CHOWN"), flags: with("--caps=net_admin")}, 77, engine.NetAdmin, "65532"},
 		{"a misspelt capability in a variable", attempt{place: "docker", args: with("--cap-add=NET_ADMIN", "--env=CAPLAUNCH_CAPS=net_amdin"), flags: with("--user=65532:65532")}, 125, engine.NetAdmin, "65532"},
 		{"a variable that is no choice", attempt{place: "docker", args: with("--cap-add=NET_ADMIN", "--env=CAPLAUNCH_CAPS=net_admin", "--env=CAPLAUNCH_BOUNDING=all"), flags: with("--user=65532:65532")}, 125, engine.NetAdmin, "65532"},
-		{"a misspelt flag", attempt{place: "hand", flags: with("--cap=net_admin", "--usr=65532:65532")}, 125, engine.NetAdmin, "65532"},
-		{"a flag that is no choice", attempt{place: "hand", flags: append(with("--non-root=maybe"), admin...)}, 125, engine.NetAdmin, "65532"},
-		{"a switch that is neither on nor off", attempt{place: "hand", flags: append(with("--strip-file-caps=2"), admin...)}, 125, engine.NetAdmin, "65532"},
-		{"a flag without its value", attempt{place: "hand", flags: with("--caps=net_admin", "--user")}, 125, engine.NetAdmin, "65532"},
 		{"--strict with what Docker grants by default", attempt{place: "docker", args: with("--cap-add=NET_ADMIN"), flags: append(with("--strict"), admin...)}, 78, engine.NetAdmin, "65532"},
 		{"a user with gid 0 and cap-add, nobody named", attempt{place: "docker", args: with("--user=65532", "--cap-add=NET_ADMIN"), flags: with("--caps=net_admin")}, 77, engine.NetAdmin, "65532"},
 		{"--privileged with a user", attempt{place: "docker", args: with("--privileged", "--user=65532:65532"), flags: admin}, 77, engine.NetAdmin, "65532"},
-		{"drop all with a user", attempt{place: "podman", args: with("--cap-drop=all", "--user=65532:65532"), flags: admin}, 77, engine.NetAdmin, "65532"},
 		{"another user, with the capability", attempt{place: "podman", args: with("--cap-add=NET_ADMIN", "--user=1000:1000"), flags: admin}, 125, engine.NetAdmin, "65532"},
 		{"more than allowed for a user", attempt{place: "podman", args: with("--cap-add=NET_ADMIN", "--cap-add=NET_RAW", "--user=65532:65532"), flags: append(with("--strict"), admin...)}, 78, engine.NetAdmin, "65532"},
 		{"not granted", attempt{place: "rootless", flags: admin}, 77, engine.NetAdmin, "65532"},
-		{"non-root, not granted", attempt{place: "rootless", args: with("--user=65532:65532"), flags: admin}, 77, engine.NetAdmin, "65532"},
 		{"more than allowed", attempt{place: "rootless", args: with("--cap-add=NET_ADMIN"), flags: append(with("--strict"), admin...)}, 78, engine.NetAdmin, "65532"},
 		{"an id that is not mapped", attempt{place: "rootless", args: with("--cap-add=NET_ADMIN"), flags: with("--caps=net_admin", "--user=70000:70000")}, 125, engine.NetAdmin, "65532"},
-		{"CapabilityBoundingSet=~", attempt{place: "systemd", args: with("CapabilityBoundingSet=~CAP_NET_ADMIN"), flags: admin}, 77, engine.NetAdmin, "65532"},
 		{"DynamicUser=", attempt{place: "systemd", args: with("DynamicUser=yes"), flags: admin}, 77, engine.NetAdmin, "65532"},
-		{"SecureBits=noroot", attempt{place: "systemd", args: with("SecureBits=noroot"), flags: admin}, 77, engine.NetAdmin, "65532"},
 		{"User= is another", attempt{place: "systemd", args: with("User=nobody", "AmbientCapabilities=CAP_NET_ADMIN"), flags: admin}, 125, engine.NetAdmin, "65532"},
 		{"SupplementaryGroups=", attempt{place: "systemd", args: with("User=65532", "Group=65532", "SupplementaryGroups=users", "AmbientCapabilities=CAP_NET_ADMIN"), flags: admin}, 125, engine.NetAdmin, "65532"},
 		{"more than allowed for a user", attempt{place: "systemd", args: with("User=65532", "Group=65532", "AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW"), flags: append(with("--strict"), admin...)}, 78, engine.NetAdmin, "65532"},

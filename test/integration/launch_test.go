@@ -189,31 +189,3 @@ func TestABrokenStderrChangesNothing(t *testing.T) {
 		}
 	}
 }
-
-// Dockerfile.example is built as it is, and its comments are true.
-func TestDockerfileExample(t *testing.T) {
-	d := engine.TheDocker(t)
-	d.Load(t, engine.Golang(t, "1.26"))
-	d.Load(t, engine.Distroless("latest"))
-	for _, buildkit := range []bool{false, true} {
-		t.Run(fmt.Sprintf("buildkit=%v", buildkit), func(t *testing.T) {
-			d.MustBuild(t, engine.Root, buildkit, "relay", "-f", filepath.Join(engine.Root, "Dockerfile.example"))
-			args := []string{"127.0.0.1:51820", "127.0.0.1:51821"}
-			r := d.Run(t, "relay", []string{"--user=65532:65532", "--cap-add=NET_ADMIN", "--entrypoint=/relay"}, args...)
-			if r.Code != 1 || !strings.Contains(r.Stderr, "SO_MARK: operation not permitted") {
-				t.Errorf("the failing one: %v", r)
-			}
-			r = d.Cmd(t, "run", "-d", "--cap-drop=ALL", "--cap-add=NET_ADMIN", "--cap-add=SETUID", "--cap-add=SETGID",
-				"--security-opt=no-new-privileges", "--read-only", "relay")
-			id := strings.TrimSpace(r.Stdout)
-			if r.Code != 0 {
-				t.Fatal(r)
-			}
-			defer d.Cmd(t, "rm", "-f", id)
-			const want = "relay: 127.0.0.1:51820 -> 127.0.0.1:51821, mark 51820, uid 65532\n"
-			if !engine.Await(func() bool { return d.Cmd(t, "logs", id).Stdout == want }) {
-				t.Errorf("the working one: %v", d.Cmd(t, "logs", id))
-			}
-		})
-	}
-}

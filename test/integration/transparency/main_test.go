@@ -4,7 +4,6 @@
 package transparency
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"math"
@@ -128,7 +127,7 @@ func (c condition) behind(t testing.TB, p *place, l launcher) (report string, er
 	said, _ := os.ReadFile(p.stderr.Name())
 	data, err := os.ReadFile(p.out)
 	if err != nil || r.Code != 0 {
-		return "", fmt.Errorf("exit status %d: %s", r.Code, firstLines(string(said)))
+		return "", fmt.Errorf("exit status %d: %s", r.Code, said)
 	}
 	report = string(data)
 	// Same process, same parent: the pid that was started is the program's.
@@ -197,38 +196,13 @@ func has(t testing.TB, report string, lines ...string) {
 
 // diff lists the lines that are in one report only.
 func diff(want, got string) string {
-	var b bytes.Buffer
-	missing, extra := only(want, got), only(got, want)
-	for i, l := range missing {
-		if i < 20 {
-			fmt.Fprintf(&b, "\twant %.300s\n", l)
-		}
-	}
-	for i, l := range extra {
-		if i < 20 {
-			fmt.Fprintf(&b, "\tgot  %.300s\n", l)
-		}
-	}
-	if len(missing)+len(extra) == 0 {
-		fmt.Fprintf(&b, "\tthe same lines in another order or number\n")
-	}
-	return b.String()
+	return fmt.Sprintf("\twant %.3000q\n\tgot  %.3000q\n\t(or the same lines in another order or number)", only(want, got), only(got, want))
 }
 
 // only are the lines of a that are not in b.
 func only(a, b string) []string {
-	there := map[string]bool{}
-	for line := range strings.SplitSeq(b, "\n") {
-		there[line] = true
-	}
-	return slices.DeleteFunc(strings.Split(a, "\n"), func(line string) bool { return there[line] })
-}
-
-func firstLines(s string) string {
-	if i := strings.Index(s, "\n\n"); i > 0 {
-		s = s[:i]
-	}
-	return strings.TrimSpace(s)
+	there := strings.Split(b, "\n")
+	return slices.DeleteFunc(strings.Split(a, "\n"), func(line string) bool { return slices.Contains(there, line) })
 }
 
 // set is a set of signals as the kernel lays it out, in hex.

@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -17,14 +16,12 @@ import (
 	"github.com/caplaunch/caplaunch/test/integration/engine"
 )
 
-// boot gives a systemd in which /usr/local/bin has caplaunch, the example's relay, the launcher in C, the probe and the
-// service.
+// boot gives a systemd in which /usr/local/bin has caplaunch, the launcher in C, the probe and the service.
 func boot(t testing.TB) *engine.Systemd {
 	t.Helper()
 	s := engine.TheSystemd(t)
-	relay := engine.BuildGo(t, "examples/relay", "")
 	install.Do(func() {
-		for name, path := range map[string]string{"caplaunch": engine.Caplaunch(t), "relay": relay, "claunch": engine.Starter(t, "claunch"), "probe": engine.Probe(t)} {
+		for name, path := range map[string]string{"caplaunch": engine.Caplaunch(t), "claunch": engine.Starter(t, "claunch"), "probe": engine.Probe(t)} {
 			s.Cp(t, path, "/usr/local/bin/"+name, 0o755)
 		}
 		s.WriteFile(t, service, perl, 0o755)
@@ -47,11 +44,7 @@ sub who {
 	sprintf "uid %d gid %d ambient %x no_new_privs %d\n", @s{qw(Uid Gid)}, hex $s{CapAmb}, $s{NoNewPrivs};
 }
 sub is { $ENV{$_[0]} == $$ ? "self" : "another" }
-if ($mode eq "pipe") { # that nobody reads: EPIPE, or death by SIGPIPE
-	pipe my $r, my $w;
-	close $r;
-	print syswrite($w, "x") ? "written\n" : $!{EPIPE} ? "EPIPE\n" : "$!\n";
-} elsif ($mode eq "listen") { # answers one connection on each socket
+if ($mode eq "listen") { # answers one connection on each socket
 	for my $fd (3 .. 2 + $ENV{LISTEN_FDS}) {
 		open my $socket, "+<&=", $fd;
 		accept my $c, $socket;
@@ -101,19 +94,6 @@ func unit(properties []string, argv ...string) string {
 func newName() string { return fmt.Sprintf("transparency%d", names.Add(1)) }
 
 var names atomic.Int64
-
-func TestServiceThatWritesToAClosedPipeSurvives(t *testing.T) {
-	t.Parallel()
-	s := boot(t)
-	for name, f := range forms {
-		for ignore, want := range map[string]engine.Result{"yes": {Stdout: "EPIPE\n"}, "no": {Code: 128 + 13}} {
-			r := s.RunUnit(t, append([]string{"IgnoreSIGPIPE=" + ignore}, f.properties...), append(f.launcher, service, "pipe")...)
-			if r != want {
-				t.Errorf("%s, IgnoreSIGPIPE=%s: %v", name, ignore, r)
-			}
-		}
-	}
-}
 
 // The whole of what a service finds, in a real one: the mirror started by systemd.
 func TestServiceFindsWhatItFindsWithoutCaplaunch(t *testing.T) {
@@ -222,60 +202,5 @@ func TestDynamicUser(t *testing.T) {
 	// Which user it will be is not known beforehand, so that no other can be asked for.
 	if r := s.RunUnit(t, properties, append(root, service, "who")...); r.Code != 125 || r.Stdout != "" {
 		t.Errorf("another user than it has: %v", r)
-	}
-	r = s.RunUnit(t, []string{"User=nonroot", "AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW"}, append(root, service, "who")...)
-	if want := (engine.Result{Stdout: "uid 65532 gid 65532 ambient 1000 no_new_privs 1\n"}); r != want {
-		t.Errorf("User= and AmbientCapabilities=: %v", r)
-	}
-}
-
-// The files in examples/systemd are installed as they are, and do what their comments say.
-func TestTheExampleUnitWorks(t *testing.T) {
-	t.Parallel()
-	s := boot(t)
-	example := func(name string) string {
-		return engine.Read(t, filepath.Join(engine.Root, "examples", "systemd", name))
-	}
-	says := func(word string) {
-		t.Helper()
-		if !engine.Await(func() bool { return strings.Contains(s.Journal(t, "relay.service"), word) }) || s.Show(t, "relay.service", "ActiveState") != "active" {
-			t.Errorf("%s: no %q in %s", s.Show(t, "relay.service", "ActiveState"), word, s.Journal(t, "relay.service"))
-		}
-	}
-	const dropIn = "relay.service.d/as-user.conf"
-	s.WriteUnit(t, "relay.service", example("relay.service"))
-	s.Start(t, "relay.service")
-	says("relay: 127.0.0.1:51820 -> 127.0.0.1:51821, mark 51820, uid 65532\n")
-	// Restart=on-failure, with the program as the main process.
-	s.Systemctl(t, "kill", "--signal=KILL", "relay.service")
-	if !engine.Await(func() bool { return s.Show(t, "relay.service", "NRestarts") != "0" }) {
-		t.Errorf("not restarted: %s", s.Journal(t, "relay.service"))
-	}
-	s.Systemctl(t, "stop", "relay.service")
-
-	s.WriteUnit(t, dropIn, example(dropIn))
-	s.Start(t, "relay.service")
-	says("mark 51820, uid 6")
-	if got := s.Show(t, "relay.service", "CapabilityBoundingSet"); got != "cap_net_admin" {
-		t.Errorf("the bounding set of the drop-in is %s", got)
-	}
-	if got := s.Show(t, "relay.service", "DynamicUser"); got != "yes" {
-		t.Errorf("the drop-in is not in effect: DynamicUser=%s", got)
-	}
-	s.Systemctl(t, "stop", "relay.service")
-
-	// A grant that is not the one needed fails the service for good, with what to write in the journal.
-	for grant, want := range map[string]string{
-		"CAP_NET_ADMIN CAP_SETUID CAP_SETGID CAP_NET_RAW": "78 net_raw",
-		"CAP_SETUID CAP_SETGID":                           "77 net_admin",
-	} {
-		n := newName() + ".service"
-		s.WriteUnit(t, n, strings.Replace(example("relay.service"), "CapabilityBoundingSet=CAP_NET_ADMIN CAP_SETUID CAP_SETGID", "CapabilityBoundingSet="+grant, 1))
-		s.Start(t, n)
-		engine.Await(func() bool { return s.Show(t, n, "ActiveState") == "failed" })
-		status, word, _ := strings.Cut(want, " ")
-		if got := s.Show(t, n, "ExecMainStatus"); got != status || s.Show(t, n, "NRestarts") != "0" || !strings.Contains(strings.ToLower(s.Journal(t, n)), word) {
-			t.Errorf("%s: status %s, want %s: %s", grant, got, want, s.Journal(t, n))
-		}
 	}
 }

@@ -105,25 +105,6 @@ int main(void) { execl(program(), "probe", (char *)0); return 1; }`
 	}
 }
 
-// docker exec -t gives a terminal that belongs to root; the new user can open it all the same, and --verbose says which
-// way it was handed over.
-func TestATerminalOfDockerExecCanBeOpened(t *testing.T) {
-	d := engine.TheDocker(t)
-	img := d.Load(t, image(t))
-	for name, c := range map[string]struct{ flags, says string }{
-		"with CHOWN":    {"--cap-add=CHOWN", "fchown stdin to uid 1000"},
-		"without CHOWN": {"--cap-add=NET_ADMIN", "fchmod stdin to 06"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			id := background(t, d, "--cap-drop=ALL", "--cap-add=SETUID", "--cap-add=SETGID", c.flags, img, "/probe", "pause")
-			r := d.Cmd(t, "exec", "-t", id, "/caplaunch", "-v", "-u", "1000:1000", "--", "/bin/sh", "-c", "echo written >/dev/stdout && id -u")
-			if r.Code != 0 || !strings.Contains(r.Stdout, "written\r\n1000\r\n") || !strings.Contains(r.Stdout, c.says) {
-				t.Error(r)
-			}
-		})
-	}
-}
-
 // Podman keeps the groups of whoever runs it, which cannot be set again where SETGID is missing.
 func TestGroupsThatPodmanKeeps(t *testing.T) {
 	p := engine.TheRootlessPodman(t)
@@ -161,22 +142,6 @@ func TestKeptGroupsJoinThoseOfTheUser(t *testing.T) {
 			t.Errorf("docker's own are %q", theirs)
 		}
 	}
-}
-
-// Docker 20.10 knows no PERFMON: the hint says so, and names who does.
-func TestCapabilitiesThatAnEngineIsTooOldFor(t *testing.T) {
-	d, p := engine.TheDocker(t), engine.ThePodman(t)
-	command := []string{"/caplaunch", "-c", "perfmon", "-u", "65532:65532", "--", "/probe"}
-	hint := engine.Refused(t, d.Run(t, d.Load(t, image(t)), nil, command...), engine.NotGranted).Hint
-	if !strings.Contains(hint, "Docker 20.10 refuses PERFMON, Docker 23 and Podman 4 know it") {
-		t.Errorf("%q", hint)
-	}
-	flags, _, _ := strings.Cut(strings.TrimPrefix(hint, "docker run "), " (")
-	if r := d.Run(t, d.Load(t, image(t)), strings.Fields(flags), command...); r.Code != 0 && !strings.Contains(strings.ToLower(r.Stderr), "perfmon") {
-		t.Error(r)
-	}
-	r := p.Run(t, p.Load(t, image(t)), strings.Fields(flags), command...)
-	engine.Promised("65532", 1<<38).Want(t, r)
 }
 
 // A set-uid program is what it is by its file; neither strip nor chmod is the way.

@@ -19,12 +19,11 @@ func TestMain(m *testing.M) { engine.Main(m) }
 func image(t testing.TB) engine.Image {
 	t.Helper()
 	files := map[string]engine.Src{
-		"/caplaunch": engine.File(engine.Caplaunch(t)), "/shared": engine.Dir(0o777), "/probe": engine.File(engine.Probe(t)),
-		"/service": engine.File(service(t)), "/relay": engine.File(relay(t)), "/tini": engine.File(engine.Tool(t, "tini-static")),
+		"/caplaunch": engine.File(engine.Caplaunch(t)), "/shared": engine.Dir(0o777), "/probe": engine.File(engine.Probe(t)), "/tini": engine.File(engine.Tool(t, "tini-static")),
 		"/etc/passwd": engine.Text("root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/:/bin/sh\n"),
 		"/etc/group":  engine.Text("root:x:0:\napp:x:1000:\ngpu:x:44:app\n"),
 	}
-	for _, applet := range []string{"sh", "sleep", "id", "cat"} {
+	for _, applet := range []string{"sh", "sleep"} {
 		files["/bin/"+applet] = engine.File(engine.Tool(t, "busybox"))
 	}
 	return engine.ScratchImage("caplaunch.test/words:1", files)
@@ -41,12 +40,6 @@ func background(t testing.TB, d *engine.Docker, args ...string) string {
 	t.Cleanup(func() { d.Cmd(t, "rm", "-f", id) })
 	return id
 }
-
-// service is testdata/service, and relay examples/relay.
-func service(t testing.TB) string {
-	return engine.BuildGo(t, "test/integration/words/testdata/service", "")
-}
-func relay(t testing.TB) string { return engine.BuildGo(t, "examples/relay", "") }
 
 // caplaunch runs it here, without an engine.
 func caplaunch(t testing.TB, words ...string) engine.Result {

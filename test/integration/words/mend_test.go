@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -63,23 +62,16 @@ func TestEveryOtherHintWorks(t *testing.T) {
 		unshare --user sleep 60 & p=$!
 		while test "$(readlink /proc/$p/ns/user)" = "$(readlink /proc/self/ns/user)"; do :; done
 		echo 0 0 65536 >/proc/$p/uid_map; echo 0 0 65536 >/proc/$p/gid_map; `
-	var lines strings.Builder
-	for gid := range 1<<16 + 1 {
-		fmt.Fprintf(&lines, "x:x:%d:joiner\n", gid)
-	}
-	crowd := file("group", lines.String())
 	joiner := file("joiners", "root:x:0:0:root:/root:/bin/sh\njoiner:x:65532:65532::/:/bin/sh\n")
 	large, forbidden := program("large", "setcap cap_net_raw=+ep large"), program("forbidden", "setcap cap_net_raw=+ep forbidden")
 	elsewhere := program("elsewhere", "setcap -n 12345 cap_net_raw=+ep elsewhere")
 
 	w := func(words string) []string { return append([]string{"--log-format=json"}, strings.Fields(words)...) }
-	setuid, shielded := engine.Copy(t, probe, 0o755|os.ModeSetuid), engine.WithCaps(t, probe, "cap_sys_admin=+ep")
+	shielded := engine.WithCaps(t, probe, "cap_sys_admin=+ep")
 	script := engine.Write(t, "script", "exec "+probe+"\n")
 
 	for _, m := range []mishap{
 		{name: "not in PATH", words: launch("--", "no-such-program"), code: 127, says: "write its whole path", do: func() {}, again: launch("--", probe)},
-		{name: "a folder", words: launch("--", dir), code: 126, says: "name a program", do: func() {}, again: launch("--", probe)},
-		{name: "no #! line", words: launch("--", file("plain", "exec "+probe+"\n")), code: 126, says: "sed -i '1i #!/bin/sh' " + in("plain")},
 		{name: "no interpreter", words: launch("--", file("lost", "#!"+in("sh")+"\nexec "+probe+"\n")), code: 127, says: "install " + in("sh"), do: func() { shell("cp /bin/sh %s", in("sh")) }},
 		{name: "noexec", within: "mount -t tmpfs -o noexec,mode=755 tmpfs /mnt; cp " + probe + " /mnt/probe", words: launch("--", "/mnt/probe"), code: 126, says: `mount -o remount,exec "$(findmnt -n -o TARGET --target /mnt/probe)"`},
 		{name: "few descriptors", within: "ulimit -n 3", words: strip(large), code: 125, says: "ulimit -n 1024"},
@@ -88,7 +80,6 @@ func TestEveryOtherHintWorks(t *testing.T) {
 		{name: "a copy of what cannot be read", options: "-b 31c0", words: strip(unread), code: 126, says: "chmod a+r " + unread},
 		{name: "file capabilities of another namespace", within: "exec unshare --user --map-root-user \"$@\"", words: []string{"--log-format=json", "-c", "net_admin", "-u", "0:0", "--keep-groups", "--", elsewhere}, code: 125, says: "setcap -r " + elsewhere, do: func() { shell("setcap -r %s", elsewhere) }, id: "0"},
 		{name: "a malformed line", within: "mount --bind " + unknown + " /etc/passwd", words: []string{"--log-format=json", "-c", "net_admin", "-u", "broken", "--", probe}, code: 125, says: "mend /etc/passwd, or write numbers, which need no file: --user=UID:GID", do: func() {}, again: launch("--", probe)},
-		{name: "a user of too many groups", within: "mount --bind " + crowd + " /etc/group; mount --bind " + joiner + " /etc/passwd", words: []string{"--log-format=json", "-c", "net_admin", "-u", "joiner", "--", probe}, code: 125, says: "caplaunch --groups=65532, with the ids that are needed", do: func() {}, again: []string{"-c", "net_admin", "-u", "joiner", "--groups=65532", "--", probe}},
 		{name: "an id that is not mapped, and others are", within: strings.ReplaceAll(mapped, "65536", "1001") + `exec nsenter --user --target=$p --preserve-credentials "$@"`, words: launch("--", probe), code: 125, says: "an id that is mapped: cat /proc/self/uid_map", do: func() {}, again: []string{"-c", "net_admin", "--user=1000:1000", "--", probe}, id: "1000"},
 		{name: "a group that is not mapped", within: strings.ReplaceAll(mapped, "65536", "1001") + `exec nsenter --user --target=$p --preserve-credentials "$@"`, words: []string{"--log-format=json", "-c", "net_admin", "-u", "500:500", "--groups=70000", "--", probe}, code: 125, says: "an id that is mapped: cat /proc/self/uid_map", do: func() {}, again: []string{"-c", "net_admin", "-u", "500:500", "--groups=500", "--", probe}, id: "500"},
 		{name: "a namespace without a gid", within: `exec unshare --user --map-user=0 --keep-caps "$@"`, words: []string{"--log-format=json", "-c", "net_admin", "-u", "0:0", "--keep-groups", "--", probe}, code: 125, says: "unshare --user --map-user=0 --map-group=0 --keep-caps", id: "0"},
@@ -118,7 +109,6 @@ func TestEveryOtherHintWorks(t *testing.T) {
 		{name: "root", words: w("-c net_admin -- " + probe), code: 125, says: "or caplaunch --user=0:0 to stay root", do: func() {}, again: w("-c net_admin --user=0:0 -- " + probe), id: "0"},
 		{name: "as it is", options: "-u 1000 -g 1000 -G none -p 1000 -i 1000 -a 1000", words: w("-c net_admin -u 65532:65532 -- " + probe), code: 125, says: "(or caplaunch --non-root=keep to run as uid 1000)", do: func() {}, again: w("--non-root=keep -c net_admin -u 65532:65532 -- " + probe), id: "1000"},
 		{name: "no_new_privs", words: w("-c net_admin -u 0:0 --allow-new-privs -- " + probe), code: 125, says: "or without --allow-new-privs", do: func() {}, again: w("-c net_admin -u 0:0 -- " + probe), id: "0"},
-		{name: "set-uid", words: w("-c net_admin -u 65532:65532 --allow-new-privs -- " + setuid), code: 125, says: "put the program that it would start behind -- itself", do: func() {}, again: w("-c net_admin -u 65532:65532 --allow-new-privs -- " + probe)},
 		{name: "demanding file capabilities", options: "-b 10c0", words: w("-c net_admin -u 65532:65532 -- " + shielded), code: 125, says: "setcap -r " + shielded + " in the image", do: func() { shell("setcap -r %s", shielded) }},
 		{name: "no #! line", words: w("-c net_admin -u 65532:65532 -- " + script), code: 126, says: "caplaunch … -- /bin/sh " + script, do: func() {}, again: w("-c net_admin -u 65532:65532 -- /bin/sh " + script)},
 		{name: "no groups", words: w("-c net_admin -u 65532:65532 --groups= -- " + probe), code: 125, says: "or leave it out for the groups of --user", do: func() {}, again: w("-c net_admin -u 65532:65532 -- " + probe)},
@@ -151,11 +141,7 @@ func TestEveryOtherHintWorks(t *testing.T) {
 			default:
 				m.within += "\n" + m.says
 			}
-			promise := engine.Promised(m.id, engine.NetAdmin).With("Groups", "*")
-			if slices.Contains(m.again, "--allow-new-privs") {
-				promise["NoNewPrivs"] = "0"
-			}
-			promise.Want(t, m.run(t, m.again))
+			engine.Promised(m.id, engine.NetAdmin).With("Groups", "*").Want(t, m.run(t, m.again))
 		})
 	}
 }

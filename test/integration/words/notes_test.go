@@ -1,7 +1,6 @@
 package words
 
 import (
-	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -10,72 +9,55 @@ import (
 	"github.com/caplaunch/caplaunch/test/integration/engine"
 )
 
-// explain says when a capability is not needed where it runs, and what a user
-// namespace limits.
+// explain says when a capability is not needed where it runs, and what a user namespace limits.
 func TestNotesSayWhatIsNotNeeded(t *testing.T) {
 	engine.RequireRoot(t)
-	notes := func(r engine.Result) string {
-		t.Helper()
-		var x explanation
-		engine.Decode(t, r.Stdout, &x)
-		return strings.Join(x.Notes, "\n")
+	const bind, ping, kept = "net_bind_service is not needed here", "net_raw is not needed for ping here", "--keep-groups keeps"
+	const both, netRaw = "-c net_bind_service,net_raw -u 65532:65532", "-c net_raw"
+	sysctls := func(ports, pings string) []string {
+		return []string{"unshare", "-n", "sh", "-c", "echo " + ports + " >/proc/sys/net/ipv4/ip_unprivileged_port_start; echo " + pings + ` >/proc/sys/net/ipv4/ping_group_range; exec "$@"`, "sh"}
 	}
-	words := behind(t, "explain", "--json", "-c", "net_bind_service,net_raw", "-u", "65532:65532")
-	with := func(ports, pings string, words ...string) string {
-		sh := fmt.Sprintf("echo %s >/proc/sys/net/ipv4/ip_unprivileged_port_start; echo %s >/proc/sys/net/ipv4/ping_group_range; exec \"$@\"", ports, pings)
-		return notes(engine.Exec(t, slices.Concat([]string{"unshare", "-n", "--", "sh", "-c", sh, "sh", engine.Caplaunch(t)}, words)...))
-	}
-	const bind, ping = "net_bind_service is not needed here", "net_raw is not needed for ping here"
+	groups := func(list string) []string { return []string{engine.Capstart(t), "-G", list, "--"} }
+	unread := engine.Write(t, "unread", "#!/nowhere\n")
+	engine.Must(t, os.Chmod(unread, 0o711))
+	probe := engine.Probe(t)
 	for _, c := range []struct {
-		ports, pings string
-		want         []string
+		within         []string
+		flags, program string
+		says, not      string // notes; several at "|"
 	}{
-		{"0", "'0 2147483647'", []string{bind, ping}}, {"1024", "'1 0'", nil}, {"80", "'65532 65532'", []string{ping}}, {"0", "'65533 70000'", []string{bind}},
+		{sysctls("0", "'0 2147483647'"), both, probe, bind + "|" + ping, ""},
+		{sysctls("1024", "'1 0'"), both, probe, "", bind + "|" + ping},
+		{sysctls("80", "'65532 65532'"), both, probe, ping, bind},
+		{sysctls("0", "'65533 70000'"), both, probe, bind, ping},
+		// A supplementary group will do, the one of a refused launch is not known.
+		{sysctls("0", "'7 7'"), netRaw + " -u 65532:65532 --groups=7", probe, ping + ": ping_group_range allows gid 7", ""},
+		{sysctls("0", "'0 0'"), netRaw, probe, "", ping},
+		{nil, "-c net_admin -u 65532:65532", probe, "", "not needed"},
+		{nil, "-u 65532:65532", unread, "uid 65532 may not read PROGRAM", ""},
+		// Groups that a volume may need go at a switch, unless somebody said what is to become of them.
+		{groups("0,2000,65532"), "-u 65532:65532", probe, "the groups 2000 that|" + kept, ""},
+		{groups("0,2000,65532"), "-u 65532:65532 --groups=7", probe, "the groups 2000 that|" + kept, ""},
+		{groups("0,2000,65532"), "-u 65532:65532 --keep-groups", probe, "", "the groups 2000 that|" + kept},
+		{groups("0,65532"), "-u 65532:65532", probe, "", kept},
+		{[]string{"unshare", "-Ur"}, "-c net_admin -u 0:0", probe, "user namespace", ""},
 	} {
-		got := with(c.ports, c.pings, words...)
-		for _, n := range []string{bind, ping} {
-			if strings.Contains(got, n) != slices.Contains(c.want, n) {
-				t.Errorf("ports from %s, groups %s: %q", c.ports, c.pings, got)
+		argv := slices.Concat(c.within, []string{engine.Caplaunch(t), "explain", "--json"}, strings.Fields(c.flags), []string{"--", c.program})
+		var x explanation
+		engine.Decode(t, engine.Exec(t, argv...).Stdout, &x)
+		notes := strings.Join(x.Notes, "\n")
+		for list, there := range map[string]bool{c.says: true, c.not: false} {
+			for note := range strings.SplitSeq(list, "|") {
+				if note != "" && strings.Contains(notes, note) != there {
+					t.Errorf("%q: %q, %v: %q", argv, note, there, notes)
+				}
 			}
 		}
 	}
-	// A supplementary group will do, the one of a refused launch is not known.
-	if got := with("0", "'7 7'", behind(t, "explain", "--json", "-c", "net_raw", "-u", "65532:65532", "--groups=7")...); !strings.Contains(got, ping+": ping_group_range allows gid 7") {
-		t.Error(got)
-	}
-	if got := with("0", "'0 0'", behind(t, "explain", "--json", "-c", "net_raw")...); strings.Contains(got, ping) {
-		t.Error(got)
-	}
-	if got := notes(caplaunch(t, behind(t, "explain", "--json", "-c", "net_admin", "-u", "65532:65532")...)); strings.Contains(got, "not needed") {
-		t.Error(got)
-	}
-
-	unread := engine.Write(t, "unread", "#!/nowhere\n")
-	engine.Must(t, os.Chmod(unread, 0o711))
-	if got := notes(caplaunch(t, "explain", "--json", "-u", "65532:65532", "--", unread)); !strings.Contains(got, "uid 65532 may not read PROGRAM") {
-		t.Error(got)
-	}
-
-	// Groups that a volume may need go at a switch, unless somebody said what is to become of them.
-	const kept = "--keep-groups keeps"
-	for flags, want := range map[string]bool{"": true, "--keep-groups": false, "--groups=7": true} {
-		words := behind(t, append([]string{"explain", "--json", "-u", "65532:65532"}, strings.Fields(flags)...)...)
-		if got := notes(start(t, "-G 0,2000,65532", words...)); strings.Contains(got, "the groups 2000 that") != want || strings.Contains(got, kept) != want {
-			t.Errorf("%q: %q", flags, got)
-		}
-		if got := notes(start(t, "-G 0,65532", words...)); strings.Contains(got, kept) {
-			t.Errorf("%q: %q", flags, got)
-		}
-	}
-
 	d := engine.TheDocker(t)
-	r := d.Run(t, d.Load(t, image(t)), []string{"--cap-add=NET_RAW", "--network=bridge"}, "/caplaunch", "explain", "--json", "-c", "net_bind_service,net_raw", "-u", "65532:65532", "--", "/probe")
-	if got := notes(r); !strings.Contains(got, bind) || !strings.Contains(got, ping) {
-		t.Errorf("Docker lets everybody bind and ping: %q", got)
-	}
-	r = engine.Exec(t, slices.Concat([]string{"unshare", "-Ur", engine.Caplaunch(t)}, behind(t, "explain", "--json", "-c", "net_admin", "-u", "0:0"))...)
-	if got := notes(r); !strings.Contains(got, "user namespace") {
-		t.Errorf("%q", got)
+	r := d.Run(t, d.Load(t, image(t)), []string{"--cap-add=NET_RAW", "--network=bridge"}, append([]string{"/caplaunch", "explain"}, append(strings.Fields(both), "--", "/probe")...)...)
+	if !strings.Contains(r.Stdout, bind) || !strings.Contains(r.Stdout, ping) {
+		t.Errorf("Docker lets everybody bind and ping: %v", r)
 	}
 }
 
