@@ -52,10 +52,10 @@ func (a *app) version(v *versionCmd) error {
 	if !v.Verbose {
 		return nil
 	}
-	entry := "recorded: ignored and blocked signals, closed descriptors and the environment reach PROGRAM as they came"
+	entry := "start state recorded: signals, descriptors and variables pass as they came"
 	if !b.Entry {
-		entry = "not recorded: signals that were ignored reach PROGRAM as default, see --ignore-signals (build it with make, or -ldflags '-E _caplaunch_entry')"
+		entry = "start state not recorded: ignored signals pass as default, see --ignore-signals\n(build it with make, or with -ldflags '-E _caplaunch_entry')"
 	}
-	_, err := fmt.Fprintln(a.stdout, "start state", entry)
+	_, err := fmt.Fprintln(a.stdout, entry)
 	return err
 }
