@@ -56,6 +56,21 @@ func TestCheckReachesItsSentinelAndItsFields(t *testing.T) {
 	if got, hint, _ := strings.Cut(stderr.String(), "caplaunch: hint: docker run --cap-drop=ALL"); got != want || hint == "" {
 		t.Errorf("%q\nwant %q", stderr.String(), want)
 	}
+	if errors.Is(err, io.EOF) {
+		t.Error("it is every error")
+	}
+	// The hint grants what is allowed and there, in whichever set, and leaves no_new_privs as it is.
+	for _, nnp := range []bool{false, true} {
+		a, _, stderr := on(ambient.State{Permitted: ambient.SetOf(12), Bounding: ambient.SetOf(21), NoNewPrivs: nnp})
+		a.main([]string{"caplaunch", "check", "--allow=net_admin,kill", "--sets=bounding"})
+		want := "docker run --cap-drop=ALL --cap-add=NET_ADMIN"
+		if nnp {
+			want += " --security-opt=no-new-privileges"
+		}
+		if _, hint, _ := strings.Cut(stderr.String(), "caplaunch: hint: "); hint != want+"\n" {
+			t.Errorf("%q, want %q", hint, want)
+		}
+	}
 	a, _, stderr = on(ambient.State{Permitted: stray})
 	if code := a.main([]string{"caplaunch", "check", "--allow=sys_admin 45"}); code != 0 || stderr.Len() > 0 {
 		t.Errorf("%d %s", code, stderr)
@@ -66,7 +81,7 @@ func TestMalformedStatusIsAnErrorThatNamesTheField(t *testing.T) {
 	replace := func(old, new string) string { return strings.Replace(status, old, new, 1) }
 	for text, field := range map[string]string{
 		replace("CapPrm:\t8000200000001000\n", ""): "CapPrm", replace("8000200000001000", "zz"): "CapPrm",
-		replace("8000200000001000", "18000200000001000"): "CapPrm", replace("8000200000001000", "-1"): "CapPrm", replace("8000200000001000", ""): "CapPrm",
+		replace("8000200000001000", "18000200000001000"): "CapPrm", replace("8000200000001000", "-1"): "CapPrm", replace("8000200000001000", "1000"): "CapPrm", replace("8000200000001000", ""): "CapPrm",
 		replace("Uid:\t1\t1\t1\t1", "Uid:\t1\t1\t1"): "Uid", replace("Uid:\t1", "Uid:\t4294967296"): "Uid", replace("Gid:\t2", "Gid:\t-2"): "Gid",
 		replace("Groups:\t3 4 \n", ""): "Groups", replace("3 4", "3 x"): "Groups", replace("NoNewPrivs:\t1", "NoNewPrivs:\t2"): "NoNewPrivs", replace("NoNewPrivs:\t1\n", ""): "NoNewPrivs",
 		status[:len(status)-40]: "NoNewPrivs", status + "CapEff:\t0000000000000000\n": "CapEff",

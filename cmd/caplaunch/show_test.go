@@ -70,3 +70,9 @@ func TestWrapBreaksAtSpacesAndLongWordsAtCommas(t *testing.T) {
 		}
 	}
 }
+
+func TestOddCharactersAreShown(t *testing.T) {
+	if got := oneLine("a\x1b[1m\nb\u202eé"); got != `a\x1b[1m\x0ab\x202eé` {
+		t.Errorf("%q", got)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -93,6 +94,7 @@ func TestASlipGetsOneSentenceAndOneLineThatWorks(t *testing.T) {
 		{"-c|cap_cap_net_raw|--|id", "says cap_ twice", "--caps=net_raw"},
 		{"--ignore-signals=pip,$(id)|--|id", "did you mean pipe?", "--ignore-signals='pipe,$(id)'"},
 		{"--ignore-signals=SIGHPU|--|id", "did you mean hup?", "--ignore-signals=hup"},
+		{"--ignore-signals=xy|--|id", `unknown signal "xy"`, "--ignore-signals=PIPE"},
 		{"--ignore-signals=STOP|--|id", "cannot be ignored", "--ignore-signals=PIPE"},
 		{"--strict|--sets=foo|--|id", "none of permitted", "--sets=permitted,bounding"},
 		{"--strict|--sets=bounding|--|id", "", ""},
@@ -138,7 +140,7 @@ func TestASlipGetsOneSentenceAndOneLineThatWorks(t *testing.T) {
 
 // The help is that of the command, and what nobody knows among the variables matters where a launch would obey it.
 func TestHelpIsOfTheCommand(t *testing.T) {
-	for line, want := range map[string]string{"help": "--strip-file-caps", "help|check": "--pid", "check|--help": "--pid", "help|nothing": "--strip-file-caps", "install|-h": "<dest>"} {
+	for line, want := range map[string]string{"help": "--strip-file-caps", "help|check": "--pid", "check|--help": "--pid", "--help": "Capabilities that PROGRAM must have.", "help|nothing": "--strip-file-caps", "install|-h": "<dest>"} {
 		var out strings.Builder
 		if _, err := parse(strings.Split(line, "|"), nil, &out); err != errHelp || !strings.Contains(out.String(), want) {
 			t.Errorf("%s: %v, %s", line, err, out.String())
@@ -151,6 +153,18 @@ func TestHelpIsOfTheCommand(t *testing.T) {
 		if msg, _ := told(line, "CAPLAUNCH_NOSUCH=1"); (msg != "") != fails {
 			t.Errorf("%s: %s", line, msg)
 		}
+	}
+}
+
+// The flags for the output close nothing: one of them only takes the place of the other's variable.
+func TestTheOutputClosesNoGroup(t *testing.T) {
+	l, err := parse([]string{"-v", "--", "id"}, []string{"CAPLAUNCH_CAPS=chown", "CAPLAUNCH_QUIET=true"}, io.Discard)
+	if err != nil || !slices.Equal(l.Run.Caps, []string{"chown"}) || !l.Run.Verbose || l.Run.Quiet {
+		t.Errorf("%+v, %v", l, err)
+	}
+	l, err = parse([]string{"-q", "--", "id"}, []string{"CAPLAUNCH_CAPS=chown", "CAPLAUNCH_VERBOSE=true"}, io.Discard)
+	if err != nil || !slices.Equal(l.Run.Caps, []string{"chown"}) || l.Run.Verbose || !l.Run.Quiet {
+		t.Errorf("%+v, %v", l, err)
 	}
 }
 

@@ -215,17 +215,19 @@ func TestNobodyElsesTerminalIsHandedOver(t *testing.T) {
 	quoted := strings.Join(launch, " ")
 	_, other := engine.Terminal(t)
 	theirs := owner(t, other)
+	shared := filepath.Join(engine.TempDir(t), "tty") // the device of /dev/tty
+	engine.Must(t, unix.Mknod(shared, unix.S_IFCHR|0o600, int(unix.Mkdev(5, 0))))
 	for name, argv := range map[string][]string{
 		"PID 1 of a namespace, in the session of another": slices.Concat([]string{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc"}, launch),
 		"behind a shell":                      {"sh", "-c", quoted + "; exit $?"},
 		"in a session of its own, without it": {"setsid", "--wait", "sh", "-c", quoted},
 		"another one than the session's":      {"sh", "-c", fmt.Sprintf("exec %s <%s >%[2]s 2>%[2]s", quoted, other.Name())},
-		"the device /dev/tty":                 {"sh", "-c", "exec " + quoted + " </dev/tty >/dev/tty 2>/dev/tty"},
+		"the device /dev/tty":                 {"sh", "-c", fmt.Sprintf("exec %s <%s >%[2]s 2>%[2]s", quoted, shared)},
 	} {
 		_, tty := engine.Terminal(t)
-		before, device := owner(t, tty), statOf(t, "/dev/tty")
-		if r := onTerminal(t, tty, argv...); r.Code != 7 || owner(t, tty) != before || owner(t, other) != theirs || statOf(t, "/dev/tty") != device {
-			t.Errorf("%s: exit status %d, %s was %s, /dev/tty %s", name, r.Code, owner(t, tty), before, statOf(t, "/dev/tty"))
+		before, device := owner(t, tty), statOf(t, shared)
+		if r := onTerminal(t, tty, argv...); r.Code != 7 || owner(t, tty) != before || owner(t, other) != theirs || statOf(t, shared) != device {
+			t.Errorf("%s: exit status %d, %s was %s, /dev/tty %s", name, r.Code, owner(t, tty), before, statOf(t, shared))
 		}
 	}
 }
