@@ -121,6 +121,18 @@ func TestCheckOfAnotherProcess(t *testing.T) {
 	}
 }
 
+// A status that does not say what it has to is no answer, of the process or of a thread.
+func TestAMalformedStatusIsNoAnswer(t *testing.T) {
+	engine.RequireRoot(t)
+	engine.Require(t, "unshare")
+	for _, path := range []string{"/proc/$$/status", "/proc/$$/task/$$/status"} {
+		r := engine.Command(t, exec.Command("unshare", "--mount", "sh", "-ec", `mount --bind /proc/version `+path+`; exec "$0" check --allow=all --pid=$$`, engine.Caplaunch(t)))
+		if l := engine.Refused(t, r, engine.Failure); !strings.Contains(l.Msg, "malformed process status") {
+			t.Errorf("%s: %+v", path, l)
+		}
+	}
+}
+
 // show tells what is there, also in an image with nothing in it but caplaunch,
 // and without /proc.
 func TestShowTellsTheState(t *testing.T) {
