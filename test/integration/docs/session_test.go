@@ -189,6 +189,15 @@ func (s *session) systemd(t testing.TB, script string) *exec.Cmd {
 		m.WriteFile(t, "/etc/apt/sources.list", sources, 0o644)
 		m.WriteFile(t, "/etc/hosts", "127.0.0.1 localhost\n", 0o644) // as every installed Debian has
 	}
-	cmd := m.Command("bash", "-c", "cd "+s.inside+"\n"+script)
-	return cmd
+	return m.Command("bash", "-c", "cd "+s.inside+"\n"+patient+script)
 }
+
+// patient waits behind systemctl until caplaunch has become the unit's program, as whoever types the next command does:
+// systemd calls a simple unit started as soon as it has forked.
+const patient = `systemctl() {
+	command systemctl "$@" || return
+	case $1 in start|restart)
+		while [[ $(readlink /proc/$(command systemctl show -P MainPID $2)/exe) == */caplaunch ]]; do :; done
+	esac
+}
+`
