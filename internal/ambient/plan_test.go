@@ -24,6 +24,8 @@ func TestStartingStates(t *testing.T) {
 		{name: "root with the docker default and the wanted", now: root(docker | SetOf(netAdmin)), req: Request{Required: wants, User: relay}, given: wants.Set, who: relay},
 		{name: "root with drop ALL and the smallest grant", now: root(minimal), req: Request{Required: wants, User: relay}, given: wants.Set, who: relay},
 		{name: "root under no_new_privs", now: with(root(minimal), func(s *State) { s.NoNewPrivs = true }), req: Request{Required: wants, User: relay}, given: wants.Set, who: relay},
+		{name: "root that has nothing effective", now: with(root(minimal), func(s *State) { s.Effective = 0 }), req: Request{Required: wants, User: relay}, given: wants.Set, who: relay},
+		{name: "root with keepcaps", now: with(root(minimal), func(s *State) { s.Securebits = KeepCaps }), req: Request{Required: wants, User: relay}, given: wants.Set, who: relay},
 		{name: "old docker: inheritable as well", now: with(root(docker), func(s *State) { s.Inheritable = docker }), req: Request{Required: List{Set: SetOf(netRaw)}, User: relay}, given: SetOf(netRaw), who: relay},
 		{name: "CRI-O privileged: ambient as well", now: with(root(upTo(40)), func(s *State) { s.Inheritable, s.Ambient = upTo(40), upTo(40) }), req: Request{Required: wants, User: relay}, given: wants.Set, who: relay},
 		{name: "root without SETUID", now: root(SetOf(netAdmin, CapSetGID)), req: Request{Required: wants, User: relay}, refused: RootCannotSwitch},
@@ -67,6 +69,12 @@ func TestStartingStates(t *testing.T) {
 		{name: "all in optional caps", now: root(docker), req: Request{Optional: List{All: true}, User: relay}, given: docker, who: relay},
 	} {
 		c.check(t)
+	}
+}
+
+func TestTheSentinelIsNoOtherError(t *testing.T) {
+	if err := error(&UnexpectedCapabilityError{}); !errors.Is(err, ErrUnexpectedCapability) || errors.Is(err, ErrNone) {
+		t.Error(err)
 	}
 }
 
