@@ -59,6 +59,7 @@ func TestASlipGetsOneSentenceAndOneLineThatWorks(t *testing.T) {
 		{"|--|id", "an empty word", "caplaunch -- id"},
 		{"-u|1:1||--|id", "an empty word", "caplaunch -u 1:1 -- id"},
 		{"-u|2:2|-c|net_raw|chown|--strict|--|P", "where only flags can be", "only flags stand in front of --"},
+		{"a|b|--|id", `"a" stands in front`, "only flags stand in front of --"},
 		{"-|--|id", "where only flags can be", "only flags stand in front of --"},
 		{"-c|$CAPS|--|id", "$CAPS", "--caps=net_admin,net_raw"},
 		// Dashes.
@@ -94,7 +95,7 @@ func TestASlipGetsOneSentenceAndOneLineThatWorks(t *testing.T) {
 		{"-c|cap_cap_net_raw|--|id", "says cap_ twice", "--caps=net_raw"},
 		{"--ignore-signals=pip,$(id)|--|id", "did you mean pipe?", "--ignore-signals='pipe,$(id)'"},
 		{"--ignore-signals=SIGHPU|--|id", "did you mean hup?", "--ignore-signals=hup"},
-		{"--ignore-signals=xy|--|id", `unknown signal "xy"`, "--ignore-signals=PIPE"},
+		{"--ignore-signals=hu|--|id", `unknown signal "hu"`, "--ignore-signals=PIPE"},
 		{"--ignore-signals=STOP|--|id", "cannot be ignored", "--ignore-signals=PIPE"},
 		{"--strict|--sets=foo|--|id", "none of permitted", "--sets=permitted,bounding"},
 		{"--strict|--sets=bounding|--|id", "", ""},

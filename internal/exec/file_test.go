@@ -222,7 +222,7 @@ func TestRevision3OfAUserNamespaceCountsInside(t *testing.T) {
 	p, err := Find(sh, "")
 	unit.Must(t, err)
 	p.Last().caps, p.Last().capsErr = nil, unix.EOVERFLOW
-	if _, err := p.Credentials(known); reason(t, err) != ErrForeignCaps {
+	if _, err := p.Credentials(known); reason(t, err) != ErrForeignCaps || err.(*Error).Path != sh {
 		t.Errorf("of another root: %v", err)
 	}
 }

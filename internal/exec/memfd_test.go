@@ -32,6 +32,7 @@ func TestACopyRunsTheBytesWithoutTheirPrivilege(t *testing.T) {
 	self, sh := capable(t)
 	script := unit.Write(t, sh+"-script", "#! "+sh+" -u\t\n"+show, 0o755)
 	nested := unit.Write(t, sh+"-nested", "#!"+script+" arg of nested\n", 0o755)
+	long := unit.Copy(t, sh, filepath.Join(filepath.Dir(sh), strings.Repeat("n", 255)), 0o755)
 	for _, c := range []struct {
 		uid  uint32
 		argv []string
@@ -39,6 +40,7 @@ func TestACopyRunsTheBytesWithoutTheirPrivilege(t *testing.T) {
 	}{
 		{0, []string{sh, "-c", show, "zero", "a", ""}, "321 zero a \n"},
 		{nobody, []string{script, "a", "b c"}, "321 " + script + " a b c\n"},
+		{0, []string{long, "-c", show, "zero"}, "321 zero \n"},
 		{0, []string{nested, "a"}, "321 " + script + " arg of nested " + nested + " a\n"},
 	} {
 		if out, status := run(t, launcher(c.uid, self, append([]string{"strip", "--"}, c.argv...)...)); status != 0 || out != c.want {

@@ -4,10 +4,13 @@ package linux
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/caplaunch/caplaunch/internal/ambient"
 	"github.com/caplaunch/caplaunch/test/unit"
 )
 
@@ -43,8 +46,18 @@ func TestWithoutProcThereIsNone(t *testing.T) {
 	if !HasProc() {
 		t.Error("there is one")
 	}
-	unit.Must(t, unix.Chroot(t.TempDir()))
+	// What an image has under that name says nothing.
+	dir := t.TempDir()
+	for path, text := range map[string]string{"self/gid_map": "0 0 4294967295", "sys/kernel/overflowgid": "5"} {
+		unit.Must(t, os.MkdirAll(filepath.Join(dir, "proc", filepath.Dir(path)), 0o755))
+		unit.Must(t, os.WriteFile(filepath.Join(dir, "proc", path), []byte(text), 0o644))
+	}
+	unit.Must(t, unix.Chroot(dir))
+	if groups := ambient.NewGroups(5, 65534); HasProc() || MapsAll("/proc/self/gid_map") || Doubtful(groups) != ambient.NewGroups(65534) {
+		t.Errorf("there is none: %v, %v", HasProc(), Doubtful(groups))
+	}
+	unit.Must(t, os.RemoveAll("/proc"))
 	if HasProc() {
-		t.Error("there is none")
+		t.Error("there is not even a folder")
 	}
 }

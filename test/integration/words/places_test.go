@@ -1,9 +1,12 @@
 package words
 
 import (
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/caplaunch/caplaunch/test/integration/engine"
 )
@@ -11,10 +14,13 @@ import (
 // In Kubernetes the two lines stand where kubectl describe looks, and nowhere else.
 func TestTheTerminationMessage(t *testing.T) {
 	engine.RequireRoot(t)
+	at := func(path, front string, words ...string) engine.Result {
+		script := "mount -t tmpfs tmpfs /dev && : >/dev/termination-log && mount --bind " + path + ` /dev/termination-log && ` + front + ` "$@"`
+		return engine.Exec(t, slices.Concat([]string{"unshare", "--mount", "--pid", "--fork", "--mount-proc", "env", "KUBERNETES_SERVICE_HOST=10.0.0.1", "sh", "-ec", script, "sh", engine.Caplaunch(t)}, behind(t, words...))...)
+	}
 	run := func(before, front string, words ...string) (engine.Result, string) {
 		path := engine.Write(t, "message", before)
-		script := "mount -t tmpfs tmpfs /dev && : >/dev/termination-log && mount --bind " + path + ` /dev/termination-log && ` + front + ` "$@"`
-		r := engine.Exec(t, slices.Concat([]string{"unshare", "--mount", "--pid", "--fork", "--mount-proc", "env", "KUBERNETES_SERVICE_HOST=10.0.0.1", "sh", "-ec", script, "sh", engine.Caplaunch(t)}, behind(t, words...))...)
+		r := at(path, front, words...)
 		return r, engine.Read(t, path)
 	}
 	for _, words := range [][]string{{"-c", "45", "-u", "65532:65532"}, {"-c", "nope"}, {"--bogus"}, {}} {
@@ -28,6 +34,15 @@ func TestTheTerminationMessage(t *testing.T) {
 	}
 	if r, message := run("", "", "-c", "nope"); message != "" || !strings.Contains(r.Stderr, engine.HintPrefix) { // the shell is process 1
 		t.Errorf("%q: %v", message, r)
+	}
+	fifo := filepath.Join(engine.TempDir(t), "fifo")
+	engine.Must(t, unix.Mkfifo(fifo, 0o600))
+	fd, err := unix.Open(fifo, unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	engine.Must(t, err)
+	defer unix.Close(fd)
+	r := at(fifo, "exec", "-c", "nope")
+	if n, _ := unix.Read(fd, make([]byte, 100)); n > 0 || r.Code != 125 {
+		t.Errorf("%d bytes in a FIFO: %v", n, r)
 	}
 	r, message := run("", "exec", "-u", "65532:65532")
 	if engine.Promised("65532", 0).Want(t, r); message != "" {
