@@ -69,17 +69,22 @@ func (s surroundings) only(g grant.Grant, stray ambient.Set) string {
 
 // threadsOf joins the sets of all threads of a process: each thread has its own,
 // credentials(7). The rest is the main thread's. One that ends while it looks can have
-// left what it had to a new one. So it looks until it has read them all.
+// left what it had to a new one. So it looks until there was a moment at which it had
+// read all that there were.
 func threadsOf(pid int) (ambient.State, error) {
 	all, err := stateOf(pid)
 	if err != nil {
 		return all, err
 	}
-	tasks := "/proc/" + strconv.Itoa(pid) + "/task/"
+	tasks, wasRead := "/proc/"+strconv.Itoa(pid)+"/task/", map[string]bool{}
 	const most = 100
 	for range most {
-		read := 0
-		for _, thread := range list(tasks) {
+		var folder unix.Stat_t // a link for each thread: the list can end early where one ends
+		_ = unix.Stat(tasks, &folder)
+		threads := list(tasks)
+		whole := len(threads) > 0 && len(threads) == int(folder.Nlink)-2
+		for _, thread := range threads {
+			whole = whole && wasRead[thread]
 			s, err := readStatus(tasks + thread + "/status")
 			if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) {
 				continue
@@ -87,15 +92,14 @@ func threadsOf(pid int) (ambient.State, error) {
 			if err != nil {
 				return all, usagef("Linux 4.10 or newer, with its own /proc", "process %d: %w", pid, err)
 			}
-			read++
+			wasRead[thread] = true
 			all.Permitted |= s.Permitted
 			all.Effective |= s.Effective
 			all.Inheritable |= s.Inheritable
 			all.Ambient |= s.Ambient
 			all.Bounding |= s.Bounding
 		}
-		var folder unix.Stat_t // a link for each thread: the list can end early where one ends
-		if unix.Stat(tasks, &folder) == nil && read > 0 && read == int(folder.Nlink)-2 {
+		if whole {
 			return all, nil
 		}
 	}

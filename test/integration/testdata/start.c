@@ -610,7 +610,13 @@ static void *hop(void *nothing) {
 	return NULL;
 }
 
-// The named threads keep their capabilities, the other drops them all. It prints "ready".
+static void *shortly(void *nothing) {
+	usleep(20000);
+	return nothing;
+}
+
+// The named threads keep their capabilities, the other drops them all. It prints "ready". Beside those that hop are
+// others that come and go, without any.
 int threads(int argc, char **argv) {
 	pthread_t thread;
 	pthread_barrier_init(&done, NULL, 2);
@@ -623,6 +629,11 @@ int threads(int argc, char **argv) {
 		pthread_barrier_wait(&done);
 	puts("ready");
 	fflush(stdout);
+	while (hops) {
+		check(-pthread_create(&thread, NULL, shortly, NULL), "thread");
+		pthread_join(thread, NULL);
+		usleep(20000);
+	}
 	for (;;)
 		pause();
 }
