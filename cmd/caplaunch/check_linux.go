@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -70,21 +71,24 @@ func (s surroundings) only(g grant.Grant, stray ambient.Set) string {
 // threadsOf joins the sets of all threads of a process: each thread has its own,
 // credentials(7). The rest is the main thread's. One that ends while it looks can have
 // left what it had to a new one. So it looks until there was a moment at which it had
-// read all that there were.
+// read all that there were: none gets more afterwards.
 func threadsOf(pid int) (ambient.State, error) {
 	all, err := stateOf(pid)
 	if err != nil {
 		return all, err
 	}
 	tasks, wasRead := "/proc/"+strconv.Itoa(pid)+"/task/", map[string]bool{}
+	isNew := func(thread string) bool { return !wasRead[thread] }
 	const most = 100
 	for range most {
 		var folder unix.Stat_t // a link for each thread: the list can end early where one ends
 		_ = unix.Stat(tasks, &folder)
 		threads := list(tasks)
-		whole := len(threads) > 0 && len(threads) == int(folder.Nlink)-2
+		whole := len(threads) > 0 && len(threads) == int(folder.Nlink)-2 && !slices.ContainsFunc(threads, isNew)
 		for _, thread := range threads {
-			whole = whole && wasRead[thread]
+			if !whole && !isNew(thread) {
+				continue // but the last time: a number may have come again
+			}
 			s, err := readStatus(tasks + thread + "/status")
 			if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) {
 				continue
