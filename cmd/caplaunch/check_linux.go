@@ -71,7 +71,7 @@ func (s surroundings) only(g grant.Grant, stray ambient.Set) string {
 // threadsOf joins the sets of all threads of a process: each thread has its own,
 // credentials(7). The rest is the main thread's. One that ends while it looks can have
 // left what it had to a new one. So it looks until there was a moment at which it had
-// read all that there were: none gets more afterwards.
+// read all that there were. Only an execve gives one more than it had.
 func threadsOf(pid int) (ambient.State, error) {
 	all, err := stateOf(pid)
 	if err != nil {
