@@ -145,7 +145,8 @@ func (h *hinter) notFound(e *identity.LookupError) string {
 	case e.Why == identity.NoGroup:
 		return fmt.Sprintf("caplaunch --user=%s:GID with the number of its group: --user=%s:%s, if that is its group", name, name, name)
 	case e.Why == identity.Malformed || e.Why == identity.Unreadable:
-		return fmt.Sprintf("mend %s, or write numbers, which need no file: --user=UID:GID", e.Path)
+		groups := map[bool]string{true: " --groups=GID in the place of --keep-groups"}[h.Request.KeepGroups && e.Name.Text == fmt.Sprint(h.Now.UID.Real)]
+		return fmt.Sprintf("mend %s, or write numbers, which need no file: --user=UID:GID%s", e.Path, groups)
 	case e.Group:
 		return fmt.Sprintf("write the number of the group, which needs no file: getent group %s | cut -d: -f3, where it is known", name)
 	}

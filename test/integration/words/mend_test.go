@@ -58,6 +58,7 @@ func TestEveryOtherHintWorks(t *testing.T) {
 	unknown := file("passwd", "root:x:0:0:root:/root:/bin/sh\nbroken:x:many:1::/:/bin/sh\n")
 	unread := program("unread", "chown 1000:1000 unread; chmod 711 unread; setcap cap_net_raw=+ep unread")
 	groups := file("groups", "g:x:many:joiner\n")
+	roots := file("roots", "g:x:many:root\n")
 	mapped := `export container=docker
 		unshare --user sleep 60 & p=$!
 		while test "$(readlink /proc/$p/ns/user)" = "$(readlink /proc/self/ns/user)"; do :; done
@@ -99,6 +100,7 @@ func TestEveryOtherHintWorks(t *testing.T) {
 		{name: "a namespace without setgroups", within: `exec setpriv --reuid=1000 --regid=1000 --clear-groups unshare --map-root-user "$@"`, words: []string{"-c", "net_admin", "-u", "0:0", "--groups=7", "--", probe}, code: 125, says: "caplaunch --user=0:0 --keep-groups in place of --groups, which is who it is", do: func() {}, again: []string{"-c", "net_admin", "--user=0:0", "--keep-groups", "--", probe}, id: "0:0"},
 		{name: "a group nobody knows, and no user", options: "-u 65532 -g 65532 -G none -i 1000 -a 1000", words: []string{"--log-format=json", "-c", "net_admin", "--groups=nosuchgroup", "--", probe}, code: 125, says: "write the number of the group, which needs no file: getent group nosuchgroup", do: func() {}, again: []string{"-c", "net_admin", "--groups=65532", "--", probe}},
 		{name: "a malformed group of the user", within: "mount --bind " + groups + " /etc/group; mount --bind " + joiner + " /etc/passwd", words: []string{"--log-format=json", "-c", "net_admin", "-u", "joiner", "--", probe}, code: 125, says: "mend /etc/group, or write numbers, which need no file: --user=UID:GID", do: func() {}, again: launch("--", probe)},
+		{name: "a malformed group of root", within: "mount --bind " + roots + " /etc/group", words: w("-c net_admin -u 65532:65532 --keep-groups -- " + probe), code: 125, says: "write numbers, which need no file: --user=UID:GID --groups=GID in the place of --keep-groups", do: func() {}, again: w("-c net_admin --user=65532:65532 --groups=7 -- " + probe)},
 		{name: "a namespace without ids", within: `exec unshare --user --keep-caps "$@"`, words: []string{"--log-format=json", "-c", "net_admin", "-u", "65534:65534", "--", probe}, code: 125, says: "unshare --user --map-user=65534 --map-group=65534 --keep-caps", do: func() {}, again: []string{"-c", "net_admin", "-u", "65534:65534", "--keep-groups", "--", probe}, id: "65534"},
 		{name: "root alone in a namespace", within: `exec unshare --user --map-root-user "$@"`, words: []string{"--log-format=json", "-c", "net_admin", "--", probe}, code: 125, says: "caplaunch --user=0:0 to stay root", do: func() {}, again: []string{"-c", "net_admin", "--user=0:0", "--", probe}, id: "0"},
 		{name: "no signals", words: launch("--ignore-signals=,", "--", probe), code: 125, says: "--ignore-signals=PIPE", do: func() {}, again: launch("--ignore-signals=PIPE", "--", probe)},
