@@ -427,15 +427,11 @@ static void reflect(char **argv) {
 	list("env", environ);
 }
 
-static int await(int signal) {
-	sigset_t set;
-	sigemptyset(&set);
-	sigaddset(&set, signal);
-	sigprocmask(SIG_BLOCK, &set, NULL);
+static int await(const sigset_t *set) {
 	setbuf(out, NULL);
 	fprintf(out, "ready\n");
 	struct timespec limit = {20, 0};
-	fprintf(out, "got %d\n", sigtimedwait(&set, NULL, &limit));
+	fprintf(out, "got %d\n", sigtimedwait(set, NULL, &limit));
 	return 0;
 }
 
@@ -480,10 +476,16 @@ int main(int argc, char **argv) {
 	look();
 	if (argc > 2 && (IS("mirror") || IS("await"))) {
 		eq = ' ';
+		sigset_t set;
+		sigemptyset(&set);
+		if (IS("await")) { // blocked first: whoever waits for the file sends it
+			sigaddset(&set, atoi(argv[3]));
+			sigprocmask(SIG_BLOCK, &set, NULL);
+		}
 		if (!(out = fopen(argv[2], "we")))
 			return 99;
 		if (IS("await"))
-			return await(atoi(argv[3]));
+			return await(&set);
 		reflect(argv);
 		return fclose(out) ? 99 : 0;
 	}
