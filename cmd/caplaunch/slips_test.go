@@ -84,6 +84,7 @@ func TestASlipGetsOneSentenceAndOneLineThatWorks(t *testing.T) {
 		{"-u|--|id", "--user has no value", "--user="},
 		{"-c|net_amdin,chown|--|id", "did you mean net_admin?", "--caps=net_admin,chown"},
 		{"-c|nothing_near|--|id", "not a capability", "--caps=net_admin,net_raw"},
+		{"-c|kill,nothing_near|--|id", "not a capability", "--caps=net_admin,net_raw"},
 		{"-o|nothing_near|--|id", "not a capability", "--optional-caps=net_raw"},
 		{"-c|none,chown|--|id", "stands alone", "--caps=chown"},
 		{"-c|net_bind|--|id", "did you mean net_bind_service?", "--caps=net_bind_service"},

@@ -241,6 +241,40 @@ func TestMalformedCapsAreRefused(t *testing.T) {
 	}
 }
 
+// What this kernel does not know no file gives.
+func TestUnknownCapsOfAFileCountForNothing(t *testing.T) {
+	all := ambient.Set(1<<13 | 1<<45)
+	p := Program{Files: []*File{{caps: vfsCaps(2, all, all, true, 0)}}}
+	if c, err := p.Credentials(known); err != nil || *c.Caps != (ambient.FileCaps{Permitted: 1 << 13, Inheritable: 1 << 13, Effective: true}) {
+		t.Errorf("%+v, %v", c.Caps, err)
+	}
+}
+
+// A filter that answers as if there were no file capabilities is found out.
+func TestHiddenCapsAreTold(t *testing.T) {
+	unit.Root(t)
+	sh := unit.Copy(t, "/bin/true", filepath.Join(unit.Folder(t), "sh"), 0o755)
+	for _, call := range []uint32{unix.SYS_FGETXATTR, unix.SYS_GETXATTR} {
+		unit.User{UID: nobody, GID: nobody}.As(t, func() {
+			unit.Answer(t, call, unix.ENODATA)
+			if _, err := credentials(t, sh); !errors.Is(err, ErrHiddenCaps) {
+				t.Errorf("call %d: %v", call, err)
+			}
+		})
+	}
+}
+
+// A file of which only execve knows whether it may be executed is not copied: the copy may be.
+func TestWhatMayNotRunIsNotCopied(t *testing.T) {
+	p, err := Find(unit.Self(t), "")
+	unit.Must(t, err)
+	defer p.Close()
+	p.Last().unsure = true
+	if err := p.Copy(); reason(t, err) != ErrNotExecutable {
+		t.Error(err)
+	}
+}
+
 // A file that the user may execute and not read is asked by its path.
 func TestAFileThatOnlyRunsIsLookedAt(t *testing.T) {
 	unit.Root(t)

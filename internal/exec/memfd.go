@@ -75,16 +75,17 @@ func memfd(name string) (int, error) {
 
 // fill copies size bytes inside the kernel.
 func fill(dst, src int, size int64) error {
-	for at := int64(0); size > 0; {
-		n, err := unix.Sendfile(dst, src, &at, int(min(size, 1<<30)))
+	for size > 0 {
+		n, err := unix.Sendfile(dst, src, nil, int(min(size, 1<<30)))
 		switch {
 		case err == unix.EINTR:
 		case err != nil:
 			return err
 		case n <= 0:
 			return ErrChanged
+		default:
+			size -= int64(n)
 		}
-		size -= int64(max(n, 0))
 	}
 	return nil
 }

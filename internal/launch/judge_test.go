@@ -62,7 +62,7 @@ func TestWhatCannotBeReadIsNotTrustedWithoutNoNewPrivs(t *testing.T) {
 		l.StripFileCaps, l.Request.AllowNewPrivs = c.strip, c.newPrivs
 		before := memfds(t)
 		err := judged(t, c.path, &l)
-		if c.path == opaque && err != nil && !c.strip && !errors.Is(err, exec.ErrUnreadable) {
+		if e := (*exec.Error)(nil); c.path == opaque && err != nil && !c.strip && (!errors.Is(err, exec.ErrUnreadable) || !errors.As(err, &e) || e.Path != opaque) {
 			t.Errorf("%+v: %v", c, err)
 		}
 		if c.want == nil && err != nil || c.want != nil && !errors.As(err, c.want) || (memfds(t) > before) != c.copied {

@@ -1,6 +1,7 @@
 package programs
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -12,6 +13,8 @@ func TestALookThatFailsIsNoAnswer(t *testing.T) {
 	engine.RequireRoot(t)
 	engine.Require(t, "strace", "setcap")
 	probe := engine.Probe(t)
+	opaque := filepath.Join(engine.TempDir(t), "opaque")
+	engine.Must(t, engine.CopyFile(opaque, probe, 0o711))
 	withCaps := engine.WithCaps(t, probe, "cap_net_raw=+ep")
 	for _, c := range []struct {
 		path, inject, flags string
@@ -20,6 +23,8 @@ func TestALookThatFailsIsNoAnswer(t *testing.T) {
 	}{
 		{probe, "openat:error=EINTR:when=1", "", 0, ""},
 		{probe, "openat:error=EINTR:when=2", "", 0, ""},
+		{probe, "openat:error=EACCES:when=2", "", engine.Failure, "changed"},
+		{opaque, "newfstatat:error=EIO", "", engine.Failure, "changed"},
 		{probe, "openat:error=EMFILE:when=1", "", engine.Failure, "too many open files"},
 		{probe, "openat:error=EMFILE:when=2", "", engine.Failure, "too many open files"},
 		{probe, "openat:error=EAGAIN:when=2", "", 126, "text file busy"},
