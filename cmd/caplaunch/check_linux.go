@@ -123,7 +123,7 @@ func stateOf(pid int) (ambient.State, error) {
 	case errors.As(err, &malformed):
 		return s, usagef("Linux 4.10 or newer, with its own /proc", "process %d: %w", pid, err)
 	}
-	return s, usagef("the number of a process that is in this PID namespace: ls /proc", "process %d cannot be read: %s", pid, reason(err))
+	return s, usagef("the number of a process that is in this PID namespace: ls /proc", "process %d cannot be read: %w", pid, err)
 }
 
 func readStatus(path string) (ambient.State, error) {
@@ -134,7 +134,7 @@ func readStatus(path string) (ambient.State, error) {
 	return parseStatus(text)
 }
 
-// list lists a folder, none when it cannot be read. The runtime's poller is kept
+// list lists a folder, as far as it can be read. The runtime's poller is kept
 // out, which ends the process when there are no descriptors left.
 func list(folder string) (names []string) {
 	fd, err := unix.Open(folder, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -145,9 +145,7 @@ func list(folder string) (names []string) {
 	buf := make([]byte, 16<<10)
 	for {
 		n, err := unix.ReadDirent(fd, buf)
-		if err != nil {
-			return nil
-		} else if n <= 0 {
+		if err != nil || n <= 0 {
 			return names
 		}
 		_, _, names = unix.ParseDirent(buf[:n], -1, names)

@@ -68,9 +68,31 @@ func TestCheckReachesItsSentinelAndItsFields(t *testing.T) {
 			t.Errorf("%q, want %q", hint, want)
 		}
 	}
+	// A number no runtime takes, and a container that is privileged must not stay so.
+	a, _, stderr = on(ambient.State{Permitted: stray, Bounding: ambient.SetOf(16, 17, 33)})
+	a.main([]string{"caplaunch", "check", "--allow=45"})
+	if _, hint, _ := strings.Cut(stderr.String(), "hint: "); hint != "docker run --privileged=false --cap-drop=ALL\n" {
+		t.Errorf("%q", hint)
+	}
 	a, _, stderr = on(ambient.State{Permitted: stray})
 	if code := a.main([]string{"caplaunch", "check", "--allow=sys_admin 45"}); code != 0 || stderr.Len() > 0 {
 		t.Errorf("%d %s", code, stderr)
+	}
+}
+
+// A kernel that does not say who this is.
+type silent struct{ *simulated }
+
+func (silent) State() (ambient.State, error) { return ambient.State{}, io.ErrUnexpectedEOF }
+
+func TestWhoCannotBeKnownMayHaveBorrowed(t *testing.T) {
+	a, _, stderr := on(ambient.State{})
+	a.one = silent{a.one.(*simulated)}
+	for _, args := range []string{"install /nowhere/at/all", "explain --for=docker", "show"} {
+		stderr.Reset()
+		if code := a.main(append([]string{"caplaunch"}, strings.Fields(args)...)); code != 125 || !strings.Contains(stderr.String(), io.ErrUnexpectedEOF.Error()) {
+			t.Errorf("%s: %d %s", args, code, stderr)
+		}
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
 	"strings"
 
@@ -34,7 +33,7 @@ func (a *app) install(c *installCmd) error {
 		case errors.Is(err, unix.ELOOP):
 			hint = "the path that the symlink stands for: readlink -f " + shell.Word(c.Dest)
 		}
-		return usagef(hint, "cannot install to %q: %s%s", c.Dest, what, reason(err))
+		return usagef(hint, "cannot install to %q: %s%w", c.Dest, what, err)
 	}
 	if c.Dest == "" {
 		return fail("", errors.New("it is empty"))
@@ -145,13 +144,4 @@ func (a *app) openItself() (descriptor, error) {
 	defer p.Close()
 	fd, err := unix.Open(p.Path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	return descriptor(fd), err
-}
-
-// reason is the errno's text, without what the package os puts around it.
-func reason(err error) string {
-	var e *os.PathError
-	if errors.As(err, &e) {
-		return e.Err.Error()
-	}
-	return err.Error()
 }

@@ -79,11 +79,7 @@ func (a *app) inWords(l *line, err error) *failure {
 	if l == nil {
 		l = &line{command: "run"}
 	}
-	job := &launch.Launch{}
-	if now, host, startErr := a.one.StateAndHost(); startErr == nil {
-		job.Now, job.Host = now, host
-	}
-	return a.hinter(l, job).explainFailure(err)
+	return a.hinter(l, &launch.Launch{}).explainFailure(err)
 }
 
 // note opens the file of terminationMessagePath, where Kubernetes looks for the two lines of a failure, so that
@@ -155,7 +151,7 @@ func (stdout) Write(b []byte) (int, error) {
 	}
 	n, err := descriptor(1).Write(b)
 	if err != nil {
-		err = usagef(hint, "stdout cannot be written: %s", reason(err))
+		err = usagef(hint, "stdout cannot be written: %w", err)
 	}
 	return n, err
 }

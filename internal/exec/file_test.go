@@ -248,6 +248,11 @@ func TestUnknownCapsOfAFileCountForNothing(t *testing.T) {
 	if c, err := p.Credentials(known); err != nil || *c.Caps != (ambient.FileCaps{Permitted: 1 << 13, Inheritable: 1 << 13, Effective: true}) {
 		t.Errorf("%+v, %v", c.Caps, err)
 	}
+	for mode, want := range map[uint32]bool{unix.S_ISUID: true, unix.S_ISGID: true, 0o777: false} {
+		if f := (&File{Stat: unix.Stat_t{Mode: mode}}); f.HasSetID() != want || f.HasCaps() {
+			t.Errorf("%o", mode)
+		}
+	}
 }
 
 // A filter that answers as if there were no file capabilities is found out.

@@ -28,6 +28,29 @@ func TestSearchPathIsTheFirstPATH(t *testing.T) {
 	}
 }
 
+// The error names the script whose interpreter it is about; and what cannot run counts more than what lacks one.
+func TestTheErrorIsOfTheFileThatFails(t *testing.T) {
+	dir := unit.Folder(t)
+	for name, text := range map[string]string{"lost": "#!/not/here\n", "plain": "#!/bin/sh\n"} {
+		unit.Must(t, os.Mkdir(filepath.Join(dir, name), 0o755))
+		unit.Write(t, filepath.Join(dir, name, "p"), text, 0o755)
+	}
+	unit.Must(t, os.Chmod(dir+"/plain/p", 0o644))
+	for _, c := range []struct {
+		name, path string
+		want       Error
+	}{
+		{dir + "/lost/p", "", Error{Path: "/not/here", Script: dir + "/lost/p", Err: unix.ENOENT}},
+		{dir + "/none", "", Error{Path: dir + "/none", Err: unix.ENOENT}},
+		{"p", dir + "/lost:" + dir + "/plain", Error{Path: dir + "/plain/p", Err: ErrNotExecutable}},
+		{"p", dir + "/plain:" + dir + "/lost", Error{Path: dir + "/plain/p", Err: ErrNotExecutable}},
+	} {
+		if _, err := Find(c.name, c.path); err == nil || *err.(*Error) != c.want {
+			t.Errorf("%s in %q: %+v", c.name, c.path, err)
+		}
+	}
+}
+
 // TestFindAgreesWithEnv compares with env(1), which is execvp(3), as root and as
 // another user. They differ in one case: of a folder that the user may not search
 // env says "permission denied".

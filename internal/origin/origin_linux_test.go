@@ -4,7 +4,9 @@ package origin
 
 import (
 	"errors"
+	"os"
 	"runtime"
+	"slices"
 	"syscall"
 	"testing"
 	"unsafe"
@@ -61,6 +63,9 @@ func TestWithoutTheEntryNothingIsRecordedAndNothingChanges(t *testing.T) {
 	alone(t, func() {
 		if Recorded() || StdoutClosed() || Check() != nil {
 			t.Error("a test binary does not start at the entry")
+		}
+		if !slices.Equal(Environ(), os.Environ()) {
+			t.Errorf("%q", Environ())
 		}
 		before, err := current()
 		if err != nil {

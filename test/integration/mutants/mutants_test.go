@@ -227,7 +227,8 @@ func (b *build) judge(t *testing.T, dir string, j judge, m mutant) (caught bool,
 	if says == "" {
 		says = fails
 	}
-	return ctx.Err() != nil || err != nil && regexp.MustCompile(says).Match(text), string(text)
+	killed := err != nil && cmd.ProcessState != nil && cmd.ProcessState.ExitCode() >= 128 // as by a lack of memory
+	return ctx.Err() != nil || killed || err != nil && regexp.MustCompile(says).Match(text), string(text)
 }
 
 // TestEveryMutantIsFoundOut is the test of the tests.
@@ -333,12 +334,12 @@ var alike = []struct{ names, why string }{
 	{`^file\.go File\.(isUnchanged|readCaps): now\.(Dev|Ino|Size|Mode|Uid|Gid|Mtim) `, "ctime changes with it, but for a write in the same tick of the clock"},
 	{`^memfd\.go memfd: (fd <= 2|err == nil) `, "only somebody who answers for the kernel gives such a descriptor"},
 	{`^replace\.go Program\.Ask: unix\.\w+ becomes another`, "only an older kernel, or a filter, answers so"},
-	{`^replace\.go execveat: (argv|env)?[eE]rr != nil becomes false`, "no word that came through execve has a NUL"},
+	{`^replace\.go execveat: ((argv|env)?[eE]rr != nil becomes false|unix\.EINVAL becomes zero)`, "no word that came through execve has a NUL"},
 	{`^run_linux\.go descriptor\.Read: err == nil becomes true`, "whoever reads sees either error"},
 	{`^files_linux\.go Files\.memberships: bytes\.Contains`, "it only saves time"},
 	{`^files_linux\.go scanLines: len\(buf\) (== cap|>= longest becomes off)`, "it only decides how much memory is taken"},
 	{`^origin_linux\.go current: noMask`, "one lie alone changes nothing, or is seen otherwise"},
-	{`^cli\.go scanned\.read: s\.used\[f\.name\] becomes true`, "kong is given more flags than it needs, which only costs time"},
+	{`^cli\.go scanned\.read: (s\.used\[f\.name\]|f\.isArg\(\)) becomes true`, "kong is given more flags than it needs, which only costs time"},
 	{`^signals\.go parseSignal: i > 0 becomes off by one`, "no word is empty"},
 	{`^run_linux\.go app\.note: (err != nil becomes false|unix\.Fstat\(fd, &st\) == nil becomes true)`, "what is not open is no regular file, and takes no text"},
 	{`^run_linux\.go app\.hinter: h\.Request\.RootParent`, "only a container shows it: TestAnInitReachesTheProgram"},
@@ -351,6 +352,8 @@ var alike = []struct{ names, why string }{
 	{`^run_linux\.go descriptor\.Write: m <= 0`, "only somebody who answers for the kernel writes nothing and says so"},
 	{`^origin_linux\.go init: SignalsOf\(4`, "only a fault of caplaunch's own shows it"},
 	{`^signals\.go parseSignal: base > 0 becomes true$`, "no word is empty"},
+	{`^replace\.go Program\.replace: err != unix\.ENOENT becomes false`, "an Exec of no path fails in no other way"},
+	{`^file\.go ParseFileCaps: len\(b\) < 4 becomes off`, "four bytes are no attribute either"},
 	{`^install_linux\.go write: 0o600 becomes zero`, "the mode that counts is set before the file has its name"},
 }
 

@@ -187,6 +187,7 @@ func TestTheSessionLeaderHandsItsTerminalOver(t *testing.T) {
 		reopens bool
 	}{
 		{"by fchown", nil, nil, "65532:0 600", true},
+		{"with another stdin", []string{"-C", "0"}, nil, "65532:0 600", true},
 		{"by fchmod without CHOWN", withoutChown, nil, "0:0 606", true},
 		{"not with --stdio=keep", nil, []string{"--stdio=keep"}, "0:0 600", false},
 	} {

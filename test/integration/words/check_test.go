@@ -121,6 +121,23 @@ func TestCheckOfAnotherProcess(t *testing.T) {
 	}
 }
 
+// What cannot be printed is an error, and so is what cannot be read without /proc.
+func TestCheckOfNothing(t *testing.T) {
+	engine.RequireRoot(t)
+	engine.Require(t, "unshare")
+	for script, says := range map[string]string{
+		`exec "$0" show >&-`:                           "stdout is closed",
+		`exec "$0" show >/dev/full`:                    "stdout cannot be written: no space left on device",
+		`umount -l /proc; exec "$0" show 1`:            "there is no /proc",
+		`exec "$0" check --allow=all --pid=$((1<<30))`: "no such file or directory",
+	} {
+		r := engine.Command(t, exec.Command("unshare", "--mount", "sh", "-ec", script, engine.Caplaunch(t)))
+		if l := engine.Refused(t, r, engine.Failure); !strings.Contains(l.Msg, says) {
+			t.Errorf("%s: %+v", script, l)
+		}
+	}
+}
+
 // A status that does not say what it has to is no answer, of the process or of a thread.
 func TestAMalformedStatusIsNoAnswer(t *testing.T) {
 	engine.RequireRoot(t)

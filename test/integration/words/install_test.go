@@ -154,6 +154,10 @@ func TestInstallRefuses(t *testing.T) {
 			t.Errorf("%q: %v", c.dest, r)
 		}
 	}
+	few := engine.Exec(t, "sh", "-c", `ulimit -n 4; exec "$@"`, "sh", engine.Caplaunch(t), "install", in("folder"))
+	if l := engine.Refused(t, few, engine.Failure); l.Hint != "ulimit -n 1024" {
+		t.Errorf("%+v", l)
+	}
 	small := engine.Exec(t, "sh", "-c", `ulimit -f 8; exec "$@"`, "sh", engine.Caplaunch(t), "install", in("folder"))
 	if l := engine.Refused(t, small, engine.Failure); l.Hint != "ulimit -f unlimited" {
 		t.Error(small)

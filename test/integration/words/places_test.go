@@ -44,6 +44,9 @@ func TestTheTerminationMessage(t *testing.T) {
 	if n, _ := unix.Read(fd, make([]byte, 100)); n > 0 || r.Code != 125 {
 		t.Errorf("%d bytes in a FIFO: %v", n, r)
 	}
+	if _, message := run("", "exec env -u KUBERNETES_SERVICE_HOST", "-c", "nope"); message != "" {
+		t.Errorf("elsewhere: %q", message)
+	}
 	r, message := run("", "exec", "-u", "65532:65532")
 	if engine.Promised("65532", 0).Want(t, r); message != "" {
 		t.Errorf("%q", message)
