@@ -152,6 +152,23 @@ func TestOutputThatCannotBeWrittenIsAnError(t *testing.T) {
 	}
 }
 
+// What is found counts more than that it cannot be written.
+func TestAnExcessThatCannotBeWrittenIsAnExcess(t *testing.T) {
+	a, _, _ := on(ambient.State{Permitted: ambient.SetOf(12)})
+	a.stdout = failing{}
+	if code := a.main([]string{"caplaunch", "check", "--allow=none", "--json"}); code != 78 {
+		t.Error(code)
+	}
+}
+
+func TestASkippedCapabilityIsNamed(t *testing.T) {
+	var b bytes.Buffer
+	(&reporter{w: &b, json: true}).skipped(ambient.Miss{Cap: 12, Reason: ambient.NotGranted})
+	if !strings.HasSuffix(b.String(), `,"capability":["net_admin"]}`+"\n") {
+		t.Error(b.String())
+	}
+}
+
 type failing struct{}
 
 func (failing) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }

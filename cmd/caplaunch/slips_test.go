@@ -101,6 +101,7 @@ func TestASlipGetsOneSentenceAndOneLineThatWorks(t *testing.T) {
 		{"--strict|--sets=foo|--|id", "none of permitted", "--sets=permitted,bounding"},
 		{"--strict|--sets=bounding|--|id", "", ""},
 		{"--sets=bounding|--|id", "there is none", "--strict, or --allow=net_admin,setgid,setuid, beside it"},
+		{"--strict|-o|all|--|id", "all asks for everything", "--caps=net_admin"},
 		{"--strict|-c|all|--|id", "all asks for everything", "--caps=net_admin"},
 		{"--user=|--|id", "is empty", "--user="},
 		{"--user=4294967296|--|id", "highest id", "--user="},
@@ -162,6 +163,10 @@ func TestHelpIsOfTheCommand(t *testing.T) {
 func TestTheOutputClosesNoGroup(t *testing.T) {
 	l, err := parse([]string{"-v", "--", "id"}, []string{"CAPLAUNCH_CAPS=chown", "CAPLAUNCH_QUIET=true"}, io.Discard)
 	if err != nil || !slices.Equal(l.Run.Caps, []string{"chown"}) || !l.Run.Verbose || l.Run.Quiet {
+		t.Errorf("%+v, %v", l, err)
+	}
+	// Only the flags of a launch have variables.
+	if l, err := parse([]string{"show"}, []string{"CAPLAUNCH_JSON=true"}, io.Discard); err != nil || l.Show.JSON {
 		t.Errorf("%+v, %v", l, err)
 	}
 	l, err = parse([]string{"-q", "--", "id"}, []string{"CAPLAUNCH_CAPS=chown", "CAPLAUNCH_VERBOSE=true"}, io.Discard)

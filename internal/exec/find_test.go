@@ -36,6 +36,7 @@ func TestTheErrorIsOfTheFileThatFails(t *testing.T) {
 		unit.Write(t, filepath.Join(dir, name, "p"), text, 0o755)
 	}
 	unit.Must(t, os.Chmod(dir+"/plain/p", 0o644))
+	unit.Must(t, os.MkdirAll(dir+"/folder/p", 0o755))
 	for _, c := range []struct {
 		name, path string
 		want       Error
@@ -43,6 +44,8 @@ func TestTheErrorIsOfTheFileThatFails(t *testing.T) {
 		{dir + "/lost/p", "", Error{Path: "/not/here", Script: dir + "/lost/p", Err: unix.ENOENT}},
 		{dir + "/none", "", Error{Path: dir + "/none", Err: unix.ENOENT}},
 		{"p", dir + "/lost:" + dir + "/plain", Error{Path: dir + "/plain/p", Err: ErrNotExecutable}},
+		{"p", dir + "/plain:" + dir + "/folder", Error{Path: dir + "/plain/p", Err: ErrNotExecutable}},
+		{"p", dir + "/none", Error{Path: "p", Err: ErrNotInPath}},
 		{"p", dir + "/plain:" + dir + "/lost", Error{Path: dir + "/plain/p", Err: ErrNotExecutable}},
 	} {
 		if _, err := Find(c.name, c.path); err == nil || *err.(*Error) != c.want {

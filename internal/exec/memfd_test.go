@@ -62,7 +62,7 @@ func TestACopyRunsWithoutExecveat(t *testing.T) {
 	without := func(fault string, args ...string) (string, int) {
 		return run(t, launcher(0, strace, append([]string{"-qq", "-o", os.DevNull, "-e", "trace=execveat", "-e", "inject=execveat:error=" + fault, self, "strip"}, args...)...))
 	}
-	for _, fault := range []string{"ENOSYS", "EPERM"} {
+	for _, fault := range []string{"ENOSYS", "EPERM", "ENOENT"} {
 		if out, status := without(fault, "--", "/bin/sh", "-c", show, "zero"); status != 0 || out != "321 zero \n" {
 			t.Errorf("%s: %d %q", fault, status, out)
 		}
@@ -159,6 +159,18 @@ func TestACopyIsOfWhatWasLookedAt(t *testing.T) {
 	}
 	if seals, err := unix.FcntlInt(uintptr(p.copy), unix.F_GET_SEALS, 0); err != nil || seals&15 != 15 {
 		t.Errorf("seals %#x, %v", seals, err)
+	}
+}
+
+func TestACopyOverTheLimitOfFilesIsRefused(t *testing.T) {
+	if !unit.Again(t, 0) {
+		return
+	}
+	p, err := Find("/proc/self/exe", "")
+	unit.Must(t, err)
+	unit.Must(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: uint64(p.Last().Stat.Size) - 1, Max: unix.RLIM_INFINITY}))
+	if err := p.Copy(); reason(t, err) != unix.EFBIG {
+		t.Error(err)
 	}
 }
 

@@ -354,6 +354,8 @@ var alike = []struct{ names, why string }{
 	{`^signals\.go parseSignal: base > 0 becomes true$`, "no word is empty"},
 	{`^replace\.go Program\.replace: err != unix\.ENOENT becomes false`, "an Exec of no path fails in no other way"},
 	{`^file\.go ParseFileCaps: len\(b\) < 4 becomes off`, "four bytes are no attribute either"},
+	{`^shebang\.go ParseShebang: end < 0 becomes off`, "the line begins with two other bytes"},
+	{`^replace\.go Program\.Ask: argv = p\.argv`, "the kernel counts the words, and a few more or less decide nothing"},
 	{`^install_linux\.go write: 0o600 becomes zero`, "the mode that counts is set before the file has its name"},
 }
 

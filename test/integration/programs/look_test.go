@@ -30,6 +30,7 @@ func TestALookThatFailsIsNoAnswer(t *testing.T) {
 		{probe, "openat:error=EAGAIN:when=2", "", 126, "text file busy"},
 		{probe, "fstat:error=EIO:when=1", "", 126, "input/output error"},
 		{probe, "fstat:error=EIO:when=2", "", engine.Failure, "changed"},
+		{probe, "pread64:retval=10:when=1", "", engine.Failure, "changed"},
 		{probe, "pread64:error=EIO:when=1", "", 126, ""},
 		{probe, "fgetxattr:error=EIO", "", 126, "file capabilities make no sense"},
 		{probe, "faccessat2:error=ENOSYS", "", 0, ""},
