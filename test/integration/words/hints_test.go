@@ -19,28 +19,17 @@ func TestHintsOfOtherCommandsWork(t *testing.T) {
 		{"explain --for=docker -u 1:1 -c 45,net_admin", "leave 45 out of the list here; run takes it", "explain --for=docker -u 1:1 -c net_admin"},
 		{"explain --for=docker -u 1:1 -o 45", "leave 45 out of the list here; run takes it", "explain --for=docker -u 1:1"},
 	} {
-		r := caplaunch(t, strings.Fields(c.words)...)
-		if hint := engine.Refused(t, r, engine.Failure).Hint; hint != c.part && !strings.HasPrefix(hint, c.part+" (") {
+		if hint := engine.Refused(t, caplaunch(t, strings.Fields(c.words)...), engine.Failure).Hint; hint != c.part && !strings.HasPrefix(hint, c.part+" (") {
 			t.Errorf("%s: %q", c.words, hint)
 		}
-		if r := caplaunch(t, strings.Fields(c.again)...); r.Code != 0 {
-			t.Errorf("%s: %v", c.again, r)
-		}
+		caplaunch(t, strings.Fields(c.again)...).Ran(t)
 	}
 
-	d := engine.TheDocker(t)
-	img := d.Load(t, image(t))
-	r := d.Run(t, img, nil, "/caplaunch", "install", "/missing/caplaunch")
-	if !strings.Contains(r.Stderr, "caplaunch: hint: caplaunch install /shared, ") {
-		t.Error(r)
-	}
-	if r := d.Run(t, img, nil, "/caplaunch", "install", "/shared"); r.Code != 0 {
-		t.Error(r)
-	}
+	d, img := docker(t)
+	engine.Refused(t, d.Run(t, img, nil, "/caplaunch", "install", "/missing/caplaunch"), engine.Failure).Hints(t, "caplaunch install /shared, ")
+	d.Run(t, img, nil, "/caplaunch", "install", "/shared").Ran(t)
 	check := []string{"/caplaunch", "check", "--allow=chown"}
-	r = d.Run(t, img, []string{"--cap-drop=ALL", "--cap-add=CHOWN", "--cap-add=KILL", "--cap-add=SYS_ADMIN"}, check...)
+	r := d.Run(t, img, []string{"--cap-drop=ALL", "--cap-add=CHOWN", "--cap-add=KILL", "--cap-add=SYS_ADMIN"}, check...)
 	_, hint, _ := strings.Cut(engine.Refused(t, r, engine.Unexpected).Hint, "docker run ")
-	if r := d.Run(t, img, strings.Fields(hint), check...); r.Code != 0 {
-		t.Error(r)
-	}
+	d.Run(t, img, strings.Fields(hint), check...).Ran(t)
 }

@@ -1,6 +1,5 @@
-// Package words tests what caplaunch says: explain, check, show, install, the
-// allowlist, the grants, and every JSON; on the real engines where the state
-// comes from there.
+// Package words tests what caplaunch says: explain, check, show, install, the allowlist, the grants, and every JSON; on
+// the real engines where the state comes from there.
 package words
 
 import (
@@ -17,26 +16,28 @@ func TestMain(m *testing.M) { engine.Main(m) }
 
 // image has caplaunch, what it launches, users, an init, and a folder for a volume.
 func image(t testing.TB) engine.Image {
-	t.Helper()
-	files := map[string]engine.Src{
-		"/caplaunch": engine.File(engine.Caplaunch(t)), "/shared": engine.Dir(0o777), "/probe": engine.File(engine.Probe(t)), "/tini": engine.File(engine.Tool(t, "tini-static")),
+	busybox := engine.File(engine.Tool(t, "busybox"))
+	return engine.ScratchImage("caplaunch.test/words:1", map[string]engine.Src{
+		"/caplaunch": engine.File(engine.Caplaunch(t)), "/shared": engine.Dir(0o777), "/probe": engine.File(engine.Probe(t)),
+		"/tini": engine.File(engine.Tool(t, "tini-static")), "/bin/sh": busybox, "/bin/sleep": busybox,
 		"/etc/passwd": engine.Text("root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/:/bin/sh\n"),
 		"/etc/group":  engine.Text("root:x:0:\napp:x:1000:\ngpu:x:44:app\n"),
-	}
-	for _, applet := range []string{"sh", "sleep"} {
-		files["/bin/"+applet] = engine.File(engine.Tool(t, "busybox"))
-	}
-	return engine.ScratchImage("caplaunch.test/words:1", files)
+	})
 }
+
+// docker is Docker with that image.
+func docker(t testing.TB) (d *engine.Docker, img string) {
+	d = engine.TheDocker(t)
+	return d, d.Load(t, image(t))
+}
+
+// admin is the launch of most tests in a container.
+var admin = []string{"/caplaunch", "-c", "net_admin", "-u", "65532:65532", "--", "/probe"}
 
 // background starts a container that goes on until the test is done, and gives its id.
 func background(t testing.TB, d *engine.Docker, args ...string) string {
 	t.Helper()
-	r := d.Cmd(t, slices.Concat([]string{"run", "-d", "--network=none"}, args)...)
-	if r.Code != 0 {
-		t.Fatal(r)
-	}
-	id := strings.TrimSpace(r.Stdout)
+	id := strings.TrimSpace(d.Cmd(t, slices.Concat([]string{"run", "-d", "--network=none"}, args)...).Ran(t).Stdout)
 	t.Cleanup(func() { d.Cmd(t, "rm", "-f", id) })
 	return id
 }
@@ -65,9 +66,7 @@ var copied = regexp.MustCompile(`(?m)^(hint|grant .*)\n(  .*\n)+`)
 // long.
 func wantWidth(t testing.TB, what, text string) {
 	t.Helper()
-	text = copied.ReplaceAllString(text, "")
-	for l := range strings.Lines(text) {
-		l = strings.TrimSuffix(l, "\n")
+	for l := range strings.SplitSeq(copied.ReplaceAllString(text, ""), "\n") {
 		if n := utf8.RuneCountInString(l); n > 80 && !strings.Contains(l, engine.PublicDir()) || strings.HasSuffix(l, " ") {
 			t.Errorf("%s: %d columns: %q", what, n, l)
 		}

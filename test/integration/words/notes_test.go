@@ -54,17 +54,13 @@ func TestNotesSayWhatIsNotNeeded(t *testing.T) {
 			}
 		}
 	}
-	d := engine.TheDocker(t)
-	r := d.Run(t, d.Load(t, image(t)), []string{"--cap-add=NET_RAW", "--network=bridge"}, append([]string{"/caplaunch", "explain"}, append(strings.Fields(both), "--", "/probe")...)...)
-	if !strings.Contains(r.Stdout, bind) || !strings.Contains(r.Stdout, ping) {
-		t.Errorf("Docker lets everybody bind and ping: %v", r)
-	}
+	d, img := docker(t) // it lets everybody bind and ping
+	d.Run(t, img, []string{"--cap-add=NET_RAW", "--network=bridge"}, strings.Fields("/caplaunch explain "+both+" -- /probe")...).Ran(t, bind, ping)
 }
 
 // What a launch means for the program's children, for itself, and for whoever enters its container, is a note.
 func TestNotesSayWhatComesAfterTheExec(t *testing.T) {
-	d := engine.TheDocker(t)
-	img := d.Load(t, image(t))
+	d, img := docker(t)
 	for flags, want := range map[string]map[string]bool{
 		"-u 65532:65532":                   {"a set-uid child of PROGRAM": true, "docker exec and HEALTHCHECK enter as root": true, "PROGRAM has setuid": false},
 		"-u 65532:65532 -c setuid":         {"PROGRAM has setuid without being root": true},
@@ -75,8 +71,7 @@ func TestNotesSayWhatComesAfterTheExec(t *testing.T) {
 		"-u 65532:65532 -c sys_time":       {"docker exec": false}, // nothing comes after a refusal
 	} {
 		var x explanation
-		words := slices.Concat([]string{"/caplaunch", "explain", "--json"}, strings.Fields(flags), []string{"--", "/probe"})
-		engine.Decode(t, d.Run(t, img, nil, words...).Stdout, &x)
+		engine.Decode(t, d.Run(t, img, nil, strings.Fields("/caplaunch explain --json "+flags+" -- /probe")...).Stdout, &x)
 		for note, there := range want {
 			if strings.Contains(strings.Join(x.Notes, "\n"), note) != there {
 				t.Errorf("%s: %q", flags, x.Notes)
