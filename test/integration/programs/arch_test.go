@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"syscall"
 	"testing"
 
@@ -31,14 +30,10 @@ func TestA386ProgramGetsTheCapabilities(t *testing.T) {
 		s.refused(t, 126, "built for 386", path)
 		return // the oracle's virtual machine runs it
 	}
-	if m := wantPromise(t, s.run(t, path, "a b"), netAdmin); m["arch"] != "386" || m["arg1"] != "a b" {
-		t.Errorf("%v", m)
-	}
+	given.With("arch", "386", "arg1", "a b").Want(t, s.run(t, path, "a b"))
 	s.flags = append(s.flags, "--strip-file-caps")
 	capable := engine.WithCaps(t, path, "cap_net_raw=+ep")
-	if m := wantPromise(t, s.run(t, capable), netAdmin); m["arch"] != "386" || m["arg0"] != capable {
-		t.Errorf("%v", m)
-	}
+	given.With("arch", "386", "arg0", capable).Want(t, s.run(t, capable))
 }
 
 // handler is a line for binfmt_misc, which runs arm64 programs by an emulator.
@@ -69,24 +64,18 @@ func TestAnotherArchitectureRunsWhereBinfmtMiscDoesIt(t *testing.T) {
 		engine.Unusable(t, "no binfmt_misc in user namespaces (Linux 6.7): %v", r)
 	}
 	path := status(t, "arm64")
-	launch := []string{engine.Caplaunch(t), "--caps=net_admin", asUser, "--", path, "a b"}
 	// F opens the emulator once and for all, as Debian and docker register it; P keeps argv[0].
-	if m := wantPromise(t, inUserNamespace(t, register(qemu, "OCFP"), launch...), netAdmin); m["arch"] != "arm64" || m["arg1"] != "a b" {
-		t.Errorf("%v", m)
+	launch := func(words ...string) engine.Result {
+		return inUserNamespace(t, register(qemu, "OCFP"), append([]string{engine.Caplaunch(t), "--caps=net_admin", asUser}, words...)...)
 	}
-	for _, path := range []string{path, engine.WithCaps(t, path, "cap_net_raw=+ep")} {
-		launch = []string{launch[0], launch[1], asUser, "--strip-file-caps", "--", path, "a b"}
-		if m := wantPromise(t, inUserNamespace(t, register(qemu, "OCFP"), launch...), netAdmin); m["arch"] != "arm64" || m["arg1"] != "a b" {
-			t.Errorf("by a descriptor: %v", m)
-		}
-	}
+	given := given.With("arch", "arm64", "arg1", "a b")
+	given.Want(t, launch("--", path, "a b"))
+	// By a descriptor.
+	given.Want(t, launch("--strip-file-caps", "--", path, "a b"))
+	given.Want(t, launch("--strip-file-caps", "--", engine.WithCaps(t, path, "cap_net_raw=+ep"), "a b"))
 
-	gone := filepath.Join(engine.TempDir(t), "qemu")
-	launch = []string{engine.Caplaunch(t), asUser, "--", path}
-	said := engine.Refused(t, inUserNamespace(t, register(gone, "OC"), launch...), 127)
-	if !strings.Contains(said.Msg, "built for arm64, and the emulator that binfmt_misc names for it does not exist") {
-		t.Errorf("%+v", said)
-	}
+	gone := inUserNamespace(t, register(filepath.Join(engine.TempDir(t), "qemu"), "OC"), engine.Caplaunch(t), asUser, "--", path)
+	engine.Refused(t, gone, 127).Says(t, "built for arm64, and the emulator that binfmt_misc names for it does not exist")
 	if left, _ := os.ReadDir(at); len(left) > 0 {
 		t.Errorf("binfmt_misc is still mounted: %v", left)
 	}

@@ -15,8 +15,7 @@ import (
 // caddy is a copy of Debian's, with the file capabilities that users give it.
 func caddy(t testing.TB) string {
 	t.Helper()
-	path := engine.Tool(t, "caddy")
-	return engine.WithCaps(t, path, "cap_net_bind_service=+ep")
+	return engine.WithCaps(t, engine.Tool(t, "caddy"), "cap_net_bind_service=+ep")
 }
 
 // withoutNetBind is a bounding set of setuid and setgid.
@@ -49,9 +48,8 @@ func TestCaddyRunsUnderDockersDropAll(t *testing.T) {
 	base := engine.Tools(t, "caddy")
 	delete(base, "/bin/caddy") // its libraries stay; it comes by the Dockerfile, as with users
 	d.Load(t, engine.ScratchImage("caplaunch.test/caddy-base:1", base))
-	path := engine.Tool(t, "caddy")
 	dir := engine.Tree(t, map[string]engine.Src{
-		"/caddy": engine.File(path), "/caplaunch": engine.File(engine.Caplaunch(t)),
+		"/caddy": engine.File(engine.Tool(t, "caddy")), "/caplaunch": engine.File(engine.Caplaunch(t)),
 		"/Dockerfile": engine.Text("FROM caplaunch.test/caddy-base:1\nCOPY caddy /usr/bin/caddy\nRUN setcap cap_net_bind_service=+ep /usr/bin/caddy\nCOPY caplaunch /caplaunch\n"),
 	})
 	for _, buildkit := range []bool{false, true} {
@@ -76,7 +74,8 @@ func TestCaddyServesPort80(t *testing.T) {
 	respond := []string{"respond", "--listen=127.0.0.1:80", "hello from port 80"}
 	capable := caddy(t)
 	plain := engine.Copy(t, capable, 0o755)
-	home := own(t, engine.TempDir(t))
+	home := engine.TempDir(t)
+	engine.Must(t, os.Chown(home, 65532, 65532))
 	alone := engine.Exec(t, append([]string{"unshare", "--net", engine.Capstart(t), "-u", "65532", "-g", "65532", "-G", "none", "--", plain}, respond...)...)
 	if alone.Code == 0 || !strings.Contains(alone.Stderr, "permission denied") {
 		t.Errorf("without the capability it should not get the port: %v", alone)
@@ -105,7 +104,7 @@ func TestCaddyServesPort80(t *testing.T) {
 			}) {
 				t.Errorf("it does not answer: %s", engine.Read(t, log.Name()))
 			}
-			wantPromise(t, engine.Exec(t, engine.Probe(t), fmt.Sprint(pid)), netBind)
+			engine.Promised("65532", 1<<10).Want(t, engine.Exec(t, engine.Probe(t), fmt.Sprint(pid)))
 		})
 	}
 }

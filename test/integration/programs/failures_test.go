@@ -22,21 +22,15 @@ func TestTooManyProcessesOfTheUserAreTold(t *testing.T) {
 	engine.Background(t, sleeper)
 	s := start{flags: []string{fmt.Sprintf("--user=%d:%[1]d", other)}, wrap: []string{"prlimit", "--nproc=0:"}, sudden: true}
 	said := s.refused(t, 126, fmt.Sprintf("uid %d already has as many processes as RLIMIT_NPROC allows", other), engine.Probe(t))
-	if r := s.behind(t, said.Hint, `ulimit -S -u "$(ulimit -H -u)"`).run(t, engine.Probe(t)); r.Code != 0 {
-		t.Errorf("after the hint: %v", r)
-	}
-	s.wrap = []string{"prlimit", "--nproc=1:1"}
-	if r := s.run(t, engine.Probe(t), "all"); r.Code != 0 || engine.ParseProbe(r.Stdout)["rlimit nproc"] != "1 1" {
-		t.Errorf("where one is enough: %v", r)
-	}
+	s.behind(t, said, `ulimit -S -u "$(ulimit -H -u)"`).run(t, engine.Probe(t)).Ran(t)
+	s.wrap = []string{"prlimit", "--nproc=1:1"} // where one is enough
+	engine.Promise{"rlimit nproc": "1 1"}.Want(t, s.run(t, engine.Probe(t), "all"))
 }
 
 // behind is the start with a hint's beginning done by a shell in front of it.
-func (s start) behind(t testing.TB, hint, command string) start {
+func (s start) behind(t testing.TB, said engine.Line, command string) start {
 	t.Helper()
-	if !strings.HasPrefix(hint, command) {
-		t.Fatalf("want a hint that begins with %q: %q", command, hint)
-	}
+	said.Hints(t, command)
 	s.wrap = append(s.wrap[:len(s.wrap):len(s.wrap)], "bash", "-ec", command+"; exec \"$@\"", "bash")
 	return s
 }
@@ -74,7 +68,5 @@ func TestTooLongArgumentsAreTold(t *testing.T) {
 	}
 	fill(low - 300) // room for the shell below
 	said := s.refused(t, 126, "the arguments and the environment are too long", path)
-	if r := s.behind(t, said.Hint, "ulimit -s unlimited").run(t, path); r.Code != 0 {
-		t.Errorf("after the hint: %v", r)
-	}
+	s.behind(t, said, "ulimit -s unlimited").run(t, path).Ran(t)
 }

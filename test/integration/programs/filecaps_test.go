@@ -14,27 +14,21 @@ import (
 func TestFileCapsEqualToTheRequestAreRefused(t *testing.T) {
 	path := engine.WithCaps(t, engine.Probe(t), "cap_net_admin=+ep")
 	ambientOnly := []string{"-u", "65532", "-g", "65532", "-G", "none", "-p", "1000", "-i", "1000", "-a", "1000"}
-	careless := engine.ParseProbe(engine.Start(t, ambientOnly, path).Stdout)
-	if careless["CapEff"] != "0000000000001000" || careless["CapAmb"] != "0000000000000000" || careless["AT_SECURE"] != "1" {
-		t.Errorf("without the refusal: %v", careless)
-	}
+	none, one := engine.Mask(0), engine.Mask(netAdmin)
+	engine.Promise{"CapEff": one, "CapAmb": none, "AT_SECURE": "1"}.Want(t, engine.Start(t, ambientOnly, path))
 	plain := engine.Probe(t)
-	if m := engine.ParseProbe(engine.Start(t, ambientOnly, plain).Stdout); m["CapAmb"] != "0000000000001000" || m["AT_SECURE"] != "0" {
-		t.Errorf("ambient capabilities alone: %v", m)
-	}
+	engine.Promise{"CapAmb": one, "AT_SECURE": "0"}.Want(t, engine.Start(t, ambientOnly, plain))
 
 	shell, err := filepath.EvalSymlinks("/bin/sh")
 	engine.Must(t, err)
 	shell = engine.WithCaps(t, shell, "cap_net_admin=+ep")
-	if m := engine.ParseProbe(engine.Start(t, ambientOnly, shell, "-c", plain).Stdout); m["CapPrm"] != "0000000000000000" {
-		t.Errorf("a child of such a program: %v", m)
-	}
+	engine.Promise{"CapPrm": none}.Want(t, engine.Start(t, ambientOnly, shell, "-c", plain)) // a child of such a program
 
 	s := start{flags: []string{"--caps=net_admin", asUser}}
 	s.refused(t, engine.Failure, "its file capabilities (net_admin) clear the ambient set: it would run with permitted net_admin and its children with nothing", path)
 	s.flags = append(s.flags, "--strip-file-caps")
-	wantPromise(t, s.run(t, path), netAdmin)
-	wantPromise(t, s.run(t, path, "children"), netAdmin)
+	given.Want(t, s.run(t, path))
+	given.Want(t, s.run(t, path, "children"))
 }
 
 // Any file capabilities, whatever is in them, and any set-id bit that counts.
@@ -55,12 +49,7 @@ func TestEveryPrivilegeOfAFileIsRefusedOrStripped(t *testing.T) {
 			s := start{flags: append([]string{"--caps=net_admin", asUser}, c.flags...)}
 			s.refused(t, engine.Failure, c.says, c.path)
 			s.flags = append(s.flags, "--strip-file-caps")
-			r := s.run(t, c.path)
-			if c.flags == nil {
-				wantPromise(t, r, netAdmin)
-			} else if m := engine.ParseProbe(r.Stdout); m["CapAmb"] != "0000000000001000" || m["Uid"] != "65532 65532 65532 65532" || m["Gid"] != m["Uid"] {
-				t.Errorf("%v", r)
-			}
+			given.With("NoNewPrivs", map[bool]string{true: "1", false: "0"}[c.flags == nil]).Want(t, s.run(t, c.path))
 		})
 	}
 }
@@ -68,32 +57,31 @@ func TestEveryPrivilegeOfAFileIsRefusedOrStripped(t *testing.T) {
 // no_new_privs and a nosuid mount take the set-id bits' effect away: there is nothing to refuse.
 func TestPrivilegeThatDoesNotCountIsNoReasonToRefuse(t *testing.T) {
 	s := start{flags: []string{"--caps=net_admin", asUser}}
-	wantPromise(t, s.run(t, engine.Copy(t, engine.Probe(t), 0o755|os.ModeSetuid|os.ModeSetgid)), netAdmin)
+	given.Want(t, s.run(t, engine.Copy(t, engine.Probe(t), 0o755|os.ModeSetuid|os.ModeSetgid)))
 
 	dir := engine.TempDir(t)
 	path := filepath.Join(dir, "probe")
 	s.within = fmt.Sprintf("mount -t tmpfs -o nosuid,mode=755 tmpfs %[1]s; cp %[2]s %[3]s; setcap cap_net_raw=+ep %[3]s", dir, engine.Probe(t), path)
-	wantPromise(t, s.run(t, path), netAdmin)
+	given.Want(t, s.run(t, path))
 }
 
 // hidden is a program in a folder that only uid 65532 may enter, and a start without the capability to look inside.
-func hidden(t *testing.T, path string) (start, string) {
+func hidden(t *testing.T) (start, string) {
 	t.Helper()
-	dir := own(t, engine.TempDir(t))
-	to := filepath.Join(dir, "probe")
-	engine.Must(t, engine.CopyFile(to, path, 0o755))
-	engine.Must(t, os.Chmod(dir, 0o700))
-	return start{from: []string{"-b", "10c0"}, flags: []string{"--caps=net_admin", asUser}}, to
+	path := engine.Copy(t, engine.Probe(t), 0o755)
+	engine.Must(t, os.Chown(filepath.Dir(path), 65532, 65532))
+	engine.Must(t, os.Chmod(filepath.Dir(path), 0o700))
+	return start{from: []string{"-b", "10c0"}, flags: []string{"--caps=net_admin", asUser}}, path
 }
 
 func TestAProgramThatRootCannotSeeIsInspectedAsItsUser(t *testing.T) {
-	s, path := hidden(t, engine.Probe(t))
+	s, path := hidden(t)
 	if r := engine.Start(t, s.from, "ls", path); r.Code == 0 {
 		t.Fatalf("this root sees it: %v", r)
 	}
-	wantPromise(t, s.run(t, path), netAdmin)
+	given.Want(t, s.run(t, path))
 	s.env = []string{"PATH=" + filepath.Dir(path)}
-	wantPromise(t, s.run(t, "probe"), netAdmin)
+	given.Want(t, s.run(t, filepath.Base(path)))
 	s.env = nil
 
 	if v := s.explain(t, 0, path); !v.OK {
@@ -102,8 +90,8 @@ func TestAProgramThatRootCannotSeeIsInspectedAsItsUser(t *testing.T) {
 	engine.Setcap(t, "cap_net_admin=+ep", path)
 	s.refused(t, engine.Failure, "(net_admin) clear the ambient set", path)
 	s.flags = append(s.flags, "--strip-file-caps")
-	wantPromise(t, s.run(t, path), netAdmin)
+	given.Want(t, s.run(t, path))
 
-	s, path = hidden(t, engine.Probe(t))
+	s, path = hidden(t)
 	s.refused(t, 127, "no such file", path+"-missing")
 }

@@ -41,14 +41,13 @@ func TestALookThatFailsIsNoAnswer(t *testing.T) {
 		{withCaps, "fstat:error=EIO:when=3", "--strip-file-caps", engine.Failure, "changed"},
 		{withCaps, "fstatfs:error=EIO", "", 126, "input/output error"},
 	} {
+		t.Log(c.inject)
 		words := append([]string{"strace", "-f", "-qqq", "-o", "/dev/null", "-P", c.path, "-e", "inject=" + c.inject, engine.Caplaunch(t), "-u", "65532:65532"}, strings.Fields(c.flags)...)
 		r := engine.Exec(t, append(words, "--", c.path)...)
 		if c.code == 0 {
-			if r.Code != 0 {
-				t.Errorf("%s: %v", c.inject, r)
-			}
-		} else if l := engine.Refused(t, r, c.code); !strings.Contains(l.Msg, c.says) {
-			t.Errorf("%s: %q is not said: %+v", c.inject, c.says, l)
+			r.Ran(t)
+		} else {
+			engine.Refused(t, r, c.code).Says(t, c.says)
 		}
 	}
 }

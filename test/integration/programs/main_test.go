@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/caplaunch/caplaunch/test/integration/engine"
@@ -17,11 +16,12 @@ import (
 func TestMain(m *testing.M) { engine.Main(m) }
 
 const (
-	asUser = "--user=65532:65532"
-
-	netBind  uint64 = 1 << 10
-	netAdmin        = engine.NetAdmin
+	asUser   = "--user=65532:65532"
+	netAdmin = engine.NetAdmin
 )
+
+// given is that a program ran as uid 65532 with exactly NET_ADMIN, also to be inherited, and no privilege of a file.
+var given = engine.Promised("65532", netAdmin)
 
 // A start is what stands around a launch.
 type start struct {
@@ -63,10 +63,7 @@ func (s start) run(t testing.TB, argv ...string) engine.Result {
 func (s start) refused(t testing.TB, code int, says string, argv ...string) engine.Line {
 	t.Helper()
 	s.flags = append(slices.Clone(s.flags), "--log-format=json")
-	said := engine.Refused(t, s.run(t, argv...), code)
-	if !strings.Contains(said.Msg, says) {
-		t.Errorf("want a message that contains %q: %+v", says, said)
-	}
+	said := engine.Refused(t, s.run(t, argv...), code).Says(t, says)
 	if !s.sudden {
 		v := s.explain(t, code, argv...)
 		if v.OK || v.Code != code || v.Msg != said.Msg || v.Hint != said.Hint {
@@ -95,21 +92,8 @@ func (s start) explain(t testing.TB, code int, argv ...string) verdict {
 	return x.Verdict
 }
 
-// wantPromise checks that a program ran as uid 65532 with exactly caps, also to be inherited, and no privilege of a file.
-func wantPromise(t testing.TB, r engine.Result, caps uint64) map[string]string {
-	t.Helper()
-	return engine.Promised("65532", caps).Want(t, r)
-}
-
 // status is the program testdata/status.
 func status(t testing.TB, arch string) string {
 	t.Helper()
 	return engine.BuildGo(t, "test/integration/programs/testdata/status", arch)
-}
-
-// own makes path belong to uid and gid 65532.
-func own(t testing.TB, path string) string {
-	t.Helper()
-	engine.Must(t, os.Chown(path, 65532, 65532))
-	return path
 }

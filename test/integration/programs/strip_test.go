@@ -23,9 +23,7 @@ func TestStripLeavesLimitsAndDescriptorsAsTheyWere(t *testing.T) {
 	s := strip
 	s.wrap = []string{"prlimit", "--nofile=1024:20000"}
 	path := capable(t)
-	if m := wantPromise(t, s.run(t, path, "all"), netAdmin); m["rlimit nofile"] != "1024 20000" {
-		t.Errorf("RLIMIT_NOFILE is %s", m["rlimit nofile"])
-	}
+	given.With("rlimit nofile", "1024 20000").Want(t, s.run(t, path, "all"))
 	// All but the inodes of the pipes, which are made anew.
 	fds := func(s start, path string) string {
 		cmd := s.command(t, path, "fds")
@@ -42,9 +40,7 @@ func TestStripKeepsArgv0AsItWasWritten(t *testing.T) {
 	s := strip
 	s.env = []string{"PATH=" + filepath.Dir(path)}
 	name := filepath.Base(path)
-	if m := wantPromise(t, s.run(t, name, "", "--"), netAdmin); m["arg0"] != name || m["arg1"] != "" || m["arg2"] != "--" || m["argc"] != "3" {
-		t.Errorf("%v", m)
-	}
+	given.With("argc", "3", "arg0", name, "arg1", "", "arg2", "--").Want(t, s.run(t, name, "", "--"))
 }
 
 // What has no privilege is not copied: /proc/self/exe stays what it is.
