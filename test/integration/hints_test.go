@@ -2,7 +2,6 @@ package integration
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -147,8 +146,7 @@ func TestHintsWorkWhenPasted(t *testing.T) {
 		return []string{path}
 	}
 
-	denied := filepath.Join(engine.TempDir(t), "seccomp.json")
-	engine.Must(t, os.WriteFile(denied, []byte(`{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["prctl"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1, "args": [{"index": 0, "value": 47, "op": "SCMP_CMP_EQ"}, {"index": 1, "value": 2, "op": "SCMP_CMP_EQ"}]}]}`), 0o644))
+	denied := engine.Write(t, "seccomp.json", `{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["prctl"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1, "args": [{"index": 0, "value": 47, "op": "SCMP_CMP_EQ"}, {"index": 1, "value": 2, "op": "SCMP_CMP_EQ"}]}]}`)
 
 	// A gVisor of before June 2026 has no ambient capabilities. The daemon finds it by this name.
 	runsc := engine.Install(t, "gvisor.dev/gvisor/runsc", "v0.0.0-20260527191743-a81fd9dd382e")

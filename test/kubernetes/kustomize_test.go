@@ -28,8 +28,7 @@ func TestKustomize(t *testing.T) {
 			dir := t.TempDir()
 			must(t, os.CopyFS(filepath.Join(dir, "k"), os.DirFS(folder)))
 			file := filepath.Join(dir, "k", tt.file)
-			text, _ := os.ReadFile(file)
-			os.WriteFile(file, []byte(with(t, string(text), tt.old, tt.new)), 0o644)
+			os.WriteFile(file, []byte(with(t, read(t, file), tt.old, tt.new)), 0o644)
 			os.WriteFile(dir+"/pod.yaml", []byte(example(t, "image-volume.yaml")), 0o644)
 			out, err := try("", "kustomize", "--load-restrictor=LoadRestrictionsNone", filepath.Join(dir, "k"))
 			if tt.words != "" && (err == nil || !strings.Contains(err.Error(), tt.words)) || tt.words == "" && err != nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -121,12 +122,7 @@ func TestDebugOfAPodWithoutAShell(t *testing.T) {
 		kubectl(t, "debug", "-n", ns, "relay", "-c", profile, "--image=registry.example/caplaunch:1", "--target=relay",
 			"--profile="+profile, "--", "/caplaunch", "show", "--json", "1")
 		wait(t, ns, "relay", "the end of "+profile, func(p object) bool {
-			for _, s := range p.Status.EphemeralContainerStatuses {
-				if s.Name == profile && s.State.Terminated != nil {
-					return true
-				}
-			}
-			return false
+			return slices.ContainsFunc(p.Status.EphemeralContainerStatuses, func(s status) bool { return s.Name == profile && s.State.Terminated != nil })
 		})
 		promised(t, kubectl(t, "logs", "-n", ns, "relay", "-c", profile), "net_admin")
 	}

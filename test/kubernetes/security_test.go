@@ -68,29 +68,10 @@ var parts = regexp.MustCompile(`violates PodSecurity "[^"]*": (.*)`)
 
 // run says what becomes of a pod that asks for no more than this, and is otherwise all that restricted wants.
 func (a ask) run(t *testing.T, ns, name string, hostUsers bool) string {
-	err := tryApply(ns, fmt.Sprintf(`
-apiVersion: v1
-kind: Pod
-metadata: {name: %s}
-spec:
-  hostUsers: %v
-  restartPolicy: Never
-  volumes:
-    - {name: caplaunch, image: {reference: "registry.example/caplaunch:1"}}
-  containers:
-    - name: c
-      image: busybox:1
-      command: [/opt/caplaunch/caplaunch, %s, --strict, --, "true"]
-      securityContext:
-        runAsUser: %d
-        runAsGroup: %[4]d
-        runAsNonRoot: %v
-        allowPrivilegeEscalation: false
-        seccompProfile: {type: RuntimeDefault}
-        capabilities: {drop: [ALL], add: [%s]}
-      volumeMounts:
-        - {name: caplaunch, mountPath: /opt/caplaunch, readOnly: true}
-`, name, hostUsers, strings.Join(strings.Fields(a.flags), ", "), a.uid, a.uid != 0, a.add))
+	security := fmt.Sprintf("runAsUser: %d, runAsGroup: %[1]d, runAsNonRoot: %v, allowPrivilegeEscalation: false, "+
+		"seccompProfile: {type: RuntimeDefault}, capabilities: {drop: [ALL], add: [%s]}", a.uid, a.uid != 0, a.add)
+	flags := strings.Join(strings.Fields(a.flags), ", ") + ", --strict"
+	err := tryApply(ns, fmt.Sprintf(lone, name, fmt.Sprintf("  hostUsers: %v", hostUsers), flags, security))
 	if err != nil {
 		why := parts.FindStringSubmatch(err.Error())
 		if why == nil {
