@@ -25,28 +25,18 @@ func TestEveryPlatformLaunches(t *testing.T) {
 			if !known {
 				t.Fatal("no emulator is named for it")
 			}
-			var argv []string
-			if name == "386" && engine.Runs(t, path) {
-				emulator = ""
+			argv := []string{path}
+			if emulator != "" && (name != "386" || !engine.Runs(t, path)) {
+				argv = []string{engine.Tool(t, emulator), path}
 			}
-			if emulator != "" {
-				engine.Require(t, emulator)
-				argv = append(argv, emulator)
-			}
-			argv = append(argv, path)
 			said := ok(t, append(argv, "version")...)
 			if !strings.Contains(said, "linux/"+strings.Split(name, "v")[0]) && !strings.Contains(said, "linux/"+name) {
 				t.Errorf("version: %s", said)
 			}
-			status := ok(t, append(argv, "--caps=net_admin,bpf", "--user=100000:100001", "--groups=100002,100003", "--", "/bin/cat", "/proc/self/status")...)
-			for _, line := range []string{
+			launch := append(argv, "--caps=net_admin,bpf", "--user=100000:100001", "--groups=100002,100003", "--", "/bin/cat", "/proc/self/status")
+			engine.Exec(t, launch...).Ran(t,
 				"Uid:\t100000\t100000\t100000\t100000\n", "Gid:\t100001\t100001\t100001\t100001\n", "Groups:\t100001 100002 100003 \n",
-				"CapInh:\t0000008000001000\n", "CapPrm:\t0000008000001000\n", "CapEff:\t0000008000001000\n", "CapAmb:\t0000008000001000\n", "NoNewPrivs:\t1\n",
-			} {
-				if !strings.Contains(status, line) {
-					t.Errorf("no %q in\n%s", line, status)
-				}
-			}
+				"CapInh:\t0000008000001000\n", "CapPrm:\t0000008000001000\n", "CapEff:\t0000008000001000\n", "CapAmb:\t0000008000001000\n", "NoNewPrivs:\t1\n")
 			if r := engine.Exec(t, append(argv, "--caps=99", "--user=100000:100001", "--", "/bin/true")...); r.Code == 0 || !strings.Contains(r.Stderr, "caplaunch: error: ") {
 				t.Errorf("a capability that no kernel knows: %v", r)
 			}
