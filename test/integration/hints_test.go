@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/caplaunch/caplaunch/test/integration/engine"
@@ -39,12 +38,7 @@ func (a *attempt) run(t *testing.T) engine.Result {
 		p := engine.TheRootlessPodman(t)
 		return p.Run(t, p.Load(t, image(t)), a.args, words...)
 	case "systemd":
-		s := engine.TheSystemd(t)
-		installed.Do(func() {
-			s.Cp(t, engine.Caplaunch(t), "/caplaunch", 0o755)
-			s.Cp(t, engine.Probe(t), "/probe", 0o755)
-		})
-		return s.RunUnit(t, a.args, words...)
+		return engine.TheSystemd(t).RunUnit(t, a.args, words...)
 	}
 	words[0] = engine.Caplaunch(t)
 	if program[0] == "/probe" {
@@ -55,8 +49,6 @@ func (a *attempt) run(t *testing.T) engine.Result {
 	}
 	return engine.Start(t, a.args, words...)
 }
-
-var installed sync.Once // in systemd
 
 // set puts a word such as --caps=x or User=x in the place of those of the same name.
 func set(words []string, word string) []string { return append(without(words, word), word) }

@@ -70,7 +70,6 @@ func engines(t *testing.T) []kind {
 	podman, asRoot, rootless := "Podman "+version(t, "podman"), engine.ThePodman(t), engine.TheRootlessPodman(t)
 	bubblewrap, bwrap := "bubblewrap "+version(t, "bubblewrap"), []string{"bwrap", "--ro-bind", root, "/", "--proc", "/proc"}
 	s := engine.TheSystemd(t)
-	s.Cp(t, engine.Caplaunch(t), "/caplaunch", 0o755)
 	var recorded map[string]map[string]engine.Result
 	engine.Must(t, json.Unmarshal([]byte(engine.Read(t, "testdata/kubernetes.json")), &recorded))
 	for name, pkgVersion := range gVisors {

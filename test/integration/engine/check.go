@@ -92,6 +92,13 @@ type Line struct {
 	Capability, Sets []string
 }
 
+// A Verdict is that of explain --json.
+type Verdict struct {
+	OK        bool
+	Code      int
+	Msg, Hint string
+}
+
 // The beginnings of an error and of its hint as text.
 const (
 	ErrorPrefix = "caplaunch: error: "

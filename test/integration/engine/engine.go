@@ -155,10 +155,10 @@ func Tool(t testing.TB, name string) string {
 	return path
 }
 
-// RequireRoot skips the test (see Unusable) unless it runs as root.
-func RequireRoot(t testing.TB) {
+// RequireRoot skips the test (see Unusable) unless it runs as root, and every command is in PATH.
+func RequireRoot(t testing.TB, commands ...string) {
 	t.Helper()
-	if err := needs(); err != nil {
+	if err := needs(commands...); err != nil {
 		Unusable(t, "%v", err)
 	}
 }

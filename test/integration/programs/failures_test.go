@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"sort"
 	"strings"
 	"syscall"
 	"testing"
@@ -52,21 +53,17 @@ func TestTooLongArgumentsAreTold(t *testing.T) {
 		}
 	}
 	// The largest environment with which this start can be made.
-	low, high := 0, limit
-	for low+1 < high {
-		fill((low + high) / 2)
-		// What comes of the launch does not count here, only that it could be started.
-		var exit *exec.ExitError
-		switch err := s.command(t, path, "--log-format=json").Run(); {
-		case errors.Is(err, unix.E2BIG):
-			high = (low + high) / 2
-		case err == nil || errors.As(err, &exit):
-			low = (low + high) / 2
-		default:
-			t.Fatal(err)
+	tooLarge := sort.Search(limit, func(n int) bool {
+		fill(n)
+		err := s.command(t, path, "--log-format=json").Run()
+		if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+			err = nil // what comes of the launch does not count here, only that it could be started
+		} else if !errors.Is(err, unix.E2BIG) {
+			engine.Must(t, err)
 		}
-	}
-	fill(low - 300) // room for the shell below
+		return err != nil
+	})
+	fill(tooLarge - 301) // room for the shell below
 	said := s.refused(t, 126, "the arguments and the environment are too long", path)
 	s.behind(t, said, "ulimit -s unlimited").run(t, path).Ran(t)
 }

@@ -10,8 +10,7 @@ import (
 
 // What the kernel does not tell of a program's file is not taken for an answer.
 func TestALookThatFailsIsNoAnswer(t *testing.T) {
-	engine.RequireRoot(t)
-	engine.Require(t, "strace", "setcap")
+	engine.RequireRoot(t, "strace", "setcap")
 	probe := engine.Probe(t)
 	opaque := filepath.Join(engine.TempDir(t), "opaque")
 	engine.Must(t, engine.CopyFile(opaque, probe, 0o711))

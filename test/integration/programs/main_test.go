@@ -65,27 +65,19 @@ func (s start) refused(t testing.TB, code int, says string, argv ...string) engi
 	s.flags = append(slices.Clone(s.flags), "--log-format=json")
 	said := engine.Refused(t, s.run(t, argv...), code).Says(t, says)
 	if !s.sudden {
-		v := s.explain(t, code, argv...)
-		if v.OK || v.Code != code || v.Msg != said.Msg || v.Hint != said.Hint {
+		if v := s.explain(t, code, argv...); v != (engine.Verdict{Code: code, Msg: said.Msg, Hint: said.Hint}) {
 			t.Errorf("run says     %+v\nexplain says %+v", said, v)
 		}
 	}
 	return said
 }
 
-// A verdict is that of explain --json.
-type verdict struct {
-	OK        bool
-	Code      int
-	Msg, Hint string
-}
-
 // explain asks what a launch of argv would do. The exit status has to be the one given.
-func (s start) explain(t testing.TB, code int, argv ...string) verdict {
+func (s start) explain(t testing.TB, code int, argv ...string) engine.Verdict {
 	t.Helper()
 	s.flags = append([]string{"explain", "--json"}, s.flags...)
 	r := s.run(t, argv...)
-	var x struct{ Verdict verdict }
+	var x struct{ Verdict engine.Verdict }
 	if err := json.Unmarshal([]byte(r.Stdout), &x); err != nil || r.Code != code {
 		t.Fatalf("explain: %v: %v", err, r)
 	}

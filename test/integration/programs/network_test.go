@@ -60,8 +60,7 @@ echo process=2; "$3" $p2
 `
 
 func TestTwoWireGuardsAsAUserTalkToEachOther(t *testing.T) {
-	engine.RequireRoot(t)
-	engine.Require(t, "wg", "ip", "ping", "nsenter")
+	engine.RequireRoot(t, "wg", "ip", "ping", "nsenter")
 	program := engine.Copy(t, engine.Install(t, "golang.zx2c4.com/wireguard", "v0.0.0-20260522210424-ecfc5a8d5446"), 0o755)
 	r := engine.Exec(t, "unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-ec", tunnel,
 		"sh", engine.Caplaunch(t), program, engine.Probe(t))

@@ -13,8 +13,7 @@ import (
 // Every block of commands in docs/install.md is run as it stands, on a copy of this machine that is thrown away, but for
 // two that need what is not here: a network, and Alpine.
 func TestInstallDocument(t *testing.T) {
-	engine.RequireRoot(t)
-	engine.Require(t, "rpm", "skopeo", "unshare")
+	engine.RequireRoot(t, "rpm", "skopeo", "unshare")
 	dist(t)
 	text := engine.Read(t, filepath.Join(engine.Root, "docs/install.md"))
 	script := `mount -t tmpfs none "$1"

@@ -93,8 +93,7 @@ func TestLintianFindsNoError(t *testing.T) {
 }
 
 func TestRPM(t *testing.T) {
-	engine.RequireRoot(t)
-	engine.Require(t, "rpm")
+	engine.RequireRoot(t, "rpm")
 	root := engine.TempDir(t)
 	rpm := func(args ...string) string {
 		t.Helper()

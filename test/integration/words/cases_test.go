@@ -71,8 +71,7 @@ func TestAnInitReachesTheProgram(t *testing.T) {
 
 // A program that finds its libraries by $ORIGIN cannot run as a copy: neither is one offered, nor made.
 func TestProgramsThatLookBesideThemselves(t *testing.T) {
-	engine.RequireRoot(t)
-	engine.Require(t, "gcc", "setcap")
+	engine.RequireRoot(t, "gcc", "setcap")
 	dir := engine.Tree(t, map[string]engine.Src{"/lib": engine.Dir(0o755)})
 	build := func(name, source string, flags ...string) {
 		engine.Do(t, slices.Concat([]string{"gcc", "-o", filepath.Join(dir, name), engine.Write(t, "source.c", source)}, flags)...)
@@ -171,8 +170,6 @@ func TestLXCAndNspawnGetTheirOwnLines(t *testing.T) {
 // A unit with a user namespace of its own has no capability of the host: systemd gives them to its User=.
 func TestPrivateUsersGetSystemdsWords(t *testing.T) {
 	s := engine.TheSystemd(t)
-	s.Cp(t, engine.Caplaunch(t), "/caplaunch", 0o755)
-	s.Cp(t, engine.Probe(t), "/probe", 0o755)
 	properties := []string{"PrivateUsers=yes"}
 	r := s.RunUnit(t, properties, admin...)
 	lines, _, _ := strings.Cut(engine.Refused(t, r, r.Code).Hints(t, "User=65532 and Group=65532 and AmbientCapabilities=CAP_NET_ADMIN").Hint, " (")

@@ -112,8 +112,7 @@ func TestCheckOfAnotherProcess(t *testing.T) {
 // What cannot be printed is an error, and so is what cannot be read without /proc. A status that does not say what it has
 // to is no answer, of the process or of a thread.
 func TestCheckOfNothing(t *testing.T) {
-	engine.RequireRoot(t)
-	engine.Require(t, "unshare")
+	engine.RequireRoot(t, "unshare")
 	const check = `; exec "$0" check --allow=all --pid=$$`
 	for script, says := range map[string]string{
 		`exec "$0" show >&-`:                                         "stdout is closed",

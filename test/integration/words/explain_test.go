@@ -34,11 +34,7 @@ type explanation struct {
 	After                 *state
 	Steps, Given, Notes   []string
 	Skipped               []struct{ Capability, Reason string }
-	Verdict               struct {
-		OK        bool
-		Code      int
-		Msg, Hint string
-	}
+	Verdict               engine.Verdict
 }
 
 // named are the bits of a mask in hex, by their names.
@@ -101,8 +97,7 @@ var requests = []string{
 // What explain says is what run does: its exit status, the words of its refusal, the state that the program really finds;
 // from many starting states. And it fits a terminal.
 func TestExplainSaysWhatRunDoes(t *testing.T) {
-	engine.RequireRoot(t)
-	engine.Require(t, "setcap")
+	engine.RequireRoot(t, "setcap")
 	probe := engine.Probe(t)
 	ran, refused := 0, 0
 	compare := func(options, request, program string) {
@@ -155,7 +150,8 @@ func TestExplainSaysWhatRunDoes(t *testing.T) {
 			return
 		}
 		refused++
-		if said := engine.Refused(t, run, x.Verdict.Code); said.Msg != x.Verdict.Msg || said.Hint != x.Verdict.Hint || x.Verdict.Hint == "" || x.After != nil || len(x.Steps)+len(x.Given) != 0 {
+		said := engine.Refused(t, run, x.Verdict.Code)
+		if x.Verdict != (engine.Verdict{Code: run.Code, Msg: said.Msg, Hint: said.Hint}) || said.Hint == "" || x.After != nil || len(x.Steps)+len(x.Given) != 0 {
 			t.Errorf("%s: run says\n%+v, explain\n%+v", what, said, x)
 		}
 	}
@@ -190,8 +186,7 @@ var harmless = regexp.MustCompile(`^\d+ +(execveat\(.*(AT_EXECVE_CHECK|0x10000)|
 
 // explain and what else only looks change nothing, and start nothing.
 func TestExplainChangesNothing(t *testing.T) {
-	engine.RequireRoot(t)
-	engine.Require(t, "strace", "setcap")
+	engine.RequireRoot(t, "strace", "setcap")
 	probe := engine.Probe(t)
 	caps := engine.WithCaps(t, probe, "cap_net_raw=+ep")
 	listing := func() string { return engine.Do(t, "ls", "-la", "--full-time", filepath.Dir(caps)).Stdout }

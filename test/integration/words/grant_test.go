@@ -125,8 +125,6 @@ func TestComposeKeysAreStrictAndSayTheSame(t *testing.T) {
 // wrong things.
 func TestDropInBoots(t *testing.T) {
 	s := engine.TheSystemd(t)
-	s.Cp(t, engine.Caplaunch(t), "/caplaunch", 0o755)
-	s.Cp(t, engine.Probe(t), "/probe", 0o755)
 	for i, w := range wants {
 		for j, has := range []string{"", "User=65532\nGroup=65532\nCapabilityBoundingSet=CAP_CHOWN CAP_KILL\n"} {
 			if j == 1 && i > 0 && !strings.Contains(w.flags, "all") {

@@ -6,7 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -74,25 +74,17 @@ func TestInstallIsAtomic(t *testing.T) {
 	engine.RequireRoot(t)
 	c, dir := engine.Caplaunch(t), engine.TempDir(t)
 	want, path := engine.Read(t, c), filepath.Join(dir, "caplaunch")
-	var installers sync.WaitGroup
+	var installing atomic.Int32
 	for range 20 {
-		installers.Go(func() {
+		installing.Add(1)
+		go func() {
+			defer installing.Add(-1)
 			if out, err := exec.Command(c, "install", dir).CombinedOutput(); err != nil {
 				t.Errorf("%v: %s", err, out)
 			}
-		})
+		}()
 	}
-	done := make(chan bool)
-	go func() {
-		installers.Wait()
-		close(done)
-	}()
-	for isDone := false; !isDone; {
-		select {
-		case <-done:
-			isDone = true
-		default:
-		}
+	for installing.Load() > 0 {
 		got, err := os.ReadFile(path)
 		if err != nil {
 			continue
@@ -109,8 +101,7 @@ func TestInstallIsAtomic(t *testing.T) {
 
 // What install cannot do, or should not, is an error that says why, and leaves everything as it was.
 func TestInstallRefuses(t *testing.T) {
-	engine.RequireRoot(t)
-	engine.Require(t, "mount")
+	engine.RequireRoot(t, "mount")
 	dir := engine.TempDir(t)
 	in := func(name string) string { return filepath.Join(dir, name) }
 	engine.Do(t, "sh", "-euc", `cd "$1"; mkdir -p folder taken/caplaunch/x linked closed; mkfifo fifo; printf mine >file

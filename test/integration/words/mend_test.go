@@ -36,8 +36,7 @@ exec "$@"`, "bash", engine.Caplaunch(t)}, words...)...)
 // What comes of files, of which internal/why knows more, and of the surroundings: the hint is followed, and the same
 // launch, or the one that it names, ends in the promise.
 func TestEveryOtherHintWorks(t *testing.T) {
-	engine.RequireRoot(t)
-	engine.Require(t, "unshare", "mount", "setcap", "findmnt")
+	engine.RequireRoot(t, "unshare", "mount", "setcap", "findmnt")
 	probe, dir := engine.Probe(t), engine.TempDir(t)
 	shell := func(format string, args ...any) {
 		t.Helper()
