@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/caplaunch/caplaunch/test/integration/engine"
@@ -94,4 +96,91 @@ func TestAProgramThatRootCannotSeeIsInspectedAsItsUser(t *testing.T) {
 
 	s, path = hidden(t)
 	s.refused(t, 127, "no such file", path+"-missing")
+}
+
+// What the kernel does not tell of a program's file is not taken for an answer.
+func TestALookThatFailsIsNoAnswer(t *testing.T) {
+	engine.RequireRoot(t, "strace", "setcap")
+	probe := engine.Probe(t)
+	opaque := filepath.Join(engine.TempDir(t), "opaque")
+	engine.Must(t, engine.CopyFile(opaque, probe, 0o711))
+	withCaps := engine.WithCaps(t, probe, "cap_net_raw=+ep")
+	for _, c := range []struct {
+		path, inject, flags string
+		code                int // 0: PROGRAM runs
+		says                string
+	}{
+		{probe, "openat:error=EINTR:when=1", "", 0, ""},
+		{probe, "openat:error=EINTR:when=2", "", 0, ""},
+		{probe, "openat:error=EACCES:when=2", "", engine.Failure, "changed"},
+		{opaque, "newfstatat:error=EIO", "", engine.Failure, "changed"},
+		{probe, "openat:error=EMFILE:when=1", "", engine.Failure, "too many open files"},
+		{probe, "openat:error=EMFILE:when=2", "", engine.Failure, "too many open files"},
+		{probe, "openat:error=EAGAIN:when=2", "", 126, "text file busy"},
+		{probe, "fstat:error=EIO:when=1", "", 126, "input/output error"},
+		{probe, "fstat:error=EIO:when=2", "", engine.Failure, "changed"},
+		{probe, "pread64:retval=10:when=1", "", engine.Failure, "changed"},
+		{probe, "pread64:error=EIO:when=1", "", 126, ""},
+		{probe, "fgetxattr:error=EIO", "", 126, "file capabilities make no sense"},
+		{probe, "faccessat2:error=ENOSYS", "", 0, ""},
+		{probe, "faccessat2:error=EIO", "", 126, "input/output error"},
+		{withCaps, "sendfile:error=EINTR:when=1", "--strip-file-caps", 0, ""},
+		{withCaps, "sendfile:error=ENOSPC", "--strip-file-caps", engine.Failure, "no space left"},
+		{withCaps, "sendfile:retval=0", "--strip-file-caps", engine.Failure, "changed"},
+		{withCaps, "fstat:error=EIO:when=3", "--strip-file-caps", engine.Failure, "changed"},
+		{withCaps, "fstatfs:error=EIO", "", 126, "input/output error"},
+	} {
+		t.Log(c.inject)
+		words := append([]string{"strace", "-f", "-qqq", "-o", "/dev/null", "-P", c.path, "-e", "inject=" + c.inject, engine.Caplaunch(t), "-u", "65532:65532"}, strings.Fields(c.flags)...)
+		r := engine.Exec(t, append(words, "--", c.path)...)
+		if c.code == 0 {
+			r.Ran(t)
+		} else {
+			engine.Refused(t, r, c.code).Says(t, c.says)
+		}
+	}
+}
+
+// strip launches what has file capabilities that would break the promise.
+var strip = start{flags: []string{"--caps=net_admin", asUser, "--strip-file-caps"}}
+
+func capable(t testing.TB) string {
+	t.Helper()
+	return engine.WithCaps(t, engine.Probe(t), "cap_net_admin,cap_net_raw=+ep")
+}
+
+func TestStripLeavesLimitsAndDescriptorsAsTheyWere(t *testing.T) {
+	engine.Require(t, "prlimit")
+	s := strip
+	s.wrap = []string{"prlimit", "--nofile=1024:20000"}
+	path := capable(t)
+	given.With("rlimit nofile", "1024 20000").Want(t, s.run(t, path, "all"))
+	// All but the inodes of the pipes, which are made anew.
+	fds := func(s start, path string) string {
+		cmd := s.command(t, path, "fds")
+		cmd.ExtraFiles = []*os.File{os.Stderr}
+		return regexp.MustCompile(`file [0-9a-f:]+`).ReplaceAllString(engine.Command(t, cmd).Stdout, "file")
+	}
+	if got, want := fds(s, path), fds(s, engine.Probe(t)); got != want || !strings.Contains(want, "fd 3=") {
+		t.Errorf("with a copy:\n%s\nwithout:\n%s", got, want)
+	}
+}
+
+func TestStripKeepsArgv0AsItWasWritten(t *testing.T) {
+	path := capable(t)
+	s := strip
+	s.env = []string{"PATH=" + filepath.Dir(path)}
+	name := filepath.Base(path)
+	given.With("argc", "3", "arg0", name, "arg1", "", "arg2", "--").Want(t, s.run(t, name, "", "--"))
+}
+
+// What has no privilege is not copied: /proc/self/exe stays what it is.
+func TestStripCopiesOnlyWhatHasPrivilege(t *testing.T) {
+	readlink, err := filepath.EvalSymlinks("/bin/readlink")
+	engine.Must(t, err)
+	for path, want := range map[string]string{readlink: readlink, engine.WithCaps(t, readlink, "cap_net_raw=+ep"): "/memfd:readlink (deleted)"} {
+		if r := strip.run(t, path, "/proc/self/exe"); r.Code != 0 || strings.TrimSpace(r.Stdout) != want {
+			t.Errorf("want %s: %v", want, r)
+		}
+	}
 }
