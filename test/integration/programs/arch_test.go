@@ -14,6 +14,8 @@ import (
 	"github.com/caplaunch/caplaunch/test/integration/engine"
 )
 
+const status = "test/integration/programs/testdata/status"
+
 // needAMD64 skips where the foreign architectures of these tests are not foreign.
 func needAMD64(t testing.TB) {
 	t.Helper()
@@ -24,7 +26,7 @@ func needAMD64(t testing.TB) {
 
 func TestA386ProgramGetsTheCapabilities(t *testing.T) {
 	needAMD64(t)
-	path := status(t, "386")
+	path := engine.BuildGo(t, status, "386")
 	s := start{flags: []string{"--caps=net_admin", asUser}}
 	if !engine.Runs(t, path) {
 		s.refused(t, 126, "built for 386", path)
@@ -36,11 +38,9 @@ func TestA386ProgramGetsTheCapabilities(t *testing.T) {
 	given.With("arch", "386", "arg0", capable).Want(t, s.run(t, capable))
 }
 
-// handler is a line for binfmt_misc, which runs arm64 programs by an emulator.
-func handler(emulator, flags string) string {
-	return `:caplaunch-arm64:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00:` +
-		`\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:` + emulator + ":" + flags
-}
+// handled begins a line for binfmt_misc: of arm64 programs, which an emulator runs.
+const handled = `:caplaunch-arm64:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00:` +
+	`\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:`
 
 // inUserNamespace runs commands and then argv in user and mount namespaces of their own, with all ids mapped. There
 // binfmt_misc can be mounted since Linux 6.7, and what is registered is gone with the namespace.
@@ -58,12 +58,12 @@ func TestAnotherArchitectureRunsWhereBinfmtMiscDoesIt(t *testing.T) {
 	qemu := engine.Tool(t, "qemu-aarch64-static")
 	at := engine.TempDir(t)
 	register := func(emulator, flags string) string {
-		return fmt.Sprintf("mount -t binfmt_misc binfmt_misc %s\nprintf %%s '%s' >%[1]s/register", at, handler(emulator, flags))
+		return fmt.Sprintf("mount -t binfmt_misc binfmt_misc %s\nprintf %%s '%s' >%[1]s/register", at, handled+emulator+":"+flags)
 	}
 	if r := inUserNamespace(t, register(qemu, "OCF"), "true"); r.Code != 0 {
 		engine.Unusable(t, "no binfmt_misc in user namespaces (Linux 6.7): %v", r)
 	}
-	path := status(t, "arm64")
+	path := engine.BuildGo(t, status, "arm64")
 	// F opens the emulator once and for all, as Debian and docker register it; P keeps argv[0].
 	launch := func(words ...string) engine.Result {
 		return inUserNamespace(t, register(qemu, "OCFP"), append([]string{engine.Caplaunch(t), "--caps=net_admin", asUser}, words...)...)

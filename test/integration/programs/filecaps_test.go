@@ -144,16 +144,11 @@ func TestALookThatFailsIsNoAnswer(t *testing.T) {
 // strip launches what has file capabilities that would break the promise.
 var strip = start{flags: []string{"--caps=net_admin", asUser, "--strip-file-caps"}}
 
-func capable(t testing.TB) string {
-	t.Helper()
-	return engine.WithCaps(t, engine.Probe(t), "cap_net_admin,cap_net_raw=+ep")
-}
-
 func TestStripLeavesLimitsAndDescriptorsAsTheyWere(t *testing.T) {
 	engine.Require(t, "prlimit")
 	s := strip
 	s.wrap = []string{"prlimit", "--nofile=1024:20000"}
-	path := capable(t)
+	path := engine.WithCaps(t, engine.Probe(t), "cap_net_admin,cap_net_raw=+ep")
 	given.With("rlimit nofile", "1024 20000").Want(t, s.run(t, path, "all"))
 	// All but the inodes of the pipes, which are made anew.
 	fds := func(s start, path string) string {
@@ -167,10 +162,9 @@ func TestStripLeavesLimitsAndDescriptorsAsTheyWere(t *testing.T) {
 }
 
 func TestStripKeepsArgv0AsItWasWritten(t *testing.T) {
-	path := capable(t)
+	dir, name := filepath.Split(engine.WithCaps(t, engine.Probe(t), "cap_net_admin,cap_net_raw=+ep"))
 	s := strip
-	s.env = []string{"PATH=" + filepath.Dir(path)}
-	name := filepath.Base(path)
+	s.env = []string{"PATH=" + dir}
 	given.With("argc", "3", "arg0", name, "arg1", "", "arg2", "--").Want(t, s.run(t, name, "", "--"))
 }
 

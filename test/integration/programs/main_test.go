@@ -83,9 +83,3 @@ func (s start) explain(t testing.TB, code int, argv ...string) engine.Verdict {
 	}
 	return x.Verdict
 }
-
-// status is the program testdata/status.
-func status(t testing.TB, arch string) string {
-	t.Helper()
-	return engine.BuildGo(t, "test/integration/programs/testdata/status", arch)
-}

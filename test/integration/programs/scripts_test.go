@@ -2,7 +2,6 @@ package programs
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -22,15 +21,8 @@ for line in open("/proc/self/status"):
     print(key + "=" + " ".join(value.split()))
 `
 
-func needPython(t testing.TB) {
-	t.Helper()
-	if _, err := os.Stat(python); err != nil {
-		engine.Unusable(t, "%v", err)
-	}
-}
-
 func TestAScriptGetsTheCapabilities(t *testing.T) {
-	needPython(t)
+	engine.Require(t, python)
 	s := start{flags: []string{"--caps=net_admin", asUser}, env: []string{"PATH=/usr/bin:/bin"}}
 	for _, line := range []string{"#!" + python, "#!/usr/bin/env python3", "#! " + python + " -B"} {
 		path := engine.Write(t, "script", line+statusScript)
@@ -40,7 +32,7 @@ func TestAScriptGetsTheCapabilities(t *testing.T) {
 
 // The kernel takes credentials from the interpreter's file, not the script's.
 func TestAScriptIsJudgedByItsInterpreter(t *testing.T) {
-	needPython(t)
+	engine.Require(t, python)
 	real, err := filepath.EvalSymlinks(python)
 	engine.Must(t, err)
 	interpreter := engine.WithCaps(t, real, "cap_net_admin=+ep")

@@ -1,6 +1,7 @@
 package words
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
@@ -59,15 +60,10 @@ func found(t testing.TB, out string) state {
 		*to = named(t, m[key], func(bit int) string { return strings.TrimPrefix(cap.Value(bit).String(), "cap_") })
 	}
 	for key, to := range map[string]*ids{"Uid": &s.UID, "Gid": &s.GID} {
-		if _, err := fmt.Sscan(m[key], &to.Real, &to.Effective, &to.Saved); err != nil {
-			t.Fatalf("%s: %v\n%s", key, err, out)
-		}
+		_, err := fmt.Sscan(m[key], &to.Real, &to.Effective, &to.Saved)
+		engine.Must(t, err)
 	}
-	s.Groups = []uint32{}
-	for w := range strings.FieldsSeq(m["Groups"]) {
-		n, _ := strconv.ParseUint(w, 10, 32)
-		s.Groups = append(s.Groups, uint32(n))
-	}
+	engine.Must(t, json.Unmarshal([]byte("["+strings.ReplaceAll(m["Groups"], " ", ",")+"]"), &s.Groups))
 	slices.Sort(s.Groups)
 	s.Groups = slices.Compact(s.Groups)
 	s.NoNewPrivs = m["NoNewPrivs"] == "1"
