@@ -129,7 +129,6 @@ type status struct {
 }
 
 func example(t *testing.T, name string) string {
-	t.Helper()
 	applied.Store(name, true)
 	return read(t, filepath.Join(root, "examples/kubernetes", name))
 }

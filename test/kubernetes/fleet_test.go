@@ -12,7 +12,6 @@ const injected = "/.caplaunch/caplaunch"
 
 // policies puts the two policies into the cluster and waits until they act.
 func policies(t *testing.T) {
-	t.Helper()
 	for _, file := range []string{"fleet/inject.yaml", "fleet/refuse.yaml"} {
 		_, err := try(example(t, file), "apply", "-f", "-")
 		must(t, err)
@@ -219,7 +218,6 @@ func TestNamespace(t *testing.T) {
 
 // everyName is all capabilities, as a manifest writes them.
 func everyName(t *testing.T) string {
-	t.Helper()
 	out, err := exec.Command(root+"/bin/caplaunch", "explain", "--for=kubernetes", "--caps=all", "--user=0:0").Output()
 	must(t, err)
 	_, names, _ := strings.Cut(string(out), "add: [")

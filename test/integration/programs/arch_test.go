@@ -45,7 +45,6 @@ const handled = `:caplaunch-arm64:M::\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00
 // inUserNamespace runs commands and then argv in user and mount namespaces of their own, with all ids mapped. There
 // binfmt_misc can be mounted since Linux 6.7, and what is registered is gone with the namespace.
 func inUserNamespace(t testing.TB, commands string, argv ...string) engine.Result {
-	t.Helper()
 	cmd := exec.Command("sh", append([]string{"-ec", commands + "\nexec \"$@\"", "sh"}, argv...)...)
 	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 65536}}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS, UidMappings: ids, GidMappings: ids, GidMappingsEnableSetgroups: true}

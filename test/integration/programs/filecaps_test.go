@@ -69,7 +69,6 @@ func TestPrivilegeThatDoesNotCountIsNoReasonToRefuse(t *testing.T) {
 
 // hidden is a program in a folder that only uid 65532 may enter, and a start without the capability to look inside.
 func hidden(t *testing.T) (start, string) {
-	t.Helper()
 	path := engine.Copy(t, engine.Probe(t), 0o755)
 	engine.Must(t, os.Chown(filepath.Dir(path), 65532, 65532))
 	engine.Must(t, os.Chmod(filepath.Dir(path), 0o700))

@@ -35,7 +35,6 @@ type start struct {
 
 // command is the launch of argv by caplaunch.
 func (s start) command(t testing.TB, argv ...string) *exec.Cmd {
-	t.Helper()
 	engine.RequireRoot(t)
 	words := s.wrap
 	if s.from != nil {
@@ -55,7 +54,6 @@ func (s start) command(t testing.TB, argv ...string) *exec.Cmd {
 
 // run launches argv by caplaunch.
 func (s start) run(t testing.TB, argv ...string) engine.Result {
-	t.Helper()
 	return engine.Command(t, s.command(t, argv...))
 }
 

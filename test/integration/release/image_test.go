@@ -19,7 +19,6 @@ const (
 
 // crane is the tool that is pinned beside the release's own.
 func crane(t testing.TB) string {
-	t.Helper()
 	return strings.TrimSpace(ok(t, "go", "-C", filepath.Join(engine.Root, "packaging"), "tool", "-n", "crane"))
 }
 
@@ -30,7 +29,6 @@ func beside(d *engine.Docker, argv ...string) *exec.Cmd {
 
 // serve starts a registry on dockerd's loopback device, and pushes the image to it by "make push".
 func serve(t *testing.T, d *engine.Docker) {
-	t.Helper()
 	engine.Background(t, beside(d, crane(t), "registry", "serve", "--address", registry))
 	var r engine.Result
 	if !engine.Await(func() bool {

@@ -24,14 +24,9 @@ const (
 
 // debian is a new root file system of Debian.
 func debian(t testing.TB) string {
-	t.Helper()
 	engine.RequireRoot(t)
-	archive, err := engine.DebianTar()
-	if err != nil {
-		engine.Unusable(t, "no Debian root file system: %v", err)
-	}
 	root := engine.TempDir(t)
-	ok(t, "tar", "-C", root, "-xpf", archive)
+	ok(t, "tar", "-C", root, "-xpf", engine.Debian(t).Bases[0])
 	return root
 }
 
@@ -68,7 +63,6 @@ func gone(t testing.TB, root string) {
 
 // now is the version of the release under test, as its binary says it.
 func now(t testing.TB) string {
-	t.Helper()
 	return strings.TrimPrefix(info(t, binaries(t)["amd64"])["version"], "v")
 }
 

@@ -44,19 +44,17 @@ func background(t testing.TB, d *engine.Docker, args ...string) string {
 
 // caplaunch runs it here, without an engine.
 func caplaunch(t testing.TB, words ...string) engine.Result {
-	t.Helper()
 	return engine.Exec(t, append([]string{engine.Caplaunch(t)}, words...)...)
 }
 
 // start runs caplaunch from the state that capstart's options describe.
 func start(t testing.TB, options string, words ...string) engine.Result {
-	t.Helper()
 	return engine.Start(t, strings.Fields(options), append([]string{engine.Caplaunch(t)}, words...)...)
 }
 
 // behind is words with the probe behind "--".
 func behind(t testing.TB, words ...string) []string {
-	return slices.Concat(words, []string{"--", engine.Probe(t)})
+	return append(slices.Clone(words), "--", engine.Probe(t))
 }
 
 // copied is what stands on lines of its own to be copied, whole.
