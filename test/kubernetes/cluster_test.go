@@ -155,40 +155,35 @@ func with(t *testing.T, text string, oldnew ...string) string {
 // apply gives the manifest to the cluster, and puts its pods on the node.
 func apply(t *testing.T, ns, manifest string) {
 	t.Helper()
-	must(t, tryApply(ns, manifest))
+	must(t, tryApply(t, ns, manifest))
 }
 
-func tryApply(ns, manifest string) error {
+// tryApply gives the error of a manifest that is not taken.
+func tryApply(t *testing.T, ns, manifest string) error {
+	t.Helper()
 	text, err := try(manifest, "apply", "-n", ns, "-o", "json", "-f", "-")
 	if err != nil {
 		return err
 	}
 	var all object
-	if err := json.Unmarshal([]byte(text), &all); err != nil {
-		return err
-	}
+	must(t, json.Unmarshal([]byte(text), &all))
 	if all.Items == nil {
 		all.Items = []object{all}
 	}
 	for _, o := range all.Items {
 		switch o.Kind {
 		case "Pod": // as the scheduler does
-			err = api("POST", "/api/v1/namespaces/"+ns+"/pods/"+o.Metadata.Name+"/binding", map[string]any{
+			must(t, api("POST", "/api/v1/namespaces/"+ns+"/pods/"+o.Metadata.Name+"/binding", map[string]any{
 				"apiVersion": "v1", "kind": "Binding", "metadata": map[string]any{"name": o.Metadata.Name},
 				"target": map[string]any{"apiVersion": "v1", "kind": "Node", "name": "node0"},
-			}, nil)
+			}, nil))
 		case "Deployment", "DaemonSet": // as their controllers do
 			var pod map[string]any
-			if err := json.Unmarshal(o.Spec.Template, &pod); err != nil {
-				return err
-			}
+			must(t, json.Unmarshal(o.Spec.Template, &pod))
 			pod["apiVersion"], pod["kind"] = "v1", "Pod"
 			pod["metadata"].(map[string]any)["name"] = o.Metadata.Name
 			text, _ := json.Marshal(pod)
-			err = tryApply(ns, string(text))
-		}
-		if err != nil {
-			return err
+			apply(t, ns, string(text))
 		}
 	}
 	return nil
@@ -198,13 +193,10 @@ func tryApply(ns, manifest string) error {
 func wait(t *testing.T, ns, name, what string, done func(object) bool) object {
 	t.Helper()
 	var pod object
-	err := until(what, func() bool {
+	until(t, what, func() bool {
 		pod = object{}
 		return api("GET", "/api/v1/namespaces/"+ns+"/pods/"+name, nil, &pod) == nil && done(pod)
-	})
-	if err != nil {
-		t.Fatalf("%v: %+v", err, pod.Status)
-	}
+	}, &pod.Status)
 	return pod
 }
 
@@ -227,13 +219,11 @@ func ended(t *testing.T, ns, name string) (int, string) {
 func logs(t *testing.T, ns, want string, args ...string) {
 	t.Helper()
 	var said string
-	if err := until("the log says so", func() bool {
+	until(t, "the log says "+want, func() bool {
 		out, err := try("", append([]string{"logs", "-n", ns}, args...)...)
 		said = fmt.Sprint(out, err)
 		return strings.Contains(out, want)
-	}); err != nil {
-		t.Fatalf("%v: want %q: %s", err, want, said)
-	}
+	}, &said)
 }
 
 // state is what caplaunch show --json prints.
@@ -250,9 +240,7 @@ type ids struct{ Real, Effective, Saved int }
 func promised(t *testing.T, text string, caps ...string) state {
 	t.Helper()
 	var s state
-	if err := json.Unmarshal([]byte(text), &s); err != nil {
-		t.Fatalf("%v: %s", err, text)
-	}
+	must(t, json.Unmarshal([]byte(text), &s))
 	id := ids{65532, 65532, 65532}
 	if want := (state{id, id, s.Groups, true, caps, caps, caps, caps, s.Bounding}); !reflect.DeepEqual(s, want) {
 		t.Errorf("want %+v: %s", want, text)

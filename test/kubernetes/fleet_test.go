@@ -17,18 +17,18 @@ func policies(t *testing.T) {
 		must(t, err)
 	}
 	pod := example(t, "fleet/pod.yaml")
-	must(t, until("pods are injected", func() bool {
+	until(t, "pods are injected", func() bool {
 		p, err := admit("default", pod)
 		return err == nil && p.Spec.Containers[0].Command[0] == injected
-	}))
+	})
 	refused := func(old, changed string) func() bool {
 		return func() bool {
 			_, err := admit("default", strings.Replace(pod, old, changed, 1))
 			return err != nil
 		}
 	}
-	must(t, until("pods are judged", refused("caps.caplaunch/relay", "caps.caplaunch/other")))
-	must(t, until("capabilities are judged", refused("relay: net_admin", "relay: net_amdin")))
+	until(t, "pods are judged", refused("caps.caplaunch/relay", "caps.caplaunch/other"))
+	until(t, "capabilities are judged", refused("relay: net_admin", "relay: net_amdin"))
 }
 
 // admit is what the API server would make of the manifest.
@@ -190,10 +190,10 @@ func TestNamespace(t *testing.T) {
 	must(t, err)
 	const ns = "relays"
 	pod := example(t, "image-volume.yaml")
-	must(t, until("the policy acts", func() bool {
+	until(t, "the policy acts", func() bool {
 		_, err := admit(ns, strings.Replace(pod, "drop: [ALL]", "drop: []", 1))
 		return err != nil
-	}))
+	})
 	apply(t, ns, pod)
 	relays(t, ns, "relay", launcher, "net_admin")
 	for text, words := range map[string]string{

@@ -59,7 +59,7 @@ func (a ask) run(t *testing.T, ns, name string) string {
 	security := fmt.Sprintf("runAsUser: %d, runAsGroup: %[1]d, runAsNonRoot: %v, allowPrivilegeEscalation: false, "+
 		"seccompProfile: {type: RuntimeDefault}, capabilities: {drop: [ALL], add: [%s]}", a.uid, a.uid != 0, a.add)
 	flags := strings.Join(strings.Fields(a.flags), ", ") + ", --strict"
-	err := tryApply(ns, fmt.Sprintf(lone, name, fmt.Sprintf("  hostUsers: %v", a.hostUsers), flags, security))
+	err := tryApply(t, ns, fmt.Sprintf(lone, name, fmt.Sprintf("  hostUsers: %v", a.hostUsers), flags, security))
 	if err != nil {
 		why := parts.FindStringSubmatch(err.Error())
 		if why == nil {
