@@ -180,10 +180,8 @@ func TestEngines(t *testing.T) {
 					}
 					does = fmt.Sprintf("status %d (%c)", r.Code, 'a'+slices.Index(said, why))
 				}
-				if flags == "" {
+				if flags = "`" + flags + "`"; flags == "``" {
 					flags = "–"
-				} else {
-					flags = "`" + flags + "`"
 				}
 				table += fmt.Sprintf("| %s | %s | %d | %s | %s | %s | %s | %s | %s |\n", k.name, flags, now.UID.Real,
 					few(now.Permitted, all), few(now.Inheritable, all), few(now.Ambient, all), few(now.Bounding, all), map[bool]string{true: "yes", false: "no"}[now.NoNewPrivs], does)

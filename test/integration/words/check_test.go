@@ -26,7 +26,6 @@ type outcome struct {
 
 // check looks at the sets that it is told to, of itself or of another process.
 func TestCheckComparesTheSetsAskedFor(t *testing.T) {
-	engine.RequireRoot(t)
 	check := func(options, words string) (engine.Result, outcome) {
 		t.Helper()
 		var o outcome
@@ -130,7 +129,6 @@ func TestCheckOfNothing(t *testing.T) {
 
 // show tells what is there, also in an image with nothing in it but caplaunch, and without /proc.
 func TestShowTellsTheState(t *testing.T) {
-	engine.RequireRoot(t)
 	bare := engine.Tree(t, map[string]engine.Src{"/caplaunch": engine.File(engine.Caplaunch(t)), "/probe": engine.File(engine.Probe(t))})
 	for _, options := range starts {
 		if strings.Contains(options, "-u 0,") || strings.Contains(options, "-g 0,") {

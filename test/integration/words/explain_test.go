@@ -209,7 +209,6 @@ func TestExplainChangesNothing(t *testing.T) {
 
 // The allowlist is to name what the launch needs and no more; the rest is to be taken away.
 func TestTheHintOfAnAllowlistNamesWhatIsNeeded(t *testing.T) {
-	engine.RequireRoot(t)
 	for _, c := range []struct{ options, words, hint string }{
 		{
 			"-b a80425fb -p a80425fb -e a80425fb", "-c net_raw -u 65532:65532 --allow=net_raw,chown,fowner,fsetid,kill,setpcap,net_bind_service,sys_chroot,mknod,audit_write",
@@ -246,7 +245,6 @@ func TestQuietAndVerbose(t *testing.T) {
 
 // A start that already is who it is to be needs nothing to become it, and the grant names nothing for it.
 func TestAGrantWithoutASwitchHasNoneForIt(t *testing.T) {
-	engine.RequireRoot(t)
 	for _, c := range []struct{ options, place, request, grant string }{
 		{"-u 65532 -g 65532 -G 65532 -i 1000 -a 1000 -n", "container=podman", "-c net_admin -u 65532:65532", "--cap-drop=ALL --cap-add=NET_ADMIN --security-opt=no-new-privileges\n"},
 		{"-G 0", "container=podman", "-c net_admin -u 0:0", "--user=0:0 --cap-drop=ALL --cap-add=NET_ADMIN --security-opt=no-new-privileges\n"},
