@@ -94,21 +94,19 @@ func TestFlagsAreTheSmallestThatWork(t *testing.T) {
 
 // What explain prints for compose are keys of a service, to compose's own loader and schema, and grant the same.
 func TestComposeKeysAreStrictAndSayTheSame(t *testing.T) {
-	load := func(keys string) (compose.ServiceConfig, error) {
+	load := func(keys string) (*compose.Project, error) {
 		text := "services:\n  probe:\n    image: probe\n    " + strings.ReplaceAll(strings.TrimSpace(keys), "\n", "\n    ")
-		project, err := loader.LoadWithContext(context.Background(), compose.ConfigDetails{
+		return loader.LoadWithContext(context.Background(), compose.ConfigDetails{
 			WorkingDir: t.TempDir(), ConfigFiles: []compose.ConfigFile{{Filename: "compose.yaml", Content: []byte(text)}},
 		}, func(o *loader.Options) { o.SetProjectName("words", true) })
-		if err != nil {
-			return compose.ServiceConfig{}, err
-		}
-		return project.Services["probe"], nil
 	}
 	for _, w := range wants {
-		s, err := load(grantFor(t, "compose", w))
+		project, err := load(grantFor(t, "compose", w))
+		engine.Must(t, err)
+		s := project.Services["probe"]
 		nnp := slices.Equal(s.SecurityOpt, []string{"no-new-privileges:true"})
-		if err != nil || s.User != "0:0" || !slices.Equal(s.CapDrop, []string{"ALL"}) || !slices.Equal(s.CapAdd, w.add) || nnp != (w.nnp == "1") {
-			t.Errorf("%s: %+v, %v", w.flags, s, err)
+		if s.User != "0:0" || !slices.Equal(s.CapDrop, []string{"ALL"}) || !slices.Equal(s.CapAdd, w.add) || nnp != (w.nnp == "1") {
+			t.Errorf("%s: %+v", w.flags, s)
 		}
 	}
 	if _, err := load("cap_ad: [CHOWN]"); err == nil {
