@@ -1,6 +1,7 @@
 package words
 
 import (
+	"fmt"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -182,10 +183,7 @@ func TestPrivateUsersGetSystemdsWords(t *testing.T) {
 func TestRootOfAPodsNamespaceStaysRoot(t *testing.T) {
 	engine.RequireRoot(t)
 	run := func(options string, words ...string) engine.Result {
-		script := `unshare --user sleep 60 & p=$!
-while test "$(readlink /proc/$p/ns/user)" = "$(readlink /proc/self/ns/user)"; do :; done
-echo 0 100000 65536 >/proc/$p/uid_map; echo 0 100000 65536 >/proc/$p/gid_map
-exec nsenter --user --target=$p --setuid=0 --setgid=0 "$@"`
+		script := fmt.Sprintf(mapped, "0 100000 65536") + `exec nsenter --user --target=$p --setuid=0 --setgid=0 "$@"`
 		capstart := append([]string{engine.Capstart(t)}, strings.Fields(options)...)
 		return engine.Exec(t, slices.Concat([]string{"unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "env", "KUBERNETES_SERVICE_HOST=10.0.0.1", "bash", "-ec", script, "bash"},
 			capstart, []string{"--", engine.Caplaunch(t)}, behind(t, words...))...)

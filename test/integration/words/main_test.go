@@ -57,6 +57,12 @@ func behind(t testing.TB, words ...string) []string {
 	return append(slices.Clone(words), "--", engine.Probe(t))
 }
 
+// mapped begins a script of bash: $p is a process in a user namespace that has that map of ids.
+const mapped = `unshare --user sleep 60 & p=$!
+while test "$(readlink /proc/$p/ns/user)" = "$(readlink /proc/self/ns/user)"; do :; done
+echo %[1]s >/proc/$p/uid_map; echo %[1]s >/proc/$p/gid_map
+`
+
 // copied is what stands on lines of its own to be copied, whole.
 var copied = regexp.MustCompile(`(?m)^(hint|grant .*)\n(  .*\n)+`)
 
