@@ -92,6 +92,17 @@ type Line struct {
 	Capability, Sets []string
 }
 
+// A State is one in JSON: see docs/json.md.
+type State struct {
+	UID, GID                                                         IDs
+	Groups                                                           []uint32
+	NoNewPrivs                                                       bool `json:"no_new_privs"`
+	Securebits, Permitted, Effective, Inheritable, Ambient, Bounding []string
+}
+
+// IDs are the three of a user or of a group.
+type IDs struct{ Real, Effective, Saved uint32 }
+
 // A Verdict is that of explain --json.
 type Verdict struct {
 	OK        bool

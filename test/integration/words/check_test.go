@@ -97,9 +97,9 @@ func TestCheckOfAnotherProcess(t *testing.T) {
 	engine.Refused(t, caplaunch(t, "check", "--allow=none", "--pid="+pid), engine.Failure)
 
 	// show, of the same ones.
-	var s state
+	var s engine.State
 	engine.Decode(t, caplaunch(t, "show", "--json", other).Stdout, &s)
-	if s.UID != (ids{1000, 1000, 1000}) || !slices.Equal(s.Ambient, []string{"net_raw"}) || !slices.Equal(s.Bounding, []string{"net_admin", "net_raw"}) || s.Securebits != nil {
+	if s.UID != (engine.IDs{Real: 1000, Effective: 1000, Saved: 1000}) || !slices.Equal(s.Ambient, []string{"net_raw"}) || !slices.Equal(s.Bounding, []string{"net_admin", "net_raw"}) || s.Securebits != nil {
 		t.Errorf("%+v", s)
 	}
 	caplaunch(t, "show", other).Ran(t, "uid 1000  gid 1000  no_new_privs off  groups ", "securebits unknown")
@@ -136,7 +136,7 @@ func TestShowTellsTheState(t *testing.T) {
 			continue
 		}
 		in := append([]string{"-R", bare}, strings.Fields(options)...)
-		var got state
+		var got engine.State
 		engine.Decode(t, engine.Start(t, in, "/caplaunch", "show", "--json").Stdout, &got)
 		if want := found(t, engine.Start(t, in, "/probe").Stdout); !reflect.DeepEqual(got, want) {
 			t.Errorf("from %q:\n%+v, want\n%+v", options, got, want)

@@ -18,21 +18,11 @@ import (
 	"github.com/caplaunch/caplaunch/test/integration/engine"
 )
 
-// A state is a state in JSON: see docs/json.md.
-type state struct {
-	UID, GID                                                         ids
-	Groups                                                           []uint32
-	NoNewPrivs                                                       bool `json:"no_new_privs"`
-	Securebits, Permitted, Effective, Inheritable, Ambient, Bounding []string
-}
-
-type ids struct{ Real, Effective, Saved uint32 }
-
 // An explanation is explain --json.
 type explanation struct {
 	Place, Program, Grant string
-	Start                 state
-	After                 *state
+	Start                 engine.State
+	After                 *engine.State
 	Steps, Given, Notes   []string
 	Skipped               []struct{ Capability, Reason string }
 	Verdict               engine.Verdict
@@ -52,14 +42,14 @@ func named(t testing.TB, mask string, name func(bit int) string) []string {
 }
 
 // found is the state that probe printed.
-func found(t testing.TB, out string) state {
+func found(t testing.TB, out string) engine.State {
 	t.Helper()
 	m := engine.ParseProbe(out)
-	var s state
+	var s engine.State
 	for key, to := range map[string]*[]string{"CapPrm": &s.Permitted, "CapEff": &s.Effective, "CapInh": &s.Inheritable, "CapAmb": &s.Ambient, "CapBnd": &s.Bounding} {
 		*to = named(t, m[key], func(bit int) string { return strings.TrimPrefix(cap.Value(bit).String(), "cap_") })
 	}
-	for key, to := range map[string]*ids{"Uid": &s.UID, "Gid": &s.GID} {
+	for key, to := range map[string]*engine.IDs{"Uid": &s.UID, "Gid": &s.GID} {
 		_, err := fmt.Sscan(m[key], &to.Real, &to.Effective, &to.Saved)
 		engine.Must(t, err)
 	}
