@@ -17,18 +17,7 @@ import (
 	"github.com/caplaunch/caplaunch/test/integration/engine"
 )
 
-const (
-	program = "usr/bin/caplaunch"
-	manPage = "usr/share/man/man1/caplaunch.1.gz"
-)
-
-// debian is a new root file system of Debian.
-func debian(t testing.TB) string {
-	engine.RequireRoot(t)
-	root := engine.TempDir(t)
-	ok(t, "tar", "-C", root, "-xpf", engine.Debian(t).Bases[0])
-	return root
-}
+const program = "usr/bin/caplaunch"
 
 // used checks that the package under root is that version, that it launches, and that everything is in its place.
 func used(t testing.TB, root, version, zsh string) {
@@ -37,7 +26,7 @@ func used(t testing.TB, root, version, zsh string) {
 		t.Errorf("want version %s: %v", version, r)
 	}
 	engine.Exec(t, "chroot", root, "/"+program, "-c", "net_raw", "-u", "65532:65532", "--", "/"+program, "show", "--json").Ran(t, "net_raw", "65532")
-	for _, file := range []string{manPage, "usr/share/bash-completion/completions/caplaunch", zsh + "/_caplaunch", "usr/share/fish/vendor_completions.d/caplaunch.fish"} {
+	for _, file := range []string{"usr/share/man/man1/caplaunch.1.gz", "usr/share/bash-completion/completions/caplaunch", zsh + "/_caplaunch", "usr/share/fish/vendor_completions.d/caplaunch.fish"} {
 		if _, err := os.Stat(filepath.Join(root, file)); err != nil && !leftOut(root, file) {
 			t.Error(err)
 		}
@@ -67,7 +56,9 @@ func now(t testing.TB) string {
 }
 
 func TestDeb(t *testing.T) {
-	root := debian(t)
+	engine.RequireRoot(t)
+	root := engine.TempDir(t)
+	ok(t, "tar", "-C", root, "-xpf", engine.Debian(t).Bases[0])
 	dpkg := func(args ...string) { t.Helper(); ok(t, append([]string{"chroot", root, "dpkg"}, args...)...) }
 	for _, from := range []struct{ dir, version string }{{dist(t), now(t)}, {tagged(t), nextTag}} {
 		ok(t, "cp", one(t, from.dir, "caplaunch_*_amd64.deb"), filepath.Join(root, "caplaunch.deb"))
