@@ -26,7 +26,10 @@ func used(t testing.TB, root, version, zsh string) {
 		t.Errorf("want version %s: %v", version, r)
 	}
 	engine.Exec(t, "chroot", root, "/"+program, "-c", "net_raw", "-u", "65532:65532", "--", "/"+program, "show", "--json").Ran(t, "net_raw", "65532")
-	for _, file := range []string{"usr/share/man/man1/caplaunch.1.gz", "usr/share/bash-completion/completions/caplaunch", zsh + "/_caplaunch", "usr/share/fish/vendor_completions.d/caplaunch.fish"} {
+	for _, file := range []string{
+		"usr/share/man/man1/caplaunch.1.gz", "usr/share/bash-completion/completions/caplaunch", zsh + "/_caplaunch",
+		"usr/share/fish/vendor_completions.d/caplaunch.fish",
+	} {
 		if _, err := os.Stat(filepath.Join(root, file)); err != nil && !leftOut(root, file) {
 			t.Error(err)
 		}

@@ -242,7 +242,8 @@ func TestAGrantWithoutASwitchHasNoneForIt(t *testing.T) {
 		{"-u 65532 -g 65532 -G 65532", "container=docker", "-u 65532:65532", "--cap-drop=ALL --security-opt=no-new-privileges\n"},
 		{"-u 65532 -g 65532 -G 65532 -b 0", "container=docker", "-o net_admin -u 65532:65532", "--user=0:0 --cap-drop=ALL --cap-add=SETGID --cap-add=SETUID --cap-add=NET_ADMIN --security-opt=no-new-privileges\n"},
 	} {
-		r := engine.Start(t, strings.Fields(c.options), behind(t, append([]string{"env", c.place, engine.Caplaunch(t), "explain", "--json"}, strings.Fields(c.request)...)...)...)
+		words := behind(t, append([]string{"env", c.place, engine.Caplaunch(t), "explain", "--json"}, strings.Fields(c.request)...)...)
+		r := engine.Start(t, strings.Fields(c.options), words...)
 		var x explanation
 		engine.Decode(t, r.Stdout, &x)
 		if grant := strings.Replace(x.Grant, "--privileged=false ", "", 1); r.Code != 0 || grant != c.grant { // what all is granted to looks privileged

@@ -41,7 +41,8 @@ func TestInstallCopies(t *testing.T) {
 	dir := engine.TempDir(t)
 	install := func(umask, dest, path string) {
 		t.Helper()
-		if r := engine.Exec(t, "sh", "-c", `cd "$1" && umask "$2" && shift 2 && exec "$@"`, "sh", dir, umask, c, "install", dest); r.Code != 0 || r.Stdout+r.Stderr != "" {
+		r := engine.Exec(t, "sh", "-c", `cd "$1" && umask "$2" && shift 2 && exec "$@"`, "sh", dir, umask, c, "install", dest)
+		if r.Code != 0 || r.Stdout+r.Stderr != "" {
 			t.Errorf("%s: %v", dest, r)
 		}
 		wantInstalled(t, path)
