@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"maps"
 	"os/exec"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -169,23 +168,13 @@ func (c *tally) report(t *testing.T) {
 	t.Log(c.count)
 }
 
-// inParallel calls f with each of the items, or with as many as -share says, as many at a time as there are processors.
-func inParallel[T any](items []T, f func(T)) {
+// tryAll tries each of the items, or as many as -share says, and reports how they ended. All of them take half an hour.
+func tryAll[T any](t *testing.T, items []T, try func(T) (o outcome, problem, what string, e end)) {
+	t.Helper()
 	if !*all {
 		items = items[:min(len(items), *share)]
 	}
-	var wg sync.WaitGroup
-	next := make(chan T)
-	for range runtime.NumCPU() {
-		wg.Go(func() {
-			for item := range next {
-				f(item)
-			}
-		})
-	}
-	for _, item := range items {
-		next <- item
-	}
-	close(next)
-	wg.Wait()
+	count := &tally{count: map[outcome]int{}, bad: map[string][]string{}}
+	engine.InParallel(t, items, 2000, func(item T) { count.add(try(item)) })
+	count.report(t)
 }

@@ -112,8 +112,7 @@ func TestNoCallThatASeccompFilterAnswersBreaksThePromise(t *testing.T) {
 		}
 	}
 	engine.Rand(t).Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
-	count := &tally{count: map[outcome]int{}, bad: map[string][]string{}}
-	inParallel(list, func(f filtered) {
+	tryAll(t, list, func(f filtered) (outcome, string, string, end) {
 		behind := slices.Concat([]string{deny, strconv.Itoa(int(f.answer)), f.filter, "--"}, f.start, f.inner)
 		what := fmt.Sprintf("%s answers %d (%v)", f.denial.name, int(f.answer), f.answer)
 		e := run(t, patience, append(behind, f.argv(caplaunch)...)...)
@@ -132,7 +131,6 @@ func TestNoCallThatASeccompFilterAnswersBreaksThePromise(t *testing.T) {
 		case o == refused && f.code == 0 && f.step && f.answer != 0 && !names(said, f.denial.name):
 			o, problem = broken, "the error does not name the step"
 		}
-		count.add(o, problem, f.scenario.name+": "+what, e)
+		return o, problem, f.scenario.name + ": " + what, e
 	})
-	count.report(t)
 }

@@ -346,12 +346,10 @@ func TestNoSystemCallThatFailsOrLiesBreaksThePromise(t *testing.T) {
 	if !*all {
 		list = fairly(t, list)
 	}
-	count := &tally{count: map[outcome]int{}, bad: map[string][]string{}}
-	inParallel(list, func(i injection) {
+	tryAll(t, list, func(i injection) (outcome, string, string, end) {
 		o, problem, e := i.try(t, caplaunch)
-		count.add(o, problem, i.String()+"\n"+i.line, e)
+		return o, problem, i.String() + "\n" + i.line, e
 	})
-	count.report(t)
 }
 
 // fairly puts one of each credential step and of what could turn a refusal into a launch first, then one of each other

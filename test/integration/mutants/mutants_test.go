@@ -158,29 +158,22 @@ func mutateAll(t *testing.T) *build {
 		}
 	}
 	overlay, dir := engine.Overlay(t, contents), engine.TempDir(t)
-	var wg sync.WaitGroup
 	var mu sync.Mutex
-	limit := make(chan bool, runtime.GOMAXPROCS(0))
-	for of := range maps.Clone(b.binaries) {
-		wg.Go(func() {
-			limit <- true
-			defer func() { <-limit }()
-			path := filepath.Join(dir, strings.ReplaceAll(of, "/", "_"))
-			cmd := exec.Command("go", "test", "-c", "-vet=off", "-o", path, ".")
-			if of == program {
-				cmd = exec.Command("make", "-C", engine.Root, "build", "BIN="+path)
-			}
-			cmd.Dir, cmd.Env = filepath.Join(engine.Root, of), append(os.Environ(), "GOFLAGS="+overlay)
-			if r := engine.Command(t, cmd); r.Code != 0 {
-				t.Error(r)
-				return
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			b.binaries[of] = []byte(engine.Read(t, path))
-		})
-	}
-	wg.Wait()
+	engine.InParallel(t, slices.Collect(maps.Keys(b.binaries)), 50, func(of string) {
+		path := filepath.Join(dir, strings.ReplaceAll(of, "/", "_"))
+		cmd := exec.Command("go", "test", "-c", "-vet=off", "-o", path, ".")
+		if of == program {
+			cmd = exec.Command("make", "-C", engine.Root, "build", "BIN="+path)
+		}
+		cmd.Dir, cmd.Env = filepath.Join(engine.Root, of), append(os.Environ(), "GOFLAGS="+overlay)
+		if r := engine.Command(t, cmd); r.Code != 0 {
+			t.Error(r)
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		b.binaries[of] = []byte(engine.Read(t, path))
+	})
 	if t.Failed() {
 		t.Fatal("the mutants do not build")
 	}
@@ -270,48 +263,36 @@ func TestEveryMutantIsFoundOut(t *testing.T) {
 	for _, m := range chosen {
 		tasks = append(tasks, task{m, m.room.judges})
 	}
-	work := make(chan task)
 	var mu sync.Mutex
-	caught, same := map[*room]int{}, map[*room]int{}
-	spent, done := map[*room]time.Duration{}, 0
-	var wg sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
-		dir := engine.TempDir(t)
-		wg.Go(func() {
-			for m := range work {
-				begin, found, out := time.Now(), false, ""
-				for _, j := range m.judges {
-					if found, out = b.judge(t, dir, j, m.mutant); found {
-						break
-					}
-				}
-				out = out[max(0, len(out)-1500):]
-				mu.Lock()
-				switch {
-				case m.n == 0:
-					if found {
-						t.Errorf("%s %s fails without a mutant:\n%s", m.judges[0].dir, m.judges[0].run, out)
-					}
-				case found:
-					caught[m.room]++
-				case isAlike(m.mutant):
-					same[m.room]++
-				default:
-					t.Errorf("lives: %d %s", m.n, m.name)
-				}
-				spent[m.room] += time.Since(begin)
-				if done++; done%50 == 0 {
-					t.Logf("%d of %d", done, len(tasks))
-				}
-				mu.Unlock()
+	caught, same, spent := map[*room]int{}, map[*room]int{}, map[*room]time.Duration{}
+	dirs := make(chan string, runtime.GOMAXPROCS(0)) // one for each that runs at a time
+	for range cap(dirs) {
+		dirs <- engine.TempDir(t)
+	}
+	engine.InParallel(t, tasks, 50, func(m task) {
+		begin, found, out, dir := time.Now(), false, "", <-dirs
+		for _, j := range m.judges {
+			if found, out = b.judge(t, dir, j, m.mutant); found {
+				break
 			}
-		})
-	}
-	for _, m := range tasks {
-		work <- m
-	}
-	close(work)
-	wg.Wait()
+		}
+		dirs <- dir
+		out = out[max(0, len(out)-1500):]
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case m.n == 0 && found:
+			t.Errorf("%s %s fails without a mutant:\n%s", m.judges[0].dir, m.judges[0].run, out)
+		case m.n == 0:
+		case found:
+			caught[m.room]++
+		case isAlike(m.mutant):
+			same[m.room]++
+		default:
+			t.Errorf("lives: %d %s", m.n, m.name)
+		}
+		spent[m.room] += time.Since(begin)
+	})
 	for _, r := range rooms {
 		count := func(list []mutant) (n int) {
 			for _, m := range list {

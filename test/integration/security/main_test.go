@@ -81,6 +81,12 @@ func (e end) is(t *testing.T, uid, gid int, groups string) {
 	}
 }
 
+// inNamespace is the starter "userns" in front of what follows: root of a namespace with those maps, who is 100000 outside.
+func inNamespace(t testing.TB, groups string, more ...string) []string {
+	words := []string{engine.Starter(t, "userns"), "-u", mapped, "-g", mapped, "-G", groups, "-m", contained, "-n", contained}
+	return slices.Concat(words, more, []string{"--"})
+}
+
 // refused checks that nothing ran, and gives the error.
 func (e end) refused(t *testing.T) engine.Line {
 	t.Helper()

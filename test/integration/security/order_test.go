@@ -2,6 +2,7 @@ package security
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -53,5 +54,50 @@ func TestAQuestionOfTheEntryThatIsRefusedChangesNothing(t *testing.T) {
 	engine.Refused(t, r, engine.Failure)
 	if text := engine.Read(t, trace); !strings.Contains(text, "(INJECTED)") || strings.Contains(text, "setres") {
 		t.Error(text)
+	}
+}
+
+// Where fs.suid_dumpable is 1 a change of ids opens the memory of the process. It has to be closed again before the step
+// that gives capabilities up, on whatever thread. TestNobodyReachesTheMemoryOfALaunch of the oracle attacks there.
+func TestAProcessHidesBeforeItGivesUpCapabilities(t *testing.T) {
+	begin(t, "strace")
+	for _, command := range []string{"run", "explain"} {
+		trace := filepath.Join(t.TempDir(), "trace")
+		r := engine.Exec(t, "strace", "-f", "-o", trace, "-e", "signal=none", "-e", "trace=setresuid,setresgid,capset,prctl",
+			engine.Caplaunch(t), command, "-u", "1000:1000", "--", "/bin/true")
+		if r.Code != 0 {
+			t.Fatal(r)
+		}
+		opened, hidden, trimmed := 0, 0, 0
+		for line := range strings.Lines(read(trace)) {
+			switch {
+			case strings.Contains(line, "setres"):
+				opened, hidden = opened+1, 0
+			case strings.Contains(line, "PR_SET_DUMPABLE, SUID_DUMP_DISABLE"):
+				hidden++
+			case strings.Contains(line, "capset("):
+				trimmed++
+				if hidden == 0 {
+					t.Errorf("%s: it gives capabilities up in sight of the new user:\n%s", command, read(trace))
+				}
+			}
+		}
+		if opened < 2 || trimmed == 0 {
+			t.Errorf("%s: %d changes of ids, %d of capabilities: nothing is proved", command, opened, trimmed)
+		}
+	}
+}
+
+// An init of the same container needs KILL to signal a program that is another user: --strict lets it pass there, and
+// nowhere else.
+func TestStrictLetsKillPassForAnInit(t *testing.T) {
+	engine.RequireRoot(t)
+	engine.Require(t, "unshare", "setpriv")
+	for script, want := range map[string]int{`"$@"; exit $?`: 0, `exec "$@"`: 78} {
+		r := engine.Command(t, exec.Command("unshare", "--pid", "--fork", "--mount-proc", "setpriv", "--bounding-set=-all,+kill,+setgid,+setuid", "--inh-caps=-all",
+			"sh", "-c", script, "sh", engine.Caplaunch(t), "--strict", "--user=65532:65532", "--", engine.Probe(t)))
+		if r.Code != want {
+			t.Errorf("%s: %v", script, r)
+		}
 	}
 }

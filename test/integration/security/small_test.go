@@ -46,6 +46,19 @@ func TestNothingStartsThePoller(t *testing.T) {
 	}
 }
 
+// waiting starts a program that goes on when it has said "ready", and gives its PID.
+func waiting(t *testing.T, argv ...string) int {
+	t.Helper()
+	cmd := exec.Command(argv[0], argv[1:]...)
+	out, err := cmd.StdoutPipe()
+	engine.Must(t, err)
+	pid := engine.Background(t, cmd)
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+		t.Fatal(line, err)
+	}
+	return pid
+}
+
 // check --pid looks at every thread: each has its own capabilities.
 func TestCheckSeesEveryThread(t *testing.T) {
 	begin(t)
@@ -55,13 +68,7 @@ func TestCheckSeesEveryThread(t *testing.T) {
 		if who == "none" {
 			argv = []string{engine.Capstart(t), "-u", "65532", "-g", "65532", "--", threads, "both"}
 		}
-		cmd := exec.Command(argv[0], argv[1:]...)
-		out, err := cmd.StdoutPipe()
-		engine.Must(t, err)
-		pid := engine.Background(t, cmd)
-		if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
-			t.Fatal(line, err)
-		}
+		pid := waiting(t, argv...)
 		if r := engine.Exec(t, engine.Caplaunch(t), "check", "--allow=none", "--pid", strconv.Itoa(pid)); r.Code != want || want != 0 && !strings.Contains(r.Stderr, " in permitted,effective") {
 			t.Errorf("%s has capabilities: %v", who, r)
 		}
@@ -74,16 +81,8 @@ func TestCheckSeesEveryThread(t *testing.T) {
 
 // A thread that ends while check looks has left its capabilities to another one.
 func TestCheckSeesAThreadThatIsNeverTheSame(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
-	engine.Require(t, "strace")
-	cmd := exec.Command(engine.Starter(t, "threads"), "hop")
-	out, err := cmd.StdoutPipe()
-	engine.Must(t, err)
-	pid := engine.Background(t, cmd)
-	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
-		t.Fatal(line, err)
-	}
+	begin(t, "strace")
+	pid := waiting(t, engine.Starter(t, "threads"), "hop")
 	// Whoever of them it lists has ended when it opens the status, and another one that it has read when it counts them.
 	for range 3 {
 		r := engine.Exec(t, "strace", "-qqq", "-o", os.DevNull, "-e", "inject=openat,newfstatat:delay_enter=5000", engine.Caplaunch(t), "check", "--allow=none", "--pid", strconv.Itoa(pid))
