@@ -7,8 +7,9 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
+
+	"github.com/caplaunch/caplaunch/test/unit"
 )
 
 // BuildC compiles a C program statically and gives its path, where every user may execute it. The source is named from
@@ -41,16 +42,14 @@ func BuildGo(t testing.TB, dir, arch string, flags ...string) string {
 	if len(flags) > 0 {
 		name += "-" + hash(flags...)
 	}
-	builds.Lock()
-	defer builds.Unlock()
+	kept := filepath.Join(CacheDir(), "go", name)
+	Must(t, os.MkdirAll(filepath.Dir(kept), 0o755))
+	held, err := lock(kept+".lock", os.O_CREATE, 0)
+	Must(t, err)
+	defer held.Close()
 	if path := filepath.Join(PublicDir(), "bin", "go", name); exists(path) {
 		return path
 	}
-	kept := filepath.Join(CacheDir(), "go", name)
-	Must(t, os.MkdirAll(filepath.Dir(kept), 0o755))
-	unlock, err := lock(kept)
-	Must(t, err)
-	defer unlock()
 	cmd := exec.Command("go", append(append([]string{"build", "-o", kept}, flags...), "./"+dir)...)
 	cmd.Dir, cmd.Env = Root, append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+arch)
 	if strings.HasPrefix(dir, "test/integration/") { // a module of its own
@@ -81,8 +80,6 @@ func Install(t testing.TB, pkg, version string) string {
 	}
 	return filepath.Join(dir, name)
 }
-
-var builds sync.Mutex
 
 // Overlay is go's flag -overlay, by which the files named have other contents, or are not there if that is "".
 func Overlay(t testing.TB, contents map[string]string) string {
@@ -143,11 +140,7 @@ func Copy(t testing.TB, path string, mode os.FileMode) string {
 // Write makes a new program of a text.
 func Write(t testing.TB, name, text string) string {
 	t.Helper()
-	path := filepath.Join(TempDir(t), name)
-	syscall.ForkLock.RLock() // see CopyFile
-	defer syscall.ForkLock.RUnlock()
-	Must(t, os.WriteFile(path, []byte(text), 0o755))
-	return path
+	return unit.Write(t, filepath.Join(TempDir(t), name), text, 0o755)
 }
 
 // Setcap gives a file capabilities by the tool that users have, such as cap_net_raw=+ep.

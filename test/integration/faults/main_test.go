@@ -91,15 +91,6 @@ func credentials(id int, groups string, caps uint64) engine.Promise {
 // understood, unreadable; or the filter's, which Seccomp shows.
 var changing = []string{"pid", "ppid", "pgid", "sid", "namespace mnt", "nice", "autogroup", "comm", "execfn", "dumpable", "seccomp", "speculation0", "speculation1", "speculation2"}
 
-// steady is a promise without what changes.
-func steady(p engine.Promise) engine.Promise {
-	p = maps.Clone(p)
-	for _, key := range changing {
-		delete(p, key)
-	}
-	return p
-}
-
 // judge holds the end against the rule: what the program must find, by an engine.Promise. The problem is "" unless the
 // outcome is broken.
 func judge(p engine.Promise, e end) (o outcome, problem string) {

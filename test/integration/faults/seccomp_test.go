@@ -46,36 +46,33 @@ func denials() []denial {
 		prctl("PR_SET_PDEATHSIG", unix.PR_SET_PDEATHSIG),
 		prctl(""),
 	}
-	for name, nr := range map[string]int{
-		"capset": unix.SYS_CAPSET, "setgroups": unix.SYS_SETGROUPS, "setresgid": unix.SYS_SETRESGID, "setresuid": unix.SYS_SETRESUID,
+	for kind, calls := range map[denial]map[string]int{
+		{step: true}: {"capset": unix.SYS_CAPSET, "setgroups": unix.SYS_SETGROUPS, "setresgid": unix.SYS_SETRESGID, "setresuid": unix.SYS_SETRESUID},
+		{}: {
+			"capget": unix.SYS_CAPGET, "getresuid": unix.SYS_GETRESUID, "getresgid": unix.SYS_GETRESGID, "getgroups": unix.SYS_GETGROUPS,
+			"memfd_create": unix.SYS_MEMFD_CREATE, "execveat": unix.SYS_EXECVEAT, "execve": unix.SYS_EXECVE, "sendfile": unix.SYS_SENDFILE,
+			"fchown": unix.SYS_FCHOWN, "fchmod": unix.SYS_FCHMOD, "ioctl": unix.SYS_IOCTL, "close": unix.SYS_CLOSE,
+			"openat": unix.SYS_OPENAT, "read": unix.SYS_READ, "pread64": unix.SYS_PREAD64, "readlinkat": unix.SYS_READLINKAT,
+			"faccessat2": unix.SYS_FACCESSAT2, "fstat": unix.SYS_FSTAT, "statfs": unix.SYS_STATFS, "fstatfs": unix.SYS_FSTATFS,
+			"getxattr": unix.SYS_GETXATTR, "fgetxattr": unix.SYS_FGETXATTR, "getcwd": unix.SYS_GETCWD, "getppid": unix.SYS_GETPPID,
+			"prlimit64": unix.SYS_PRLIMIT64, "geteuid": unix.SYS_GETEUID, "kill": unix.SYS_KILL,
+		},
+		{startOfRuntime: true}: {
+			"fcntl": unix.SYS_FCNTL, "mmap": unix.SYS_MMAP, "munmap": unix.SYS_MUNMAP, "madvise": unix.SYS_MADVISE, "clone": unix.SYS_CLONE, "futex": unix.SYS_FUTEX,
+			"rt_sigaction": unix.SYS_RT_SIGACTION, "rt_sigprocmask": unix.SYS_RT_SIGPROCMASK, "sigaltstack": unix.SYS_SIGALTSTACK,
+			"epoll_create1": unix.SYS_EPOLL_CREATE1, "epoll_ctl": unix.SYS_EPOLL_CTL, "epoll_pwait": unix.SYS_EPOLL_PWAIT,
+			"eventfd2": unix.SYS_EVENTFD2, "sched_getaffinity": unix.SYS_SCHED_GETAFFINITY, "sched_yield": unix.SYS_SCHED_YIELD,
+			"nanosleep": unix.SYS_NANOSLEEP, "getpid": unix.SYS_GETPID, "gettid": unix.SYS_GETTID, "getrandom": unix.SYS_GETRANDOM,
+		},
+		{unneeded: true}: {
+			"tgkill": unix.SYS_TGKILL, "timer_create": unix.SYS_TIMER_CREATE, "timer_settime": unix.SYS_TIMER_SETTIME, "setitimer": unix.SYS_SETITIMER,
+			"rt_sigqueueinfo": unix.SYS_RT_SIGQUEUEINFO, "rt_tgsigqueueinfo": unix.SYS_RT_TGSIGQUEUEINFO, "rt_sigtimedwait": unix.SYS_RT_SIGTIMEDWAIT,
+		},
 	} {
-		list = append(list, denial{name: name, filter: strconv.Itoa(nr), step: true})
-	}
-	for name, nr := range map[string]int{
-		"capget": unix.SYS_CAPGET, "getresuid": unix.SYS_GETRESUID, "getresgid": unix.SYS_GETRESGID, "getgroups": unix.SYS_GETGROUPS,
-		"memfd_create": unix.SYS_MEMFD_CREATE, "execveat": unix.SYS_EXECVEAT, "execve": unix.SYS_EXECVE, "sendfile": unix.SYS_SENDFILE,
-		"fchown": unix.SYS_FCHOWN, "fchmod": unix.SYS_FCHMOD, "ioctl": unix.SYS_IOCTL, "close": unix.SYS_CLOSE,
-		"openat": unix.SYS_OPENAT, "read": unix.SYS_READ, "pread64": unix.SYS_PREAD64, "readlinkat": unix.SYS_READLINKAT,
-		"faccessat2": unix.SYS_FACCESSAT2, "fstat": unix.SYS_FSTAT, "statfs": unix.SYS_STATFS, "fstatfs": unix.SYS_FSTATFS,
-		"getxattr": unix.SYS_GETXATTR, "fgetxattr": unix.SYS_FGETXATTR, "getcwd": unix.SYS_GETCWD, "getppid": unix.SYS_GETPPID,
-		"prlimit64": unix.SYS_PRLIMIT64, "geteuid": unix.SYS_GETEUID, "kill": unix.SYS_KILL,
-	} {
-		list = append(list, denial{name: name, filter: strconv.Itoa(nr)})
-	}
-	for name, nr := range map[string]int{
-		"fcntl": unix.SYS_FCNTL, "mmap": unix.SYS_MMAP, "munmap": unix.SYS_MUNMAP, "madvise": unix.SYS_MADVISE, "clone": unix.SYS_CLONE, "futex": unix.SYS_FUTEX,
-		"rt_sigaction": unix.SYS_RT_SIGACTION, "rt_sigprocmask": unix.SYS_RT_SIGPROCMASK, "sigaltstack": unix.SYS_SIGALTSTACK,
-		"epoll_create1": unix.SYS_EPOLL_CREATE1, "epoll_ctl": unix.SYS_EPOLL_CTL, "epoll_pwait": unix.SYS_EPOLL_PWAIT,
-		"eventfd2": unix.SYS_EVENTFD2, "sched_getaffinity": unix.SYS_SCHED_GETAFFINITY, "sched_yield": unix.SYS_SCHED_YIELD,
-		"nanosleep": unix.SYS_NANOSLEEP, "getpid": unix.SYS_GETPID, "gettid": unix.SYS_GETTID, "getrandom": unix.SYS_GETRANDOM,
-	} {
-		list = append(list, denial{name: name, filter: strconv.Itoa(nr), startOfRuntime: true})
-	}
-	for name, nr := range map[string]int{
-		"tgkill": unix.SYS_TGKILL, "timer_create": unix.SYS_TIMER_CREATE, "timer_settime": unix.SYS_TIMER_SETTIME, "setitimer": unix.SYS_SETITIMER,
-		"rt_sigqueueinfo": unix.SYS_RT_SIGQUEUEINFO, "rt_tgsigqueueinfo": unix.SYS_RT_TGSIGQUEUEINFO, "rt_sigtimedwait": unix.SYS_RT_SIGTIMEDWAIT,
-	} {
-		list = append(list, denial{name: name, filter: strconv.Itoa(nr), unneeded: true})
+		for name, nr := range calls {
+			kind.name, kind.filter = name, strconv.Itoa(nr)
+			list = append(list, kind)
+		}
 	}
 	slices.SortFunc(list, func(a, b denial) int { return strings.Compare(a.name+a.filter, b.name+b.filter) })
 	return list

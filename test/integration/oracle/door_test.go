@@ -47,19 +47,12 @@ func oneThread(q sequence) (all []record, err error) {
 // childEnv makes this binary the process in which allThreads makes a sequence.
 const childEnv = "ORACLE_CHILD"
 
-// A request is a sequence on its way to the child, and an answer what comes back. A number is a step without arguments,
-// of which gob takes none.
-type (
-	request struct {
-		Start ambient.State
-		Steps []any
-		Path  string
-	}
-	answer struct {
-		Records []record
-		Trouble string
-	}
-)
+// A request is a sequence on its way to the child. A number is a step without arguments, of which gob takes none.
+type request struct {
+	Start ambient.State
+	Steps []any
+	Path  string
+}
 
 var bare = []ambient.Step{ambient.SetKeepCaps{}, ambient.SetNoNewPrivs{}}
 
@@ -70,7 +63,7 @@ func init() {
 }
 
 // allThreads makes it in a process of its own.
-func allThreads(q sequence) ([]record, error) {
+func allThreads(q sequence) (all []record, err error) {
 	r := request{Start: q.Start, Path: q.Exec.Path}
 	for _, s := range q.Steps {
 		var step any = s
@@ -91,14 +84,8 @@ func allThreads(q sequence) ([]record, error) {
 	if err := cmd.Run(); err != nil {
 		return nil, fmt.Errorf("the child: %w: %s", err, text.String())
 	}
-	var a answer
-	if err := gob.NewDecoder(&out).Decode(&a); err != nil {
-		return nil, err
-	}
-	if a.Trouble != "" {
-		return nil, errors.New(a.Trouble)
-	}
-	return a.Records, nil
+	err = gob.NewDecoder(&out).Decode(&all)
+	return all, err
 }
 
 // child never returns.
@@ -116,13 +103,13 @@ func child() {
 		q.Steps = append(q.Steps, s.(ambient.Step))
 	}
 	records, err := perform(linux.AllThreads(), psx.Syscall6, q)
-	a := answer{Records: records}
-	if err != nil {
-		a.Trouble = err.Error()
-	}
 	sameThreads()
-	if err := gob.NewEncoder(os.Stdout).Encode(a); err != nil {
-		panic(err)
+	if err == nil {
+		err = gob.NewEncoder(os.Stdout).Encode(records)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 	os.Exit(0)
 }
@@ -232,8 +219,7 @@ func readReport(text string) (s ambient.State, err error) {
 
 var credentials = regexp.MustCompile(`(?m)^(Uid|Gid|Groups|Cap...|NoNewPrivs):.*$`)
 
-// sameThreads panics unless the threads of this process all have the same
-// credentials: psx(3) is about that.
+// sameThreads panics unless the threads of this process all have the same credentials: psx(3) is about that.
 func sameThreads() {
 	tasks, err := os.ReadDir("/proc/self/task")
 	if err != nil {

@@ -56,8 +56,7 @@ var fileIDs = []uint32{0, 1000, 2000}
 
 const noGroup = 4242
 
-// capKinds are the shapes of a security.capability; "-" is an attribute with
-// empty sets, "none" is no attribute.
+// capKinds are the shapes of a security.capability; "-" is an attribute with empty sets, "none" is no attribute.
 var capKinds = []string{"none", "-", "e", "p", "i", "ip", "ep", "ei", "eip"}
 
 var setIDKinds = []struct {
@@ -104,8 +103,7 @@ func specs(r *rand.Rand, ids idPool, rootIDs []uint32) []spec {
 	return all
 }
 
-// aFileSet is a random set of a file's, often small: large ones are rarely to
-// be had.
+// aFileSet is a random set of a file's, often small: large ones are rarely to be had.
 func aFileSet(r *rand.Rand) ambient.Set {
 	switch r.IntN(6) {
 	case 0:
@@ -139,8 +137,7 @@ type folder struct {
 func (f folder) normal() string { return filepath.Join(f.Dir, "normal") }
 func (f folder) nosuid() string { return filepath.Join(f.Dir, "nosuid") }
 
-// make mounts a tmpfs at f.Dir and fills it. The process needs a mount
-// namespace of its own.
+// make mounts a tmpfs at f.Dir and fills it. The process needs a mount namespace of its own.
 func (f folder) make(program string) error {
 	image, err := os.ReadFile(program)
 	if err != nil {
@@ -202,16 +199,14 @@ func create(path string, content []byte, s spec) error {
 	return nil
 }
 
-// A target is what ends a sequence: a path, and what execve takes from it as
-// the test knows it.
+// A target is what ends a sequence: a path, and what execve takes from it as the test knows it.
 type target struct {
 	Path string
 	File ambient.File
 	Kind string
 }
 
-// targets is every program of f by every way, as it counts in the user
-// namespace of v.
+// targets is every program of f by every way, as it counts in the user namespace of v.
 func (f folder) targets(v view) []target {
 	var all []target
 	for _, s := range f.Specs {
@@ -242,8 +237,7 @@ type view struct {
 	Owns     func(rootID uint32) (ok bool) // is it the root of this namespace or of an ancestor?
 }
 
-// file is what execve(2) takes from a program, capabilities(7) and
-// user_namespaces(7).
+// file is what execve(2) takes from a program, capabilities(7) and user_namespaces(7).
 func (v view) file(s spec) ambient.File {
 	var f ambient.File
 	if c := s.Caps; c != nil && v.Owns(c.RootID) { // revision 2 has 0 there

@@ -4,7 +4,6 @@ package oracle
 
 import (
 	"errors"
-	"os/exec"
 	"reflect"
 	"strings"
 	"testing"
@@ -14,15 +13,6 @@ import (
 	"github.com/caplaunch/caplaunch/internal/ambient"
 	program "github.com/caplaunch/caplaunch/internal/exec"
 )
-
-func require(t *testing.T, commands ...string) {
-	t.Helper()
-	for _, c := range commands {
-		if _, err := exec.LookPath(c); err != nil {
-			unusable(t, "%v", err)
-		}
-	}
-}
 
 // TestNamesAndNumbersAreLibcaps: the field's own library knows nothing of this repository.
 func TestNamesAndNumbersAreLibcaps(t *testing.T) {
@@ -42,21 +32,20 @@ func TestNamesAndNumbersAreLibcaps(t *testing.T) {
 	}
 }
 
-// TestInspectionSaysWhatTheKernelTakes holds internal/exec to what the test
-// knows of its programs, which the sequences hold against the kernel. Set-id bits of
-// an owner who is not mapped count there, and not for the kernel.
+// TestInspectionSaysWhatTheKernelTakes holds internal/exec to what the test knows of its programs, which the sequences
+// hold against the kernel. Set-id bits of an owner who is not mapped count there, and not for the kernel.
 func TestInspectionSaysWhatTheKernelTakes(t *testing.T) {
 	for _, w := range []world{machine, manyIDs, oneID, noID0} {
 		t.Run(w.name, func(t *testing.T) {
-			w.in(t, func(t *testing.T, p place) {
+			w.in(t, func(t *testing.T, g generator) {
 				known, foreign := 0, 0
-				for _, want := range p.gen.targets {
+				for _, want := range g.targets {
 					at, err := program.Find(want.Path, "")
 					if err != nil {
 						t.Errorf("%s: %v", want.Path, err)
 						continue
 					}
-					got, err := at.Credentials(p.gen.host.Known)
+					got, err := at.Credentials(g.host.Known)
 					at.Close()
 					if f := want.File; f.SetUID == nil && f.SetGID == nil && strings.Contains(want.Kind, ",made outside") {
 						got.SetUID, got.SetGID = nil, nil

@@ -40,9 +40,8 @@ func (t target) credentials() string {
 // favourites are the capabilities that the rules speak of, and two others.
 var favourites = ambient.SetOf(ambient.CapSetUID, ambient.CapSetGID, ambient.CapSetPCap, 12, 40)
 
-// processIDs are ids of processes, sorted by how often they are wanted. Some
-// are mapped nowhere but in the initial user namespace; 65536 and above would
-// be cut off by 16-bit calls.
+// processIDs are ids of processes, sorted by how often they are wanted. Some are mapped nowhere but in the initial user
+// namespace; 65536 and above would be cut off by 16-bit calls.
 var processIDs = []uint32{0, 0, 0, 1000, 1000, 2000, 65532, 65536, 100000, 1<<31 - 1, 1<<32 - 2}
 
 // An idPool knows which ids are mapped.
@@ -195,8 +194,7 @@ func (g generator) step(r *rand.Rand, now ambient.State) ambient.Step {
 	return ambient.SetNoNewPrivs{}
 }
 
-// sequence is a random one. The Sim only guides it: whether the Sim is right
-// is for the kernel to say.
+// sequence is a random one. The Sim only guides it: whether the Sim is right is for the kernel to say.
 func (g generator) sequence(r *rand.Rand) sequence {
 	q := sequence{Start: g.start(r), Exec: pick(r, g.targets)}
 	switch {

@@ -26,7 +26,7 @@ func paused(t testing.TB, flags string) []string {
 // number: the program would be root on the machine. In an empty root there is no map to be read, and what the image says
 // of one is not believed.
 func TestAnIDThatIsNotMappedIsNotTheUser(t *testing.T) {
-	begin(t)
+	engine.Begin(t)
 	jail := engine.Tree(t, map[string]engine.Src{
 		"/caplaunch": engine.File(engine.Caplaunch(t)), "/probe": engine.File(engine.Probe(t)),
 		"/etc/passwd": engine.Text("nobody:x:65534:65534::/:/bin/sh\n"), "/etc/group": engine.Text("nogroup:x:65534:\n"),
@@ -72,7 +72,7 @@ func TestAnIDThatIsNotMappedIsNotTheUser(t *testing.T) {
 
 // A saved, real or effective id that is not mapped, beside two that are: it must not be a way back.
 func TestOneOfThreeIDsThatIsNotMappedIsGone(t *testing.T) {
-	begin(t)
+	engine.Begin(t)
 	const mine = "165534,165534,165534"
 	for _, ids := range []string{"165534,165534,0", "0,165534,165534", "165534,0,165534"} {
 		for _, flags := range []string{"-u 65534:65534", "-u nobody", ""} {
@@ -89,7 +89,7 @@ func TestOneOfThreeIDsThatIsNotMappedIsGone(t *testing.T) {
 // A group that is not mapped reads as 65534. At a switch it is left out, and that is told; where the map is whole, 65534
 // is itself.
 func TestAGroupThatIsNotMappedIsNotKept(t *testing.T) {
-	begin(t)
+	engine.Begin(t)
 	root := func(groups string, more ...string) []string { return inNamespace(t, groups, more...) }
 	for _, c := range []struct {
 		name   string
@@ -127,7 +127,7 @@ func TestAGroupThatIsNotMappedIsNotKept(t *testing.T) {
 // The id that stands for those that are not mapped can be another one, by kernel.overflowgid. That is one number for the
 // whole machine, so here a file lies over it, for caplaunch alone; the ids themselves need no such reading.
 func TestTheOverflowGroupIsReadFromTheKernel(t *testing.T) {
-	begin(t, "unshare")
+	engine.Begin(t, "unshare")
 	seven := filepath.Join(engine.TempDir(t), "seven")
 	engine.Must(t, os.WriteFile(seven, []byte("7\n"), 0o644))
 	start := []string{"unshare", "--mount", "sh", "-ec", fmt.Sprintf("mount --bind %s /proc/sys/kernel/overflowgid\nexec \"$@\"", seven), "sh"}
@@ -145,7 +145,7 @@ var alpine = map[string]string{
 
 // --keep-groups keeps what the runtime has added, and not the groups that /etc/group gives to root.
 func TestKeepGroupsLeavesRootsOwnGroupsOut(t *testing.T) {
-	begin(t, "unshare")
+	engine.Begin(t, "unshare")
 	dir := engine.TempDir(t)
 	for name, text := range alpine {
 		engine.Must(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))

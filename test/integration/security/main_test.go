@@ -23,14 +23,6 @@ func read(path string) string {
 
 func TestMain(m *testing.M) { engine.Main(m) }
 
-// begin begins a test, beside the others: it needs root and these commands.
-func begin(t *testing.T, commands ...string) {
-	t.Helper()
-	t.Parallel()
-	engine.RequireRoot(t)
-	engine.Require(t, commands...)
-}
-
 // An end is what became of a launch of the probe that pauses: the program's status as the rest of the machine sees it,
 // or a refusal.
 type end struct {

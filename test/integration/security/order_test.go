@@ -14,7 +14,7 @@ import (
 // Of a command line with several faults the first check that fails decides the status: usage, a privileged caplaunch,
 // the allowlist, capabilities, identity, PROGRAM.
 func TestTheFirstCheckThatFailsDecides(t *testing.T) {
-	begin(t, "setcap")
+	engine.Begin(t, "setcap")
 	const root, user = "-b 10c0 -p 10c0", "-u 65532 -g 65532 -G none"
 	plain, privileged := engine.Caplaunch(t), engine.WithCaps(t, engine.Caplaunch(t), "cap_net_raw=ep")
 	for _, c := range []struct {
@@ -47,7 +47,7 @@ func TestTheFirstCheckThatFailsDecides(t *testing.T) {
 
 // What the entry could not find out stops a launch before it has changed anything.
 func TestAQuestionOfTheEntryThatIsRefusedChangesNothing(t *testing.T) {
-	begin(t, "strace")
+	engine.Begin(t, "strace")
 	trace := filepath.Join(t.TempDir(), "trace")
 	r := engine.Exec(t, "strace", "-f", "-qqq", "-o", trace, "-e", "trace=prctl,capset,setgroups,setresgid,setresuid,rt_sigaction", "-e", "inject=rt_sigaction:error=EPERM:when=1",
 		engine.Caplaunch(t), "-u", "65532:65532", "--", engine.Probe(t))
@@ -60,7 +60,7 @@ func TestAQuestionOfTheEntryThatIsRefusedChangesNothing(t *testing.T) {
 // Where fs.suid_dumpable is 1 a change of ids opens the memory of the process. It has to be closed again before the step
 // that gives capabilities up, on whatever thread. TestNobodyReachesTheMemoryOfALaunch of the oracle attacks there.
 func TestAProcessHidesBeforeItGivesUpCapabilities(t *testing.T) {
-	begin(t, "strace")
+	engine.Begin(t, "strace")
 	for _, command := range []string{"run", "explain"} {
 		trace := filepath.Join(t.TempDir(), "trace")
 		r := engine.Exec(t, "strace", "-f", "-o", trace, "-e", "signal=none", "-e", "trace=setresuid,setresgid,capset,prctl",

@@ -377,7 +377,7 @@ func (s start) identity(now fact, uid, gid [3]int, root bool) (switched, refused
 // From random states of sets, securebits, ids, groups and maps each launch ends in exactly what was asked for, or it is
 // refused with the status that the documentation has for it.
 func TestRandomStartsAreExactOrRefused(t *testing.T) {
-	begin(t)
+	engine.Begin(t)
 	random := engine.Rand(t)
 	var drawn []start
 	for range *starts {

@@ -89,7 +89,7 @@ func (h *held) end(between func()) int {
 // As process 1 a program without handlers does not notice HUP, INT, QUIT and TERM. Neither does caplaunch, and the
 // program then finds them as they were.
 func TestSignalsDoNothingToProcess1DuringTheLaunch(t *testing.T) {
-	begin(t, "unshare")
+	engine.Begin(t, "unshare")
 	random := engine.Rand(t)
 	start := []string{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc"}
 	flags := []string{engine.Caplaunch(t), "-v", "-c", "net_admin", "-u", "65532:65532", "--", engine.Probe(t), "all"}
@@ -126,7 +126,7 @@ func TestSignalsDoNothingToProcess1DuringTheLaunch(t *testing.T) {
 
 // As any other process a launch ends by them, as a program would.
 func TestSignalsEndALaunchThatIsNotProcess1(t *testing.T) {
-	begin(t)
+	engine.Begin(t)
 	for signal, status := range map[syscall.Signal]int{1: 129, 2: 130, 15: 143} {
 		argv := []string{engine.Capstart(t), "--", engine.Caplaunch(t), "-v", "-u", "65532:65532", "--", engine.Probe(t), "all"}
 		h := hold(t, argv...)
@@ -139,7 +139,7 @@ func TestSignalsEndALaunchThatIsNotProcess1(t *testing.T) {
 
 // But for those that were ignored at its start: they do nothing to it, from main on, and stay ignored.
 func TestSignalsThatWereIgnoredDoNothingDuringTheLaunch(t *testing.T) {
-	begin(t)
+	engine.Begin(t)
 	ignored, mask := []syscall.Signal{1, 2, 3, 10, 12, 13, 14, 15, 17, 24, 35, 64}, uint64(0)
 	argv := []string{engine.Capstart(t)}
 	for _, signal := range ignored {
@@ -169,7 +169,7 @@ func asRoot(t testing.TB, outside int) []string {
 // The queue of signals is one for all processes of a user, in every container. A process without any capability can fill
 // it. A launch needs no signal.
 func TestAFullQueueOfSignalsStopsNoLaunch(t *testing.T) {
-	begin(t)
+	engine.Begin(t)
 	fill := engine.Starter(t, "fill")
 	for n, flags := range []string{"-c net_admin -u 5:5", "-c net_admin -u 0:0", "-c net_admin,net_raw -u 5:5 --bounding=drop", "-u 5:5 --strip-file-caps"} {
 		for _, who := range [][]string{nil, {"-u", "5"}} { // of the old user, and of the new one
@@ -184,7 +184,7 @@ func TestAFullQueueOfSignalsStopsNoLaunch(t *testing.T) {
 
 // explain reaches every thread of its process by a signal. Where none can be queued it says so, and does not wait.
 func TestExplainRefusesAFullQueueOfSignals(t *testing.T) {
-	begin(t)
+	engine.Begin(t)
 	const other = 78901
 	for _, c := range []struct {
 		start  []string

@@ -13,8 +13,7 @@ import (
 
 // The other architecture that has an entry, in an emulator, which itself keeps some signals and sorts the environment.
 func TestOtherArchitectures(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
+	engine.Begin(t)
 	if runtime.GOARCH != "amd64" {
 		engine.Unusable(t, "needs amd64, this is %s", runtime.GOARCH)
 	}

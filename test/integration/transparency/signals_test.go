@@ -12,8 +12,7 @@ import (
 )
 
 func TestIgnoreSignalsIsWhatTheProgramStartsWith(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
+	engine.Begin(t)
 	p := newPlace(t)
 	defer p.close()
 	want, err := condition{stage: []string{"ignore=" + set(1, 13, 15, 33, 36, 64)}}.behind(t, p, inC(t))
@@ -34,8 +33,7 @@ func TestIgnoreSignalsIsWhatTheProgramStartsWith(t *testing.T) {
 
 // Built by plain go build, caplaunch does not know what was ignored. It says so, and --ignore-signals covers it.
 func TestPlainBuildCoversSIGPIPEWithIgnoreSignals(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
+	engine.Begin(t)
 	plain := engine.BuildGo(t, "cmd/caplaunch", "")
 	if r := engine.Exec(t, plain, "version", "--verbose"); !strings.Contains(r.Stdout, "--ignore-signals") {
 		t.Errorf("it does not say so: %v", r)
@@ -54,8 +52,7 @@ func TestPlainBuildCoversSIGPIPEWithIgnoreSignals(t *testing.T) {
 
 // The parent-death signal is not only shown to the program: it comes.
 func TestParentDeathSignalComesAfterTheLaunch(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
+	engine.Begin(t)
 	for _, l := range []launcher{inC(t), caplaunch(t)} {
 		dir := engine.TempDir(t)
 		engine.Must(t, os.Chmod(dir, 0o777))
@@ -73,9 +70,7 @@ func TestParentDeathSignalComesAfterTheLaunch(t *testing.T) {
 
 // A parent that dies while the signal is away, because the ids change: caplaunch sends it in the kernel's place.
 func TestParentDeathSignalComesDuringTheLaunch(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
-	engine.Require(t, "strace")
+	engine.Begin(t, "strace")
 	dir := engine.TempDir(t)
 	engine.Must(t, os.Chmod(dir, 0o777))
 	out, trace, end := filepath.Join(dir, "out"), filepath.Join(dir, "trace"), filepath.Join(dir, "end")
