@@ -108,8 +108,8 @@ func (b *box) stop() {
 
 // said is the end of what the daemon said.
 func (b *box) said() string {
-	log, _ := os.ReadFile(b.log.Name())
-	return string(log[max(0, len(log)-4000):])
+	log := Content(b.log.Name())
+	return log[max(0, len(log)-4000):]
 }
 
 // command is argv to be run inside the box.
@@ -186,11 +186,10 @@ var keeper = sync.OnceValue(func() chan func() {
 // descendant finds the process below pid, in this process's PID namespace, whose name is comm.
 func descendant(pid int, comm string) (int, error) {
 	dir := fmt.Sprintf("/proc/%d", pid)
-	if name, _ := os.ReadFile(dir + "/comm"); strings.TrimSpace(string(name)) == comm {
+	if strings.TrimSpace(Content(dir+"/comm")) == comm {
 		return pid, nil
 	}
-	children, _ := os.ReadFile(fmt.Sprintf("%s/task/%d/children", dir, pid))
-	for _, child := range strings.Fields(string(children)) {
+	for child := range strings.FieldsSeq(Content(fmt.Sprintf("%s/task/%d/children", dir, pid))) {
 		n, _ := strconv.Atoi(child)
 		if found, err := descendant(n, comm); err == nil {
 			return found, nil

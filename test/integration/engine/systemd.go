@@ -175,7 +175,6 @@ func (s *Systemd) RunUnit(t testing.TB, properties []string, argv ...string) Res
 
 // take reads a file inside and removes it.
 func (s *Systemd) take(inside string) string {
-	data, _ := os.ReadFile(s.Path(inside))
-	_ = os.Remove(s.Path(inside))
-	return string(data)
+	defer os.Remove(s.Path(inside))
+	return Content(s.Path(inside))
 }

@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -139,21 +138,18 @@ func TestTooFewTasksEndBeforeTheProgram(t *testing.T) {
 // pidsCgroup is a new cgroup that limits tasks.
 func pidsCgroup(t *testing.T) string {
 	t.Helper()
-	var errs error
+	var err error
 	for _, root := range []string{"/sys/fs/cgroup/pids", "/sys/fs/cgroup"} {
 		group := filepath.Join(root, fmt.Sprintf("caplaunch-test-%d", os.Getpid()))
-		if err := os.Mkdir(group, 0o755); err != nil {
-			errs = errors.Join(errs, err)
+		if err = os.Mkdir(group, 0o755); err != nil {
 			continue
 		}
 		t.Cleanup(func() { _ = os.Remove(group) })
-		_, err := os.Stat(filepath.Join(group, "pids.max"))
-		if err == nil {
+		if _, err = os.Stat(filepath.Join(group, "pids.max")); err == nil {
 			return group
 		}
-		errs = errors.Join(errs, err)
 	}
-	engine.Unusable(t, "no cgroup with pids.max can be made: %v", errs)
+	engine.Unusable(t, "no cgroup with pids.max can be made: %v", err)
 	return ""
 }
 

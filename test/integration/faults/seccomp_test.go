@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/caplaunch/caplaunch/test/integration/engine"
+	"github.com/caplaunch/caplaunch/test/unit"
 )
 
 // A denial is a system call that a seccomp filter answers for the kernel, always and on every thread.
@@ -108,7 +109,7 @@ func TestNoCallThatASeccompFilterAnswersBreaksThePromise(t *testing.T) {
 			}
 		}
 	}
-	engine.Rand(t).Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	unit.Rand(t).Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 	tryAll(t, list, func(f filtered) (outcome, string, string, end) {
 		behind := slices.Concat([]string{deny, strconv.Itoa(int(f.answer)), f.filter, "--"}, f.start, f.inner)
 		what := fmt.Sprintf("%s answers %d (%v)", f.denial.name, int(f.answer), f.answer)

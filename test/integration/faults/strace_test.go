@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/caplaunch/caplaunch/test/integration/engine"
+	"github.com/caplaunch/caplaunch/test/unit"
 )
 
 // Faults are injected into the main thread alone, which is the one that plans, verifies and execs: without -f strace
@@ -107,14 +108,6 @@ var waits = []string{"clone", "clone3", "futex", "epoll_pwait"}
 
 // probeSignal is by which explain asks whether a signal can be queued.
 const probeSignal = "SIGRT_32"
-
-// mayLeave is what else the promise allows: a file that the Go runtime opened without close-on-exec and could not close.
-func (i injection) mayLeave() []string {
-	if i.call.name == "close" && !i.own {
-		return []string{"descriptors", "*"}
-	}
-	return nil
-}
 
 // faults are the ways in which the call is made to fail.
 func (c call) faults() []string {
@@ -246,7 +239,11 @@ func (i injection) try(t testing.TB, caplaunch string) (outcome, string, end) {
 	if i.call.name == "tgkill" && at >= 0 && !strings.Contains(lines[at], probeSignal) {
 		return unreached, "", e // it was the runtime's: how many threads that reaches changes
 	}
-	o, problem := i.door.judge(i.scenario, e, i.mayLeave()...)
+	var more []string
+	if i.call.name == "close" && !i.own { // the runtime opens a file without close-on-exec, and cannot get rid of it
+		more = []string{"descriptors", "*"}
+	}
+	o, problem := i.door.judge(i.scenario, e, more...)
 	switch {
 	case o == refused && i.code == 0 && i.step && i.door == toRun && !i.named(e.said()):
 		return broken, "the error does not name the step", e
@@ -267,15 +264,9 @@ func (i injection) named(said string) bool {
 	if i.fails() {
 		return names(said, i.op)
 	}
-	if strings.HasPrefix(said, "the kernel reports another state than planned: ") {
-		return true
-	}
-	for _, op := range []string{"capset ", "setgroups ", "setgroups: ", "setresgid ", "setresuid ", "prctl "} {
-		if strings.HasPrefix(said, op) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc([]string{
+		"the kernel reports another state than planned: ", "capset ", "setgroups ", "setgroups: ", "setresgid ", "setresuid ", "prctl ",
+	}, func(prefix string) bool { return strings.HasPrefix(said, prefix) })
 }
 
 // names reports whether an error names a call, or the reason for which the kernel refuses it with EINVAL alone.
@@ -342,7 +333,7 @@ func TestNoSystemCallThatFailsOrLiesBreaksThePromise(t *testing.T) {
 	engine.Require(t, "strace", "unshare")
 	caplaunch := engine.Caplaunch(t)
 	list := injections(t, caplaunch)
-	engine.Rand(t).Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	unit.Rand(t).Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 	if !*all {
 		list = fairly(t, list)
 	}

@@ -35,18 +35,16 @@ type xattr struct {
 }
 
 func (x *xattr) encode() []byte {
-	magic := uint32(x.Revision) << 24
+	words := []uint32{
+		uint32(x.Revision) << 24, uint32(x.Permitted), uint32(x.Inheritable), uint32(x.Permitted >> 32), uint32(x.Inheritable >> 32), x.RootID,
+	}
 	if x.Effective {
-		magic |= 1
+		words[0] |= 1
 	}
-	b := binary.LittleEndian.AppendUint32(nil, magic)
-	for shift := 0; shift < 64; shift += 32 {
-		b = binary.LittleEndian.AppendUint32(b, uint32(x.Permitted>>shift))
-		b = binary.LittleEndian.AppendUint32(b, uint32(x.Inheritable>>shift))
+	if x.Revision == 2 {
+		words = words[:5]
 	}
-	if x.Revision == 3 {
-		b = binary.LittleEndian.AppendUint32(b, x.RootID)
-	}
+	b, _ := binary.Append(nil, binary.LittleEndian, words)
 	return b
 }
 
@@ -77,7 +75,7 @@ func specs(r *rand.Rand, ids idPool, rootIDs []uint32) []spec {
 	add := func(label, shape string, x *xattr, times int) {
 		for _, kind := range setIDKinds {
 			for n := range times {
-				f := spec{Name: fmt.Sprintf("%s,%s,%d", label, kind.name, n), Mode: kind.mode, UID: pick(r, ids.uids(fileIDs)), GID: pick(r, ids.gids(fileIDs))}
+				f := spec{Name: fmt.Sprintf("%s,%s,%d", label, kind.name, n), Mode: kind.mode, UID: pick(r, mapped(ids.UIDs, fileIDs)), GID: pick(r, mapped(ids.GIDs, fileIDs))}
 				if ids.GIDs.has(noGroup) && kind.name == "sgid-without-x" {
 					f.GID = noGroup
 				}
@@ -180,21 +178,13 @@ func (f folder) make(program string) error {
 }
 
 func create(path string, content []byte, s spec) error {
-	if err := os.WriteFile(path, content, 0o700); err != nil {
-		return err
-	}
 	// In this order: chown clears the set-id bits and the attribute.
-	if err := os.Chown(path, int(s.UID), int(s.GID)); err != nil {
-		return err
+	err := errors.Join(os.WriteFile(path, content, 0o700), os.Chown(path, int(s.UID), int(s.GID)), unix.Chmod(path, s.Mode))
+	if err == nil && s.Caps != nil {
+		err = unix.Setxattr(path, "security.capability", s.Caps.encode(), 0)
 	}
-	if err := unix.Chmod(path, s.Mode); err != nil {
-		return err
-	}
-	if s.Caps == nil {
-		return nil
-	}
-	if err := unix.Setxattr(path, "security.capability", s.Caps.encode(), 0); err != nil {
-		return fmt.Errorf("%s: %+v: %w", path, *s.Caps, err)
+	if err != nil {
+		return fmt.Errorf("%s: %+v: %w", path, s, err)
 	}
 	return nil
 }

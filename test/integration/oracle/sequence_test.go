@@ -55,9 +55,6 @@ func mapped(m idMap, ids []uint32) []uint32 {
 	return ids
 }
 
-func (p idPool) uids(ids []uint32) []uint32 { return mapped(p.UIDs, ids) }
-func (p idPool) gids(ids []uint32) []uint32 { return mapped(p.GIDs, ids) }
-
 // A generator makes random sequences that are possible in a place.
 type generator struct {
 	host    ambient.Host
@@ -112,9 +109,9 @@ func someGroups(r *rand.Rand, ids []uint32) ambient.Groups {
 
 // start is a random state that a process can be in.
 func (g generator) start(r *rand.Rand) ambient.State {
-	s := ambient.State{UID: someIDs(r, g.ids.uids(processIDs)), GID: someIDs(r, g.ids.gids(processIDs)), NoNewPrivs: one(r, 4)}
+	s := ambient.State{UID: someIDs(r, mapped(g.ids.UIDs, processIDs)), GID: someIDs(r, mapped(g.ids.GIDs, processIDs)), NoNewPrivs: one(r, 4)}
 	if s.Groups = g.limit.Groups; g.host.SetGroups {
-		s.Groups = someGroups(r, g.ids.gids(processIDs))
+		s.Groups = someGroups(r, mapped(g.ids.GIDs, processIDs))
 	}
 	s.Permitted = aSet(r, g.limit.Permitted)
 	s.Inheritable = aSet(r, g.limit.Bounding)

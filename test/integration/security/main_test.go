@@ -4,7 +4,6 @@
 package security
 
 import (
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -14,12 +13,6 @@ import (
 
 	"github.com/caplaunch/caplaunch/test/integration/engine"
 )
-
-// read is the content of a file, or nothing.
-func read(path string) string {
-	data, _ := os.ReadFile(path)
-	return string(data)
-}
 
 func TestMain(m *testing.M) { engine.Main(m) }
 
@@ -42,7 +35,7 @@ func outside(t *testing.T, argv ...string) end {
 	dir := filepath.Join("/proc", strconv.Itoa(cmd.Process.Pid))
 	ended := func() bool { return len(done) == 1 }
 	started := func() bool { // in a chroot, and for another user, there is no more to see than its words
-		words := strings.Split(strings.TrimSuffix(read(filepath.Join(dir, "cmdline")), "\x00"), "\x00")
+		words := strings.Split(strings.TrimSuffix(engine.Content(filepath.Join(dir, "cmdline")), "\x00"), "\x00")
 		return len(words) == 2 && words[1] == "pause"
 	}
 	if !engine.Await(func() bool { return ended() || started() }) {
@@ -51,7 +44,7 @@ func outside(t *testing.T, argv ...string) end {
 	e := end{}
 	if !ended() {
 		e.ran = map[string]string{}
-		for line := range strings.Lines(read(filepath.Join(dir, "status"))) {
+		for line := range strings.Lines(engine.Content(filepath.Join(dir, "status"))) {
 			key, value, _ := strings.Cut(line, ":")
 			e.ran[key] = strings.Join(strings.Fields(value), " ")
 		}

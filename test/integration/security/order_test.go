@@ -69,7 +69,7 @@ func TestAProcessHidesBeforeItGivesUpCapabilities(t *testing.T) {
 			t.Fatal(r)
 		}
 		opened, hidden, trimmed := 0, 0, 0
-		for line := range strings.Lines(read(trace)) {
+		for line := range strings.Lines(engine.Content(trace)) {
 			switch {
 			case strings.Contains(line, "setres"):
 				opened, hidden = opened+1, 0
@@ -78,7 +78,7 @@ func TestAProcessHidesBeforeItGivesUpCapabilities(t *testing.T) {
 			case strings.Contains(line, "capset("):
 				trimmed++
 				if hidden == 0 {
-					t.Errorf("%s: it gives capabilities up in sight of the new user:\n%s", command, read(trace))
+					t.Errorf("%s: it gives capabilities up in sight of the new user:\n%s", command, engine.Content(trace))
 				}
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/caplaunch/caplaunch/test/integration/engine"
+	"github.com/caplaunch/caplaunch/test/unit"
 )
 
 var starts = flag.Int("starts", 500, "how many random starts are tried")
@@ -378,7 +379,7 @@ func (s start) identity(now fact, uid, gid [3]int, root bool) (switched, refused
 // refused with the status that the documentation has for it.
 func TestRandomStartsAreExactOrRefused(t *testing.T) {
 	engine.Begin(t)
-	random := engine.Rand(t)
+	random := unit.Rand(t)
 	var drawn []start
 	for range *starts {
 		drawn = append(drawn, draw(t, random))

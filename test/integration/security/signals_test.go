@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/caplaunch/caplaunch/test/integration/engine"
+	"github.com/caplaunch/caplaunch/test/unit"
 )
 
 // A held launch stands still in the midst of what it does: it tells each step to a pipe that is full.
@@ -57,10 +58,10 @@ func (h *held) launcher(t *testing.T, child bool) (send func(syscall.Signal)) {
 func (h *held) writing(child bool) int {
 	pid := strconv.Itoa(h.cmd.Process.Pid)
 	if child {
-		pid = strings.TrimSpace(read("/proc/" + pid + "/task/" + pid + "/children"))
+		pid = strings.TrimSpace(engine.Content("/proc/" + pid + "/task/" + pid + "/children"))
 	}
 	// write(2) to descriptor 2, on the main thread.
-	number, rest, _ := strings.Cut(read("/proc/"+pid+"/task/"+pid+"/syscall"), " ")
+	number, rest, _ := strings.Cut(engine.Content("/proc/"+pid+"/task/"+pid+"/syscall"), " ")
 	if n, _ := strconv.Atoi(number); number == "" || n != unix.SYS_WRITE || !strings.HasPrefix(rest, "0x2 ") {
 		return 0
 	}
@@ -90,7 +91,7 @@ func (h *held) end(between func()) int {
 // program then finds them as they were.
 func TestSignalsDoNothingToProcess1DuringTheLaunch(t *testing.T) {
 	engine.Begin(t, "unshare")
-	random := engine.Rand(t)
+	random := unit.Rand(t)
 	start := []string{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc"}
 	flags := []string{engine.Caplaunch(t), "-v", "-c", "net_admin", "-u", "65532:65532", "--", engine.Probe(t), "all"}
 	const storms = 300

@@ -121,8 +121,8 @@ func (c condition) behind(t testing.TB, p *place, l launcher) (report string, er
 		c.change(cmd)
 	}
 	r := engine.Command(t, cmd)
-	if report = read(p.out); report == "" || r.Code != 0 {
-		return "", fmt.Errorf("exit status %d: %s", r.Code, read(p.stderr.Name()))
+	if report = engine.Content(p.out); report == "" || r.Code != 0 {
+		return "", fmt.Errorf("exit status %d: %s", r.Code, engine.Content(p.stderr.Name()))
 	}
 	// Same process, same parent: the pid that was started is the program's.
 	for key, want := range map[string]int{"pid": cmd.Process.Pid, "ppid": os.Getpid()} {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/caplaunch/caplaunch/test/integration/engine"
+	"github.com/caplaunch/caplaunch/test/unit"
 )
 
 func TestNothingAtAllIsDifferent(t *testing.T) {
@@ -98,22 +99,10 @@ func TestThousandDescriptorsPass(t *testing.T) {
 
 // The runtime raises the soft limit of descriptors, and needs some room for memory and threads.
 var limits = []string{
-	"limit=0:1000:2000",             // cpu
-	"limit=1:1000000:2000000",       // fsize
-	"limit=2:500000000:600000000",   // data
-	"limit=3:1000000:2000000",       // stack
-	"limit=4:0:1000",                // core
-	"limit=5:1000000:2000000",       // rss
-	"limit=6:2000:3000",             // nproc
-	"limit=7:100:200",               // nofile
-	"limit=8:4096:8192",             // memlock
-	"limit=9:2000000000:3000000000", // as
-	"limit=10:5:6",                  // locks
-	"limit=11:100:200",              // sigpending
-	"limit=12:1000:2000",            // msgqueue
-	"limit=13:0:0",                  // nice
-	"limit=14:0:0",                  // rtprio
-	"limit=15:1000000:2000000",      // rttime
+	"limit=0:1000:2000", "limit=1:1000000:2000000", "limit=2:500000000:600000000", "limit=3:1000000:2000000", // cpu, fsize, data, stack
+	"limit=4:0:1000", "limit=5:1000000:2000000", "limit=6:2000:3000", "limit=7:100:200", // core, rss, nproc, nofile
+	"limit=8:4096:8192", "limit=9:2000000000:3000000000", "limit=10:5:6", "limit=11:100:200", // memlock, as, locks, sigpending
+	"limit=12:1000:2000", "limit=13:0:0", "limit=14:0:0", "limit=15:1000000:2000000", // msgqueue, nice, rtprio, rttime
 }
 
 func TestEachLimitPasses(t *testing.T) {
@@ -179,7 +168,7 @@ func TestSchedulingPasses(t *testing.T) {
 // All of it together, and a random choice, would find what depends on each other.
 func TestConditionsTogetherPass(t *testing.T) {
 	engine.Begin(t)
-	r := engine.Rand(t)
+	r := unit.Rand(t)
 	for range 30 {
 		closed := []string{"", "0", "1", "2", "01", "02", "12", "012"}[r.IntN(8)]
 		condition{stage: []string{fmt.Sprintf("ignore=%x", r.Uint64()&every), fmt.Sprintf("block=%x", r.Uint64()&every), "close=" + closed}}.same(t, inC(t), caplaunch(t))

@@ -62,8 +62,8 @@ func TestParentDeathSignalComesAfterTheLaunch(t *testing.T) {
 		if err := cmd.Run(); err != nil { // not its output: the orphan has that too
 			t.Fatal(err)
 		}
-		if !engine.Await(func() bool { return read(out) == "ready\ngot 12\n" }) {
-			t.Errorf("%v: %q", l, read(out))
+		if !engine.Await(func() bool { return engine.Content(out) == "ready\ngot 12\n" }) {
+			t.Errorf("%v: %q", l, engine.Content(out))
 		}
 	}
 }
@@ -82,19 +82,14 @@ func TestParentDeathSignalComesDuringTheLaunch(t *testing.T) {
 	cmd := exec.Command(engine.Starter(t, "stage"), argv...)
 	engine.Must(t, cmd.Start())
 	traced := func(word string) bool {
-		return engine.Await(func() bool { return strings.Contains(read(trace), word) })
+		return engine.Await(func() bool { return strings.Contains(engine.Content(trace), word) })
 	}
 	traced("setresgid(")
 	engine.Must(t, os.WriteFile(end, nil, 0o644))
 	engine.Must(t, cmd.Wait())
-	if !traced("kill(") || !traced("+++ killed by SIGKILL") || read(out) != "" {
-		t.Errorf("the signal was not sent:\n%s\n%.100s", tail(read(trace), 1500), read(out))
+	if !traced("kill(") || !traced("+++ killed by SIGKILL") || engine.Content(out) != "" {
+		t.Errorf("the signal was not sent:\n%s\n%.100s", tail(engine.Content(trace), 1500), engine.Content(out))
 	}
-}
-
-func read(path string) string {
-	data, _ := os.ReadFile(path)
-	return string(data)
 }
 
 func tail(s string, n int) string { return s[max(0, len(s)-n):] }
