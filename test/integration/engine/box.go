@@ -226,3 +226,15 @@ func Nspawn(t testing.TB, root string, flags []string, argv ...string) Result {
 	Require(t, "systemd-nspawn")
 	return Command(t, Box(t, slices.Concat([]string{"systemd-nspawn", "-q", "-D", root, "--register=no", "--keep-unit", "--private-network", "--pipe"}, flags, argv)...))
 }
+
+// Mounting is sh in a mount namespace of its own that runs script, and then what follows.
+func Mounting(script string) []string {
+	return []string{"unshare", "--mount", "sh", "-ec", script + "\n" + `exec "$@"`, "sh"}
+}
+
+// Accounts is Mounting, of a passwd and a group over those of the machine.
+func Accounts(t testing.TB, passwd, group string) []string {
+	t.Helper()
+	etc := Tree(t, map[string]Src{"/passwd": Text(passwd), "/group": Text(group)})
+	return Mounting(fmt.Sprintf("mount --bind %[1]s/passwd /etc/passwd\nmount --bind %[1]s/group /etc/group", etc))
+}

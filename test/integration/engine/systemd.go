@@ -125,12 +125,6 @@ func (s *Systemd) Systemctl(t testing.TB, args ...string) string {
 	return r.Stdout
 }
 
-// Start starts a unit, which must succeed.
-func (s *Systemd) Start(t testing.TB, unit string) {
-	t.Helper()
-	s.Systemctl(t, "start", unit)
-}
-
 // Show gives one property of a unit, as systemctl show does.
 func (s *Systemd) Show(t testing.TB, unit, property string) string {
 	t.Helper()

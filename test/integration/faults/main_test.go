@@ -132,40 +132,25 @@ func (e end) said() string {
 	return ""
 }
 
-// A tally counts outcomes.
-type tally struct {
-	sync.Mutex
-	count map[outcome]int
-	bad   map[string][]string // by problem, so that one fault of the product is one failure
-}
-
-// add counts a launch. what says which one it was.
-func (c *tally) add(o outcome, problem, what string, e end) {
-	c.Lock()
-	defer c.Unlock()
-	c.count[o]++
-	if o == broken {
-		c.bad[problem] = append(c.bad[problem], fmt.Sprintf("%s\nexit %d, stdout %.100q, stderr\n%.1000s", what, e.Code, e.Stdout, e.Stderr))
-	}
-}
-
-// report fails the test for each kind of problem, and prints the counts.
-func (c *tally) report(t *testing.T) {
-	t.Helper()
-	for _, problem := range slices.Sorted(maps.Keys(c.bad)) {
-		cases := c.bad[problem]
-		t.Errorf("%s: %d times; among them\n%s", problem, len(cases), strings.Join(cases[:min(len(cases), 3)], "\n"))
-	}
-	t.Log(c.count)
-}
-
-// tryAll tries each of the items, or as many as -share says, and reports how they ended. All of them take half an hour.
+// tryAll tries each of the items, or as many as -share says, and counts how they ended. All of them take half an hour.
 func tryAll[T any](t *testing.T, items []T, try func(T) (o outcome, problem, what string, e end)) {
 	t.Helper()
 	if !*all {
 		items = items[:min(len(items), *share)]
 	}
-	count := &tally{count: map[outcome]int{}, bad: map[string][]string{}}
-	engine.InParallel(t, items, 2000, func(item T) { count.add(try(item)) })
-	count.report(t)
+	var lock sync.Mutex
+	count, bad := map[outcome]int{}, map[string][]string{} // by problem, so that one fault of the product is one failure
+	engine.InParallel(t, items, 2000, func(item T) {
+		o, problem, what, e := try(item)
+		lock.Lock()
+		defer lock.Unlock()
+		if count[o]++; o == broken {
+			bad[problem] = append(bad[problem], fmt.Sprintf("%s\nexit %d, stdout %.100q, stderr\n%.1000s", what, e.Code, e.Stdout, e.Stderr))
+		}
+	})
+	for _, problem := range slices.Sorted(maps.Keys(bad)) {
+		cases := bad[problem]
+		t.Errorf("%s: %d times; among them\n%s", problem, len(cases), strings.Join(cases[:min(len(cases), 3)], "\n"))
+	}
+	t.Log(count)
 }

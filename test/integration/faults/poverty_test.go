@@ -165,20 +165,20 @@ func TestALaunchNeedsNoFileButTheProgram(t *testing.T) {
 	readOnly := engine.Tree(t, bare)
 	fifo := filepath.Join(engine.TempDir(t), "fifo")
 	engine.Must(t, syscall.Mkfifo(fifo, 0o644))
-	over := func(what, passwd string) []string { return mounting("mount --bind " + passwd + " " + what) }
+	over := func(what, passwd string) []string { return engine.Mounting("mount --bind " + passwd + " " + what) }
 	endureAll(t, []hardship{
 		{name: "a root with caplaunch and the program and nothing else", start: root(), argv: inside, keep: thePoor().With("proc", "0", "cwd", "/")},
 		{
-			name: "a read-only root", start: append(mounting(fmt.Sprintf("mount --bind %[1]s %[1]s\nmount -o remount,bind,ro %[1]s", readOnly)), capstart(t), "-R", readOnly, "--"),
+			name: "a read-only root", start: append(engine.Mounting(fmt.Sprintf("mount --bind %[1]s %[1]s\nmount -o remount,bind,ro %[1]s", readOnly)), capstart(t), "-R", readOnly, "--"),
 			argv: inside, keep: thePoor(),
 		},
 		{
-			name: "a full /tmp", start: mounting("mount -t tmpfs -o size=4k,mode=1777 none /var/tmp\ncat /dev/zero >/var/tmp/full 2>/dev/null || true\nmount --bind /var/tmp /dev/shm"),
+			name: "a full /tmp", start: engine.Mounting("mount -t tmpfs -o size=4k,mode=1777 none /var/tmp\ncat /dev/zero >/var/tmp/full 2>/dev/null || true\nmount --bind /var/tmp /dev/shm"),
 			argv: copied(t), keep: thePoor(),
 		},
-		{name: "no /proc", start: mounting("umount -l /proc"), keep: thePoor().With("proc", "0")},
-		{name: "no /dev", start: mounting("mount -t tmpfs none /dev"), keep: thePoor()},
-		{name: "no /dev, and a copy is needed", start: mounting("mount -t tmpfs none /dev\numount -l /proc"), argv: copied(t), keep: thePoor()},
+		{name: "no /proc", start: engine.Mounting("umount -l /proc"), keep: thePoor().With("proc", "0")},
+		{name: "no /dev", start: engine.Mounting("mount -t tmpfs none /dev"), keep: thePoor()},
+		{name: "no /dev, and a copy is needed", start: engine.Mounting("mount -t tmpfs none /dev\numount -l /proc"), argv: copied(t), keep: thePoor()},
 		// The Go runtime puts /dev/null on what is closed, and gives up without one.
 		{name: "no /dev/null for a closed stdin", start: root("-C", "0"), argv: inside, may: []outcome{aborted}},
 		{name: "no /dev/null for a closed stderr", start: root("-C", "2"), argv: inside, may: []outcome{aborted}},
@@ -219,8 +219,8 @@ func TestQuantitiesAreKeptOrRefused(t *testing.T) {
 		{name: "65,537 groups, with the primary one", start: from("1-65536"), argv: own("-u", "65537:65537", "--keep-groups"), says: "hint: caplaunch --groups="},
 		{name: "65,536 groups asked for", argv: own(append(flags, "-u", "65536:65536")...), keep: credentials(65536, most, netAdmin)},
 		{name: "65,537 groups asked for", argv: own(append(flags, "--groups=65537", "-u", "65536:65536")...), says: "more groups than the kernel takes"},
-		{name: "65,536 groups of a name", start: accounts(t, entry, members.String()), argv: own("-u", "faults"), keep: credentials(65536, most, netAdmin)},
-		{name: "65,537 groups of a name", start: accounts(t, entry, members.String()+"one:x:65537:faults\n"), argv: own("-u", "faults"), says: "more than the kernel takes"},
+		{name: "65,536 groups of a name", start: engine.Accounts(t, entry, members.String()), argv: own("-u", "faults"), keep: credentials(65536, most, netAdmin)},
+		{name: "65,537 groups of a name", start: engine.Accounts(t, entry, members.String()+"one:x:65537:faults\n"), argv: own("-u", "faults"), says: "more than the kernel takes"},
 		{name: "a working directory that is deleted", start: inFolder(`rmdir "$PWD"`), keep: thePoor().With("cwd", "")},
 		{name: "a working directory that is deleted, and a program in it", start: inFolder(`rmdir "$PWD"`), argv: there, says: "./probe"},
 		{name: "a working directory that the user may not enter", start: inFolder("chmod 0 ."), keep: thePoor()},

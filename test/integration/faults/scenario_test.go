@@ -1,10 +1,8 @@
 package faults
 
 import (
-	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -51,7 +49,7 @@ func scenarios(t testing.TB) []*scenario {
 		{name: "a copy without file capabilities", flags: admin("--strip-file-caps"), path: privileged(t), promise: granted},
 		{
 			name: "a name brings its groups", flags: words("-c net_admin -u faults"), promise: credentials(40001, "40001 40002 40003", netAdmin),
-			start: accounts(t, "root:x:0:0:root:/root:/bin/sh\nfaults:x:40001:40001::/home/faults:/bin/sh\n",
+			start: engine.Accounts(t, "root:x:0:0:root:/root:/bin/sh\nfaults:x:40001:40001::/home/faults:/bin/sh\n",
 				"root:x:0:\nfaults:x:40001:\none:x:40002:faults\ntwo:x:40003:root,faults\n"),
 		},
 		{name: "a parent-death signal is kept", inner: []string{starter(t, "stage"), "pdeathsig=12", "--"}, flags: admin(), promise: granted},
@@ -74,7 +72,7 @@ func scenarios(t testing.TB) []*scenario {
 		},
 		{name: "a program with file capabilities", flags: admin(), path: privileged(t), code: engine.Failure},
 		{name: "a script whose interpreter has file capabilities", flags: admin(), path: script(t, privileged(t)), code: engine.Failure},
-		{name: "a script whose interpreter is set-uid", flags: words("-u 65532:65532 --allow-new-privs"), path: script(t, setUID(t)), code: engine.Failure},
+		{name: "a script whose interpreter is set-uid", flags: words("-u 65532:65532 --allow-new-privs"), path: script(t, engine.Copy(t, probe(t), 0o755|os.ModeSetuid)), code: engine.Failure},
 		{name: "root regains the bounding set", flags: words("-c net_admin -u 0:0 --allow-new-privs"), code: engine.Failure},
 	}
 	for _, s := range list {
@@ -138,25 +136,7 @@ func (s *scenario) outOfReach(op string) bool {
 // privileged is a copy of the probe with net_raw=ep.
 func privileged(t testing.TB) string { return engine.WithCaps(t, probe(t), "cap_net_raw=+ep") }
 
-// setUID is a copy of the probe that runs as root.
-func setUID(t testing.TB) string { return engine.Copy(t, probe(t), 0o755|os.ModeSetuid) }
-
 // script is run by the interpreter, which is given "all" and not its path.
 func script(t testing.TB, interpreter string) string {
 	return engine.Write(t, "script", "#!"+interpreter+" all\n")
-}
-
-// mounting is sh in a mount namespace of its own that runs script, and then what follows.
-func mounting(script string) []string {
-	return []string{"unshare", "--mount", "sh", "-ec", script + "\n" + `exec "$@"`, "sh"}
-}
-
-// accounts puts a passwd and a group over those of the machine.
-func accounts(t testing.TB, passwd, group string) []string {
-	t.Helper()
-	dir := engine.TempDir(t)
-	for name, text := range map[string]string{"passwd": passwd, "group": group} {
-		engine.Must(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
-	}
-	return mounting(fmt.Sprintf("mount --bind %s/passwd /etc/passwd\nmount --bind %s/group /etc/group", dir, dir))
 }

@@ -41,11 +41,6 @@ var theSeed = sync.OnceValue(func() uint64 {
 	return *seed
 })
 
-// passedFlags are what a test hands on to itself.
-func passedFlags() []string {
-	return []string{fmt.Sprintf("-n=%d", *number), fmt.Sprintf("-doors=%d", *doors), fmt.Sprintf("-seed=%d", theSeed()), fmt.Sprintf("-seq=%d", *only)}
-}
-
 func TestMain(m *testing.M) {
 	switch {
 	case os.Getenv(vmEnv) == "init":

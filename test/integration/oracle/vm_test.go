@@ -44,10 +44,13 @@ func TestDebiansKernelAgreesToo(t *testing.T) {
 		unit.Tool(t, tool)
 	}
 	dir := t.TempDir()
+	cache, err := filepath.Abs(filepath.Join(cmp.Or(os.Getenv("TEST_CACHE"), "../../../.cache"), "vm")) // in engine.CacheDir
+	unit.Must(t, err)
+	unit.Must(t, os.MkdirAll(cache, 0o755))
 	begin := time.Now()
 	ctx, stop := context.WithTimeout(t.Context(), 50*time.Minute)
 	defer stop()
-	cmd := exec.CommandContext(ctx, "testdata/vm.sh", cacheDir(t), dir, reporter(t, dir), fmt.Sprintf("-n=%d", n), fmt.Sprintf("-doors=%d", n/30), fmt.Sprintf("-seed=%d", theSeed()))
+	cmd := exec.CommandContext(ctx, "testdata/vm.sh", cache, dir, reporter(t, dir), fmt.Sprintf("-n=%d", n), fmt.Sprintf("-doors=%d", n/30), fmt.Sprintf("-seed=%d", theSeed()))
 	b, err := cmd.CombinedOutput()
 	out := strings.ReplaceAll(string(b), "\r", "")
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.ExitCode() == 9 {
@@ -115,14 +118,6 @@ func vmInit() {
 	unix.Sync()
 	time.Sleep(time.Second) // for the serial line
 	panic(unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF))
-}
-
-// cacheDir is in engine.CacheDir.
-func cacheDir(t *testing.T) string {
-	dir, err := filepath.Abs(filepath.Join(cmp.Or(os.Getenv("TEST_CACHE"), "../../../.cache"), "vm"))
-	unit.Must(t, err)
-	unit.Must(t, os.MkdirAll(dir, 0o755))
-	return dir
 }
 
 // tunnelSays is what testdata/tunnel.sh prints.

@@ -101,10 +101,8 @@ var printed = regexp.MustCompile(`(?m)^oracle: .*\n`)
 // outermost process.
 func (w world) respawn(t *testing.T, own, inside string) {
 	t.Helper()
-	cmd := exec.Command(own, append([]string{
-		"-test.run=^" + strings.ReplaceAll(t.Name(), "/", "$/^") + "$",
-		"-test.v=true", "-test.count=1", "-test.timeout=0",
-	}, passedFlags()...)...)
+	cmd := exec.Command(own, "-test.run=^"+strings.ReplaceAll(t.Name(), "/", "$/^")+"$", "-test.v=true", "-test.count=1", "-test.timeout=0",
+		fmt.Sprintf("-n=%d", *number), fmt.Sprintf("-doors=%d", *doors), fmt.Sprintf("-seed=%d", theSeed()), fmt.Sprintf("-seq=%d", *only))
 	cmd.Env = append(os.Environ(), insideEnv+"="+inside)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	if inside == "world" {
@@ -131,7 +129,19 @@ func (w world) respawn(t *testing.T, own, inside string) {
 func (w world) inUserNamespace(attr *syscall.SysProcAttr) {
 	attr.Cloneflags |= syscall.CLONE_NEWUSER
 	attr.GidMappingsEnableSetgroups = !w.noGroups
-	attr.UidMappings, attr.GidMappings = w.ids(os.Getuid(), os.Getgid())
+	own := func(maps []syscall.SysProcIDMap, id int) []syscall.SysProcIDMap {
+		maps = slices.Clone(maps)
+		for i := range maps {
+			if maps[i].HostID == 0 || os.Getuid() != 0 {
+				maps[i].HostID = id
+			}
+		}
+		return maps
+	}
+	if w.gids == nil {
+		w.gids = w.maps
+	}
+	attr.UidMappings, attr.GidMappings = own(w.maps, os.Getuid()), own(w.gids, os.Getgid())
 	if first := attr.UidMappings[0]; first.HostID != os.Getuid() { // be one that is mapped
 		id := uint32(first.ContainerID)
 		attr.Credential = &syscall.Credential{Uid: id, Gid: id, NoSetGroups: w.noGroups}
@@ -143,23 +153,6 @@ func (w world) inUserNamespace(attr *syscall.SysProcAttr) {
 			}
 		}
 	}
-}
-
-// ids are the maps of the world for a caller.
-func (w world) ids(uid, gid int) (uids, gids []syscall.SysProcIDMap) {
-	own := func(maps []syscall.SysProcIDMap, id int) []syscall.SysProcIDMap {
-		maps = slices.Clone(maps)
-		for i := range maps {
-			if maps[i].HostID == 0 || uid != 0 {
-				maps[i].HostID = id
-			}
-		}
-		return maps
-	}
-	if w.gids == nil {
-		w.gids = w.maps
-	}
-	return own(w.maps, uid), own(w.gids, gid)
 }
 
 // outside is the programs that the machine's root makes before a user namespace

@@ -1,7 +1,6 @@
 package security
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -130,7 +129,7 @@ func TestTheOverflowGroupIsReadFromTheKernel(t *testing.T) {
 	engine.Begin(t, "unshare")
 	seven := filepath.Join(engine.TempDir(t), "seven")
 	engine.Must(t, os.WriteFile(seven, []byte("7\n"), 0o644))
-	start := []string{"unshare", "--mount", "sh", "-ec", fmt.Sprintf("mount --bind %s /proc/sys/kernel/overflowgid\nexec \"$@\"", seven), "sh"}
+	start := engine.Mounting("mount --bind " + seven + " /proc/sys/kernel/overflowgid")
 	root := inNamespace(t, "100007,100008")
 	launch := paused(t, "-u 1:1 --keep-groups")
 	outside(t, slices.Concat(start, root, launch)...).is(t, 100001, 100001, "100001 100008")
@@ -146,11 +145,7 @@ var alpine = map[string]string{
 // --keep-groups keeps what the runtime has added, and not the groups that /etc/group gives to root.
 func TestKeepGroupsLeavesRootsOwnGroupsOut(t *testing.T) {
 	engine.Begin(t, "unshare")
-	dir := engine.TempDir(t)
-	for name, text := range alpine {
-		engine.Must(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
-	}
-	under := []string{"unshare", "--mount", "sh", "-ec", fmt.Sprintf("mount --bind %[1]s/passwd /etc/passwd\nmount --bind %[1]s/group /etc/group\nexec \"$@\"", dir), "sh"}
+	under := engine.Accounts(t, alpine["passwd"], alpine["group"])
 	const roots, many = "0,1,3,4,6,10,11,26", "3001,3002,3003,3004,3005,3006,3007,3008,3009,3010,3011,3012,3013,3014"
 	for _, c := range []struct{ name, start, flags, want string }{
 		{"a name", "-G " + roots + ",2000", "-u relay --keep-groups", "2000 2001 10021"},

@@ -139,9 +139,9 @@ static int run(char **argv) {
 }
 
 //   -u ID | R,E,S    real, effective and saved uid           -p MASK  permitted     -s BITS  securebits
-//   -g ID | R,E,S    the same for the gid                    -e MASK  effective     -k       keep_caps stays on
-//   -G LIST | none   supplementary groups, ranges as LO-HI   -i MASK  inheritable   -n       no_new_privs
-//   -I SIG  ignore, -M SIG  block a signal                   -b MASK  bounding      -C FD    close a descriptor
+//   -g ID | R,E,S    the same for the gid                    -e MASK  effective     -n       no_new_privs
+//   -G LIST | none   supplementary groups, ranges as LO-HI   -i MASK  inheritable   -C FD    close a descriptor
+//   -I SIG  ignore, -M SIG  block a signal                   -b MASK  bounding
 //   -R DIR  chroot, and cd to its /                          -a MASK  ambient
 //
 // Masks are hex. What is not given stays as the kernel leaves it. The state is that BEFORE execve, which then
@@ -152,9 +152,9 @@ int capstart(int argc, char **argv) {
 	sigset_t blocked;
 	sigemptyset(&blocked);
 	int o;
-	while ((o = getopt(argc, argv, "+u:g:G:p:i:e:b:a:s:knI:M:C:R:")) != -1) {
+	while ((o = getopt(argc, argv, "+u:g:G:p:i:e:b:a:s:nI:M:C:R:")) != -1) {
 		switch (o) {
-		case 'k': case 'n': has[o] = ""; break;
+		case 'n': has[o] = ""; break;
 		case 'I': signal(atoi(optarg), SIG_IGN); break;
 		case 'M': sigaddset(&blocked, atoi(optarg)); break;
 		case 'C': close(atoi(optarg)); break;
@@ -185,7 +185,7 @@ int capstart(int argc, char **argv) {
 	if (has['a'])
 		check(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0), "clear ambient");
 	raise_ambient(a);
-	check(prctl(PR_SET_KEEPCAPS, has['k'] != NULL), "keepcaps");
+	check(prctl(PR_SET_KEEPCAPS, 0), "keepcaps");
 	// Securebits last of what needs SETPCAP: no_cap_ambient_raise and the locks forbid the steps above.
 	if (has['s'])
 		check(prctl(PR_SET_SECUREBITS, mask(has['s'])), "securebits");

@@ -108,7 +108,7 @@ func TestServiceFindsWhatItFindsWithoutCaplaunch(t *testing.T) {
 		name := newName() + ".service"
 		argv := append(slices.Clone(l), "/usr/local/bin/probe", "mirror", out)
 		s.WriteUnit(t, name, unitFile(slices.Concat([]string{"Type=oneshot"}, common, properties), argv...))
-		s.Start(t, name)
+		s.Systemctl(t, "start", name)
 		report := otherUnits.ReplaceAllString(engine.Read(t, s.Path(out)), "$1 …")
 		_ = os.Remove(s.Path(out))
 		return digits(report, "autogroup", "keyring_session", "namespace ipc")
@@ -133,8 +133,7 @@ func TestSocketActivation(t *testing.T) {
 		s.WriteUnit(t, n+".socket", "[Socket]\nListenStream=/run/"+n+".a\nFileDescriptorName=a\n")
 		s.WriteUnit(t, n+"b.socket", "[Socket]\nListenStream=/run/"+n+".b\nFileDescriptorName=b\nService="+n+".service\n")
 		s.WriteUnit(t, n+".service", unitFile(append([]string{"Sockets=" + n + ".socket " + n + "b.socket"}, f.properties...), append(f.launcher, service, "listen")...))
-		s.Start(t, n+".socket")
-		s.Start(t, n+"b.socket")
+		s.Systemctl(t, "start", n+".socket", n+"b.socket")
 		var ends [2]net.Conn
 		for i, end := range []string{".a", ".b"} {
 			c, err := net.Dial("unix", s.Path("/run/"+n+end))
@@ -160,7 +159,7 @@ func TestNotifyAndWatchdog(t *testing.T) {
 		n := newName() + ".service"
 		s.WriteUnit(t, n, unitFile(append([]string{"Type=notify", "NotifyAccess=main", "WatchdogSec=1", "WatchdogSignal=SIGKILL", "TimeoutStartSec=20"}, f.properties...), append(f.launcher, service, "notify", "15")...))
 		start := time.Now()
-		s.Start(t, n) // ends with READY=1, or fails
+		s.Systemctl(t, "start", n) // ends with READY=1, or fails
 		if got := s.Show(t, n, "StatusText"); got != "ready indeed" {
 			t.Errorf("%s: status %q", name, got)
 		}
