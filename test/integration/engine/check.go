@@ -6,12 +6,9 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -166,30 +163,6 @@ func Await(ask func() bool) bool {
 			return false
 		}
 	}
-}
-
-// InParallel calls f with each of the items, as many at a time as there are processors. Whenever so many more are done, it
-// logs how far it is.
-func InParallel[T any](t testing.TB, items []T, every int64, f func(T)) {
-	t.Helper()
-	var wg sync.WaitGroup
-	var done atomic.Int64
-	next := make(chan T)
-	for range runtime.GOMAXPROCS(0) {
-		wg.Go(func() {
-			for item := range next {
-				f(item)
-				if n := done.Add(1); n%every == 0 {
-					t.Logf("%d of %d", n, len(items))
-				}
-			}
-		})
-	}
-	for _, item := range items {
-		next <- item
-	}
-	close(next)
-	wg.Wait()
 }
 
 // Must fails the test at an error.

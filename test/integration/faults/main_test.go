@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/caplaunch/caplaunch/test/integration/engine"
+	"github.com/caplaunch/caplaunch/test/unit"
 )
 
 var (
@@ -140,7 +141,7 @@ func tryAll[T any](t *testing.T, items []T, try func(T) (o outcome, problem, wha
 	}
 	var lock sync.Mutex
 	count, bad := map[outcome]int{}, map[string][]string{} // by problem, so that one fault of the product is one failure
-	engine.InParallel(t, items, 2000, func(item T) {
+	unit.InParallel(t, items, 2000, func(item T) {
 		o, problem, what, e := try(item)
 		lock.Lock()
 		defer lock.Unlock()

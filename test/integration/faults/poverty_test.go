@@ -220,7 +220,10 @@ func TestQuantitiesAreKeptOrRefused(t *testing.T) {
 		{name: "65,536 groups asked for", argv: own(append(flags, "-u", "65536:65536")...), keep: credentials(65536, most, netAdmin)},
 		{name: "65,537 groups asked for", argv: own(append(flags, "--groups=65537", "-u", "65536:65536")...), says: "more groups than the kernel takes"},
 		{name: "65,536 groups of a name", start: engine.Accounts(t, entry, members.String()), argv: own("-u", "faults"), keep: credentials(65536, most, netAdmin)},
-		{name: "65,537 groups of a name", start: engine.Accounts(t, entry, members.String()+"one:x:65537:faults\n"), argv: own("-u", "faults"), says: "more than the kernel takes"},
+		{
+			name: "65,537 groups of a name", start: engine.Accounts(t, entry, members.String()+"one:x:65537:faults\n"), argv: own("-u", "faults"),
+			says: "more than the kernel takes",
+		},
 		{name: "a working directory that is deleted", start: inFolder(`rmdir "$PWD"`), keep: thePoor().With("cwd", "")},
 		{name: "a working directory that is deleted, and a program in it", start: inFolder(`rmdir "$PWD"`), argv: there, says: "./probe"},
 		{name: "a working directory that the user may not enter", start: inFolder("chmod 0 ."), keep: thePoor()},

@@ -33,6 +33,7 @@ func scenarios(t testing.TB) []*scenario {
 	from := func(options string) []string {
 		return append(append([]string{capstart(t)}, strings.Fields(options)...), "--")
 	}
+	setUID := engine.Copy(t, probe(t), 0o755|os.ModeSetuid)
 	words, granted := strings.Fields, credentials(65532, "65532", netAdmin)
 	admin := func(more ...string) []string { return append(words("-c net_admin -u 65532:65532"), more...) }
 	list := []*scenario{
@@ -72,7 +73,7 @@ func scenarios(t testing.TB) []*scenario {
 		},
 		{name: "a program with file capabilities", flags: admin(), path: privileged(t), code: engine.Failure},
 		{name: "a script whose interpreter has file capabilities", flags: admin(), path: script(t, privileged(t)), code: engine.Failure},
-		{name: "a script whose interpreter is set-uid", flags: words("-u 65532:65532 --allow-new-privs"), path: script(t, engine.Copy(t, probe(t), 0o755|os.ModeSetuid)), code: engine.Failure},
+		{name: "a script whose interpreter is set-uid", flags: words("-u 65532:65532 --allow-new-privs"), path: script(t, setUID), code: engine.Failure},
 		{name: "root regains the bounding set", flags: words("-c net_admin -u 0:0 --allow-new-privs"), code: engine.Failure},
 	}
 	for _, s := range list {

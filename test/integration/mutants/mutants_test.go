@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"github.com/caplaunch/caplaunch/test/integration/engine"
+	"github.com/caplaunch/caplaunch/test/unit"
 )
 
 var (
@@ -57,36 +58,37 @@ const (
 	fails     = `(?m)^\s*--- FAIL: |^panic: |^fatal error: `
 )
 
-func unit(dir string) judge { return judge{dir: dir, run: "."} }
+// beside are the tests beside the code.
+func beside(dir string) judge { return judge{dir: dir, run: "."} }
 
 // integration is a package of test/integration that starts caplaunch.
 func integration(dir, run string) judge { return judge{dir: "test/integration/" + dir, run: run} }
 
 var rooms = []*room{
 	{dir: "internal/ambient", files: "rules|plan|allow", judges: []judge{
-		unit("internal/ambient"),
+		beside("internal/ambient"),
 		{"test/integration/oracle", "^TestModelAgreesAsRoot$", []string{"-n=20000"}, disagrees},
 		{"test/integration/oracle", "^TestMoreGroupsThanNGROUPS_MAXAreRefused$", nil, disagrees},
 		{"test/integration/oracle", "^TestModelAgreesWhereOneIDIsMapped$", []string{"-n=20000"}, disagrees},
 	}},
 	// A Kernel that is wrong can already fail to take up the starting state.
 	{dir: "internal/ambient/linux", judges: []judge{
-		unit("internal/ambient/linux"),
+		beside("internal/ambient/linux"),
 		{"test/integration/oracle", "^Test(ModelAgrees(AsRoot|ThroughAllThreads)$|MoreGroups)", []string{"-n=1200", "-doors=600"}, disagrees +
 			`|starting state|thread \d+ has|no signal can be queued|not enough to start with|results? differs? between threads|no answer about the rule for ids|: it reports success without an answer`},
 	}},
 	{dir: "internal/launch", judges: []judge{
-		unit("internal/launch"), starts, integration("transparency", plain), integration("security", "^Test(NobodyA|TheFirst|AQuestion|KeepGroupsL|AGroup|AnID)"), integration("words", quick),
+		beside("internal/launch"), starts, integration("transparency", plain), integration("security", "^Test(NobodyA|TheFirst|AQuestion|KeepGroupsL|AGroup|AnID)"), integration("words", quick),
 	}},
 	{dir: "internal/exec", judges: []judge{
 		{dir: "internal/exec", run: ".", args: []string{"-test.skip=Access|Large"}},
-		integration("programs", "ALook|EveryPriv|Privilege|AScript|Strip|TooMany|FileCaps"), integration("security", "^Test(ASwapped|APath|NobodyA)"), unit("internal/exec"),
+		integration("programs", "ALook|EveryPriv|Privilege|AScript|Strip|TooMany|FileCaps"), integration("security", "^Test(ASwapped|APath|NobodyA)"), beside("internal/exec"),
 	}},
-	{dir: "internal/identity", judges: []judge{unit("internal/identity")}},
+	{dir: "internal/identity", judges: []judge{beside("internal/identity")}},
 	{dir: "internal/origin", judges: []judge{
 		{dir: "internal/origin", run: "^Test(Answers|AnAnswer|Without|Restore|Not|Set)"}, integration("transparency", plain), integration("transparency", "^Test(Each|Ignored|WhatCannot)"), integration("security", "^Test(Signals|AQuestion)"),
 	}},
-	{dir: "internal/grant", judges: []judge{unit("internal/grant")}},
+	{dir: "internal/grant", judges: []judge{beside("internal/grant")}},
 	{dir: "cmd/caplaunch", files: "main|cli|run|ask|check|variables|status|signals|report", judges: []judge{
 		{dir: "cmd/caplaunch", run: ".", args: []string{"-test.skip=Poller|Init|Rooms|Pure|Door|Reader"}},
 		integration("words", quick), integration("security", "^Test(NoVariable|APrivileged|AHint|CheckSees|TheFirst|Strict)"), integration("words", "ExplainSays|EveryOtherHint|ExplainFor|InstallC"),
@@ -159,7 +161,7 @@ func mutateAll(t *testing.T) *build {
 	}
 	overlay, dir := engine.Overlay(t, contents), engine.TempDir(t)
 	var mu sync.Mutex
-	engine.InParallel(t, slices.Collect(maps.Keys(b.binaries)), 50, func(of string) {
+	unit.InParallel(t, slices.Collect(maps.Keys(b.binaries)), 50, func(of string) {
 		path := filepath.Join(dir, strings.ReplaceAll(of, "/", "_"))
 		cmd := exec.Command("go", "test", "-c", "-vet=off", "-o", path, ".")
 		if of == program {
@@ -184,17 +186,9 @@ func mutateAll(t *testing.T) *build {
 func write(path string, program []byte, n int) error {
 	syscall.ForkLock.RLock() // no other child may have it open for writing
 	defer syscall.ForkLock.RUnlock()
-	out := slices.Clone(program)
-	for from := 0; ; {
-		i := bytes.Index(out[from:], []byte(mark))
-		if i < 0 {
-			break
-		}
-		from += i + len(mark)
-		binary.NativeEndian.PutUint64(out[from:], uint64(n))
-	}
+	number := func(n int) []byte { return binary.NativeEndian.AppendUint64([]byte(mark), uint64(n)) }
 	_ = os.Remove(path)
-	return os.WriteFile(path, out, 0o755)
+	return os.WriteFile(path, bytes.ReplaceAll(program, number(0), number(n)), 0o755)
 }
 
 // contained keeps a mutant, which is root, from what belongs to the machine: one of install would put itself in the
@@ -269,7 +263,7 @@ func TestEveryMutantIsFoundOut(t *testing.T) {
 	for range cap(dirs) {
 		dirs <- engine.TempDir(t)
 	}
-	engine.InParallel(t, tasks, 50, func(m task) {
+	unit.InParallel(t, tasks, 50, func(m task) {
 		begin, found, out, dir := time.Now(), false, "", <-dirs
 		for _, j := range m.judges {
 			if found, out = b.judge(t, dir, j, m.mutant); found {

@@ -79,7 +79,8 @@ func specs(r *rand.Rand, ids idPool, rootIDs []uint32) []spec {
 	add := func(label, shape string, x *xattr, times int) {
 		for _, kind := range setIDKinds {
 			for n := range times {
-				f := spec{Name: fmt.Sprintf("%s,%s,%d", label, kind.name, n), Mode: kind.mode, UID: pick(r, mapped(ids.UIDs, fileIDs)), GID: pick(r, mapped(ids.GIDs, fileIDs))}
+				f := spec{Name: fmt.Sprintf("%s,%s,%d", label, kind.name, n), Mode: kind.mode}
+				f.UID, f.GID = pick(r, mapped(ids.UIDs, fileIDs)), pick(r, mapped(ids.GIDs, fileIDs))
 				if ids.GIDs.has(noGroup) && kind.name == "sgid-without-x" {
 					f.GID = noGroup
 				}
@@ -207,8 +208,7 @@ func (f folder) targets(v view) []target {
 		for _, way := range ways {
 			for _, mount := range []string{f.normal(), f.nosuid()} {
 				nosuid := way == nosuidly || way == direct && mount == f.nosuid()
-				t := target{Path: filepath.Join(mount, s.Name) + way}
-				t.Kind = s.Name
+				t := target{Path: filepath.Join(mount, s.Name) + way, Kind: s.Name}
 				if nosuid {
 					t.Kind += ",nosuid"
 				} else {

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -126,37 +125,31 @@ func differ(was, want ambient.State, rule error, got record) error {
 func agree(t *testing.T, g generator, n int, through door) meeting {
 	t.Helper()
 	unit.Must(t, g.learn(through))
+	numbers := []int{*only}
+	if *only < 0 {
+		numbers = make([]int, n)
+		for i := range numbers {
+			numbers[i] = i
+		}
+	}
 	sum := meeting{}
 	var mu sync.Mutex
-	var wg sync.WaitGroup
-	work := make(chan int)
-	for range runtime.GOMAXPROCS(0) {
-		wg.Go(func() {
-			mine := meeting{}
-			for i := range work {
-				q := g.sequence(rand.New(rand.NewPCG(theSeed(), 1<<32+uint64(i))))
-				if err := g.compare(q, through, mine); err != nil && !t.Failed() {
-					t.Errorf("-seed=%d -seq=%d: %v\n%v", theSeed(), i, err, q)
-				} else if *only >= 0 {
-					t.Logf("sequence %d:\n%v", i, q)
-				}
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			for what, n := range mine {
-				sum[what] += n
-			}
-		})
-	}
-	first, last := 0, n
-	if *only >= 0 {
-		first, last = *only, *only+1
-	}
-	for i := first; i < last && !t.Failed(); i++ {
-		work <- i
-	}
-	close(work)
-	wg.Wait()
+	unit.InParallel(t, numbers, 20000, func(i int) {
+		if t.Failed() {
+			return
+		}
+		q, met := g.sequence(rand.New(rand.NewPCG(theSeed(), 1<<32+uint64(i)))), meeting{}
+		if err := g.compare(q, through, met); err != nil && !t.Failed() {
+			t.Errorf("-seed=%d -seq=%d: %v\n%v", theSeed(), i, err, q)
+		} else if *only >= 0 {
+			t.Logf("sequence %d:\n%v", i, q)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for what, n := range met {
+			sum[what] += n
+		}
+	})
 	return sum
 }
 

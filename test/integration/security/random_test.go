@@ -155,12 +155,11 @@ func draw(t testing.TB, r *rand.Rand) start {
 // flags is the request as a command line.
 func (s start) flags() (words []string) {
 	list := func(mask uint64) (names []string) {
-		for c, name := range capNames {
-			if mask>>c&1 == 1 {
-				names = append(names, name)
+		for _, c := range caps {
+			if has(mask, c) {
+				names = append(names, capNames[c])
 			}
 		}
-		slices.Sort(names)
 		return names
 	}
 	for flag, names := range map[string][]string{"--caps=": list(s.required), "--optional-caps=": list(s.optional)} {
@@ -386,7 +385,7 @@ func TestRandomStartsAreExactOrRefused(t *testing.T) {
 	}
 	var lock sync.Mutex
 	ran, refusals, skipped := 0, map[int]int{}, 0
-	engine.InParallel(t, drawn, 2000, func(s start) {
+	unit.InParallel(t, drawn, 2000, func(s start) {
 		before := outside(t, append(slices.Clone(s.words), engine.Probe(t), "pause")...)
 		argv := slices.Concat(s.words, []string{engine.Caplaunch(t)}, s.flags(), []string{"--", engine.Probe(t), "pause"})
 		var after end
