@@ -100,7 +100,6 @@ func (p *Podman) command(name string, args []string) *exec.Cmd {
 	return cmd
 }
 
-// Cmd runs a podman command.
 func (p *Podman) Cmd(t testing.TB, args ...string) Result {
 	t.Helper()
 	return Command(t, p.Command(args...))

@@ -78,7 +78,6 @@ func (s *Systemd) Command(argv ...string) *exec.Cmd {
 	return cmd
 }
 
-// Cmd runs argv inside.
 func (s *Systemd) Cmd(t testing.TB, argv ...string) Result {
 	t.Helper()
 	return Command(t, s.Command(argv...))
@@ -96,7 +95,6 @@ func (s *Systemd) Cp(t testing.TB, src, dst string, mode os.FileMode) {
 	Must(t, CopyFile(s.Path(dst), src, mode))
 }
 
-// WriteFile writes a file inside.
 func (s *Systemd) WriteFile(t testing.TB, dst, content string, mode os.FileMode) {
 	t.Helper()
 	s.Cp(t, Write(t, filepath.Base(dst), content), dst, mode)
@@ -146,11 +144,8 @@ func (s *Systemd) RunUnit(t testing.TB, properties []string, argv ...string) Res
 	t.Helper()
 	unit := fmt.Sprintf("test%d", s.units.Add(1))
 	out, errs := "/run/"+unit+".out", "/run/"+unit+".err"
-	run := []string{
-		"systemd-run", "--wait", "--collect", "--unit=" + unit,
-		"-p", "StandardOutput=file:" + out, "-p", "StandardError=file:" + errs,
-	}
-	for _, p := range properties {
+	run := []string{"systemd-run", "--wait", "--collect", "--unit=" + unit}
+	for _, p := range append([]string{"StandardOutput=file:" + out, "StandardError=file:" + errs}, properties...) {
 		run = append(run, "-p", p)
 	}
 	told := s.Cmd(t, append(append(run, "--"), argv...)...)

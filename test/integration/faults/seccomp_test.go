@@ -37,18 +37,12 @@ func denials() []denial {
 		return d
 	}
 	list := []denial{
-		prctl("PR_CAPBSET_READ", unix.PR_CAPBSET_READ),
-		prctl("PR_CAPBSET_DROP", unix.PR_CAPBSET_DROP),
+		prctl("PR_CAPBSET_READ", unix.PR_CAPBSET_READ), prctl("PR_CAPBSET_DROP", unix.PR_CAPBSET_DROP),
 		prctl("PR_CAP_AMBIENT_RAISE", unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE),
-		prctl("PR_CAP_AMBIENT_IS_SET", unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_IS_SET),
-		prctl("PR_CAP_AMBIENT", unix.PR_CAP_AMBIENT),
-		prctl("PR_SET_KEEPCAPS", unix.PR_SET_KEEPCAPS),
-		prctl("PR_GET_SECUREBITS", unix.PR_GET_SECUREBITS),
-		prctl("PR_GET_NO_NEW_PRIVS", unix.PR_GET_NO_NEW_PRIVS),
-		prctl("PR_SET_NO_NEW_PRIVS", unix.PR_SET_NO_NEW_PRIVS),
-		prctl("PR_GET_PDEATHSIG", unix.PR_GET_PDEATHSIG),
-		prctl("PR_SET_PDEATHSIG", unix.PR_SET_PDEATHSIG),
-		prctl(""),
+		prctl("PR_CAP_AMBIENT_IS_SET", unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_IS_SET), prctl("PR_CAP_AMBIENT", unix.PR_CAP_AMBIENT),
+		prctl("PR_SET_KEEPCAPS", unix.PR_SET_KEEPCAPS), prctl("PR_GET_SECUREBITS", unix.PR_GET_SECUREBITS),
+		prctl("PR_GET_NO_NEW_PRIVS", unix.PR_GET_NO_NEW_PRIVS), prctl("PR_SET_NO_NEW_PRIVS", unix.PR_SET_NO_NEW_PRIVS),
+		prctl("PR_GET_PDEATHSIG", unix.PR_GET_PDEATHSIG), prctl("PR_SET_PDEATHSIG", unix.PR_SET_PDEATHSIG), prctl(""),
 	}
 	for kind, calls := range map[denial]map[string]int{
 		{step: true}: {"capset": unix.SYS_CAPSET, "setgroups": unix.SYS_SETGROUPS, "setresgid": unix.SYS_SETRESGID, "setresuid": unix.SYS_SETRESUID},
