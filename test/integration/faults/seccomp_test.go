@@ -96,13 +96,11 @@ func TestNoCallThatASeccompFilterAnswersBreaksThePromise(t *testing.T) {
 				continue
 			}
 			for _, answer := range answers {
-				if answer == 0 && (d.name == "clone" || d.name == "futex") {
-					continue // the runtime waits for ever for what was only said to be there
+				// The runtime waits for ever for what was only said to be there.
+				waits := d.name == "clone" || d.name == "futex"
+				if answer != 0 || !waits && !s.outOfReach(d.name) {
+					list = append(list, filtered{s, d, answer})
 				}
-				if answer == 0 && s.outOfReach(d.name) {
-					continue
-				}
-				list = append(list, filtered{s, d, answer})
 			}
 		}
 	}

@@ -209,10 +209,7 @@ func becomesTheProgram(line string) bool {
 // traceFile is a file that strace may write to as any user.
 func traceFile(t testing.TB) string {
 	t.Helper()
-	path := filepath.Join(engine.TempDir(t), "trace")
-	engine.Must(t, os.WriteFile(path, nil, 0o666))
-	engine.Must(t, os.Chmod(path, 0o666))
-	return path
+	return unit.Write(t, filepath.Join(engine.TempDir(t), "trace"), "", 0o666)
 }
 
 // try makes the launch with the fault in it. The outcome is unreached when the call was not made before the program's
@@ -304,11 +301,9 @@ func injections(t *testing.T, caplaunch string) []injection {
 					}
 				}
 				for _, f := range c.faults() {
-					i := injection{s, d, c, f}
-					if !i.fails() && s.outOfReach(c.op) {
-						continue
+					if i := (injection{s, d, c, f}); i.fails() || !s.outOfReach(c.op) {
+						list = append(list, i)
 					}
-					list = append(list, i)
 				}
 			}
 		}

@@ -1,5 +1,3 @@
-//go:build linux
-
 // Package mutants breaks caplaunch in one place at a time: a mutant that the tests of its room pass is a test that is
 // missing.
 package mutants

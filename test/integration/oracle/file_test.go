@@ -1,5 +1,3 @@
-//go:build linux
-
 package oracle
 
 import (
@@ -146,19 +144,13 @@ func (f folder) make(program string) error {
 	if err != nil {
 		return err
 	}
-	step := func(what string, err error) error {
-		if err != nil {
-			return fmt.Errorf("%s: %w", what, err)
-		}
-		return nil
-	}
 	unix.Umask(0)
 	err = errors.Join(
-		step("private mounts", unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")),
-		step("tmpfs", unix.Mount("oracle", f.Dir, "tmpfs", 0, "mode=755")),
+		os.NewSyscallError("private mounts", unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")),
+		os.NewSyscallError("tmpfs", unix.Mount("oracle", f.Dir, "tmpfs", 0, "mode=755")),
 		os.Mkdir(f.normal(), 0o755), os.Mkdir(f.nosuid(), 0o755),
-		step("bind", unix.Mount(f.normal(), f.nosuid(), "", unix.MS_BIND, "")),
-		step("nosuid", unix.Mount("", f.nosuid(), "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_NOSUID, "")),
+		os.NewSyscallError("bind", unix.Mount(f.normal(), f.nosuid(), "", unix.MS_BIND, "")),
+		os.NewSyscallError("nosuid", unix.Mount("", f.nosuid(), "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_NOSUID, "")),
 	)
 	if err != nil {
 		return err

@@ -127,9 +127,7 @@ func TestAGroupThatIsNotMappedIsNotKept(t *testing.T) {
 // whole machine, so here a file lies over it, for caplaunch alone; the ids themselves need no such reading.
 func TestTheOverflowGroupIsReadFromTheKernel(t *testing.T) {
 	engine.Begin(t, "unshare")
-	seven := filepath.Join(engine.TempDir(t), "seven")
-	engine.Must(t, os.WriteFile(seven, []byte("7\n"), 0o644))
-	start := engine.Mounting("mount --bind " + seven + " /proc/sys/kernel/overflowgid")
+	start := engine.Mounting("mount --bind " + engine.Write(t, "seven", "7\n") + " /proc/sys/kernel/overflowgid")
 	root := inNamespace(t, "100007,100008")
 	launch := paused(t, "-u 1:1 --keep-groups")
 	outside(t, slices.Concat(start, root, launch)...).is(t, 100001, 100001, "100001 100008")

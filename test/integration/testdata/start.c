@@ -210,11 +210,10 @@ int capstart(int argc, char **argv) {
 // An id that no map has is left unmapped, as the ids of whoever enters a namespace from outside are.
 int userns(int argc, char **argv) {
 	char *has[128] = {0};
-	int o, ready[2], go[2];
+	int o, ready[2];
 	while ((o = getopt(argc, argv, "+u:g:G:m:n:dkR:")) != -1)
 		has[o] = optarg ? optarg : "";
 	check(pipe2(ready, O_CLOEXEC), "pipe");
-	check(pipe2(go, O_CLOEXEC), "pipe");
 	// The child writes the maps, from outside: whoever started this process waits for it, and no other.
 	pid_t self = getpid(), writer = fork();
 	check(writer, "fork");

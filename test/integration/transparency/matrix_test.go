@@ -2,7 +2,6 @@ package transparency
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -174,9 +173,7 @@ func TestConditionsTogetherPass(t *testing.T) {
 		closed := []string{"", "0", "1", "2", "01", "02", "12", "012"}[r.IntN(8)]
 		condition{stage: []string{fmt.Sprintf("ignore=%x", r.Uint64()&every), fmt.Sprintf("block=%x", r.Uint64()&every), "close=" + closed}}.same(t, inC(t), caplaunch(t))
 	}
-	lock := filepath.Join(engine.TempDir(t), "locked")
-	engine.Must(t, os.WriteFile(lock, make([]byte, 100), 0o666))
-	engine.Must(t, os.Chmod(lock, 0o666))
+	lock := unit.Write(t, filepath.Join(engine.TempDir(t), "locked"), strings.Repeat("\x00", 100), 0o666)
 	stage := []string{
 		"nice=19", "schedule=3:19:0:0", "affinity=1", "ioprio=16389", "oom=300", "coredump=0x3f", "slack=77777", "umask=013", "personality=40000",
 		"pdeathsig=10", "setsid", "subreaper", "thp", "timers", "lock=" + lock, "children", "fds=300", "limit=1:1000000:1000000", "limit=4:0:0",
