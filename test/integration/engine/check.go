@@ -165,14 +165,6 @@ func Await(ask func() bool) bool {
 	}
 }
 
-// Must fails the test at an error.
-func Must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // Content is that of a file, or nothing.
 func Content(path string) string {
 	data, _ := os.ReadFile(path)

@@ -22,6 +22,8 @@ import (
 	"testing"
 	"time"
 	"unsafe"
+
+	"github.com/caplaunch/caplaunch/test/unit"
 )
 
 // Result is how a program ended. A program killed by signal N has Code 128+N, in every engine.
@@ -82,6 +84,13 @@ func Unusable(t testing.TB, format string, args ...any) {
 	}
 	t.Skipf(format, args...)
 }
+
+// What the tests beside the code use as well.
+var (
+	Must        = unit.Must
+	Tool        = unit.Tool
+	RequireRoot = unit.Root
+)
 
 // Do is Exec of what must succeed.
 func Do(t testing.TB, argv ...string) Result {
@@ -149,24 +158,6 @@ func started[T any](t testing.TB, start func() (T, error)) T {
 		Unusable(t, "an engine is not usable here: %v", err)
 	}
 	return engine
-}
-
-// Tool is the path of a command that is required.
-func Tool(t testing.TB, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		Unusable(t, "%v", err)
-	}
-	return path
-}
-
-// RequireRoot skips the test (see Unusable) unless it runs as root.
-func RequireRoot(t testing.TB) {
-	t.Helper()
-	if err := needs(); err != nil {
-		Unusable(t, "%v", err)
-	}
 }
 
 // needs is nil when the process is root and all commands are in PATH.
