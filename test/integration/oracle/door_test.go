@@ -189,30 +189,21 @@ func takeUp(k linux.Kernel, call rawCall, want ambient.State) error {
 
 // readReport reads what report.c prints.
 func readReport(text string) (s ambient.State, err error) {
-	var n []uint64
-	for word := range strings.FieldsSeq(text) {
-		i, err := strconv.ParseUint(word, 10, 64)
+	n, err := fmt.Sscan(text, &s.Permitted, &s.Inheritable, &s.Effective, &s.Bounding, &s.Ambient, &s.Securebits, &s.NoNewPrivs,
+		&s.UID.Real, &s.UID.Effective, &s.UID.Saved, &s.GID.Real, &s.GID.Effective, &s.GID.Saved)
+	if err != nil {
+		return s, err
+	}
+	var groups []uint32
+	for _, word := range strings.Fields(text)[n:] {
+		g, err := strconv.ParseUint(word, 10, 32)
 		if err != nil {
 			return s, err
 		}
-		n = append(n, i)
-	}
-	const fixed = 13
-	if len(n) < fixed {
-		return s, errors.New("no report")
-	}
-	var groups []uint32
-	for _, g := range n[fixed:] {
 		groups = append(groups, uint32(g))
 	}
-	ids := func(n []uint64) ambient.IDs {
-		return ambient.IDs{Real: uint32(n[0]), Effective: uint32(n[1]), Saved: uint32(n[2])}
-	}
-	set := func(i int) ambient.Set { return ambient.Set(n[i]) }
-	return ambient.State{
-		Permitted: set(0), Inheritable: set(1), Effective: set(2), Bounding: set(3), Ambient: set(4),
-		Securebits: ambient.Securebits(n[5]), NoNewPrivs: n[6] == 1, UID: ids(n[7:]), GID: ids(n[10:]), Groups: ambient.NewGroups(groups...),
-	}, nil
+	s.Groups = ambient.NewGroups(groups...)
+	return s, nil
 }
 
 var credentials = regexp.MustCompile(`(?m)^(Uid|Gid|Groups|Cap...|NoNewPrivs):.*$`)

@@ -17,22 +17,14 @@ import (
 var starts = flag.Int("starts", 500, "how many random starts are tried")
 
 // The capabilities that the random starts are about.
-const (
-	capSetGID = 6
-	capSetUID = 7
-	setPCap   = 8
-	netAdmin  = 12
-	netRaw    = 13
-)
+const capSetGID, capSetUID, setPCap, netAdmin, netRaw = 6, 7, 8, 12, 13
 
 var caps = []int{capSetGID, capSetUID, setPCap, netAdmin, netRaw}
 
 var capNames = map[int]string{capSetGID: "setgid", capSetUID: "setuid", setPCap: "setpcap", netAdmin: "net_admin", netRaw: "net_raw"}
 
 // Securebits of capabilities(7).
-const (
-	noRoot, noSetuidFixup, keepCapsLocked, noRaise = 1, 4, 0x20, 0x40
-)
+const noSetuidFixup, keepCapsLocked, noRaise = 4, 0x20, 0x40
 
 // A start is a starting state, by the words that make it, and a request.
 type start struct {

@@ -26,10 +26,7 @@ func onStdout(l launcher, f *os.File, argv ...string) *exec.Cmd {
 // owner is uid, gid and mode of an open file.
 func owner(t testing.TB, f *os.File) string {
 	t.Helper()
-	info, err := f.Stat()
-	engine.Must(t, err)
-	st := info.Sys().(*syscall.Stat_t)
-	return fmt.Sprintf("%d:%d %o", st.Uid, st.Gid, st.Mode&0o7777)
+	return statOf(t, fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
 }
 
 // from is argv from the state that capstart's options describe, or as it is.
