@@ -6,7 +6,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -91,6 +94,30 @@ func Rand(t testing.TB) *rand.Rand {
 	}
 	t.Logf("TEST_SEED=%d", seed)
 	return rand.New(rand.NewPCG(seed, 0))
+}
+
+// InParallel calls f with each of the items, as many at a time as there are processors. Whenever so many more are done, it
+// logs how far it is.
+func InParallel[T any](t testing.TB, items []T, every int64, f func(T)) {
+	t.Helper()
+	var wg sync.WaitGroup
+	var done atomic.Int64
+	next := make(chan T)
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for item := range next {
+				f(item)
+				if n := done.Add(1); n%every == 0 {
+					t.Logf("%d of %d", n, len(items))
+				}
+			}
+		})
+	}
+	for _, item := range items {
+		next <- item
+	}
+	close(next)
+	wg.Wait()
 }
 
 // again is the variable of a test that Again has started: its name.
