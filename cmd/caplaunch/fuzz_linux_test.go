@@ -24,10 +24,9 @@ var starts = func() []ambient.State {
 	return []ambient.State{root, {Permitted: full, Effective: full, Bounding: full}, user, podman}
 }()
 
-// FuzzRun sends whole command lines through explain on the Sim, which is run that
-// stops in front of the execve: whatever they say, the launch ends in exactly the
-// promised state, or there is one error with a hint and a status; nothing panics,
-// and JSON is JSON.
+// FuzzRun sends whole command lines through explain on the Sim, which is run that stops in front of the execve:
+// whatever they say, the launch ends in exactly the promised state, or there is one error with a hint and a status;
+// nothing panics, and JSON is JSON.
 func FuzzRun(f *testing.F) {
 	for _, words := range []string{
 		"--caps=net_admin\n--user=65532:65532\n--\n/bin/true\nx", "-c\nnet_raw\n-u\nroot\n--allow-new-privs\n--bounding=drop\n--\ntrue",

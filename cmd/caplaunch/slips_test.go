@@ -9,8 +9,7 @@ import (
 	"testing"
 )
 
-// told is the error and the hint for a command line that cannot be understood;
-// words are split at "|".
+// told is the error and the hint for a command line that cannot be understood; words are split at "|".
 func told(text string, environ ...string) (msg, hint string) {
 	l, err := parse(strings.Split(text, "|"), environ, io.Discard)
 	if err == nil {

@@ -8,10 +8,9 @@ import (
 	. "github.com/caplaunch/caplaunch/internal/ambient"
 )
 
-// An answer is what NewPlan said, beside what it was asked. What judges it is
-// written from what the command promises and shares no code with plan.go. What
-// steps and execve do is taken from rules.go, which is compared with the kernel in
-// test/integration/oracle.
+// An answer is what NewPlan said, beside what it was asked. What judges it is written from what the command promises
+// and shares no code with plan.go. What steps and execve do is taken from rules.go, which is compared with the kernel
+// in test/integration/oracle.
 type answer struct {
 	Plan
 	err  error
@@ -120,8 +119,7 @@ func (a answer) wrongCaps() string {
 	return ""
 }
 
-// wrongUser: the program is who was asked for; or who caplaunch is, where it may
-// be. No group is lost without a word.
+// wrongUser: the program is who was asked for; or who caplaunch is, where it may be. No group is lost without a word.
 func (a answer) wrongUser() string {
 	s, want, switched := a.AfterExec, User{a.now.UID.Real, a.now.GID.Real, a.now.Groups}, false
 	if a.named && !a.mayStay() {
@@ -418,9 +416,8 @@ func (a answer) lacks() (s Set) {
 	return s
 }
 
-// mayStay reports whether the program runs as caplaunch is although somebody was
-// named: because that is who it is; or because nothing can be set, and the groups
-// are to be kept or the user may be another.
+// mayStay reports whether the program runs as caplaunch is although somebody was named: because that is who it is; or
+// because nothing can be set, and the groups are to be kept or the user may be another.
 func (a answer) mayStay() bool {
 	sameIDs := a.who.UID == a.now.UID.Real && a.who.GID == a.now.GID.Real
 	if sameIDs && a.req.Doubtful.Len() == 0 && a.now.Groups.With(a.who.GID) == a.who.Groups {

@@ -14,9 +14,8 @@ import (
 
 var everything = flag.Bool("all", false, "the proof by exhaustion: ask for everything in every state, not a share that the seed chooses")
 
-// TestNoRequestEndsInAnythingButThePromiseOrATrueRefusal is a proof by exhaustion,
-// in three worlds that are small enough to ask for everything in every state: what
-// the program gets, who it is, and what was granted.
+// TestNoRequestEndsInAnythingButThePromiseOrATrueRefusal is a proof by exhaustion, in three worlds that are small
+// enough to ask for everything in every state: what the program gets, who it is, and what was granted.
 func TestNoRequestEndsInAnythingButThePromiseOrATrueRefusal(t *testing.T) {
 	const some = 150_000
 	switching, setpcap, admin := SetOf(CapSetUID, CapSetGID), SetOf(CapSetPCap), SetOf(netAdmin)
@@ -139,9 +138,8 @@ func TestNoRequestEndsInAnythingButThePromiseOrATrueRefusal(t *testing.T) {
 
 var errNobody = errors.New("nobody")
 
-// starts are all states in which an execve leaves a process that is one of users
-// and has the capabilities of each column in any of the sets. What it executed may
-// have file capabilities or set-id bits.
+// starts are all states in which an execve leaves a process that is one of users and has the capabilities of each
+// column in any of the sets. What it executed may have file capabilities or set-id bits.
 func starts(host Host, columns []Set, users []User, bits []Securebits) (after []State) {
 	var before []State
 	for _, u := range users {

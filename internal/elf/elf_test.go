@@ -89,8 +89,7 @@ func TestOriginIsFoundInEveryKindOfFile(t *testing.T) {
 	}
 }
 
-// TestTheKernelLoadsWhatIsSaidToRun breaks each byte of the headers of a program in
-// turn, and executes it.
+// TestTheKernelLoadsWhatIsSaidToRun breaks each byte of the headers of a program in turn, and executes it.
 func TestTheKernelLoadsWhatIsSaidToRun(t *testing.T) {
 	machine, ok := map[string]uint16{"amd64": 62, "arm64": 183}[runtime.GOARCH]
 	if !ok {

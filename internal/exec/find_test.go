@@ -54,9 +54,8 @@ func TestTheErrorIsOfTheFileThatFails(t *testing.T) {
 	}
 }
 
-// TestFindAgreesWithEnv compares with env(1), which is execvp(3), as root and as
-// another user. They differ in one case: of a folder that the user may not search
-// env says "permission denied".
+// TestFindAgreesWithEnv compares with env(1), which is execvp(3), as root and as another user. They differ in one
+// case: of a folder that the user may not search env says "permission denied".
 func TestFindAgreesWithEnv(t *testing.T) {
 	env := unit.Tool(t, "env")
 	dir, self := unit.Folder(t), unit.Self(t)

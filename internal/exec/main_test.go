@@ -46,8 +46,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// launch is a launcher that changes nothing: its arguments are options, "--" and
-// the program's.
+// launch is a launcher that changes nothing: its arguments are options, "--" and the program's.
 func launch(args []string) int {
 	strip := false
 	for ; args[0] != "--"; args = args[1:] {
@@ -101,8 +100,7 @@ func launcher(uid uint32, self string, args ...string) *osexec.Cmd {
 	return cmd
 }
 
-// kernel executes path, as uid unless that is negative, and reports what
-// execve(2) said.
+// kernel executes path, as uid unless that is negative, and reports what execve(2) said.
 func kernel(t testing.TB, path string, argv []string, attr *syscall.SysProcAttr) unix.Errno {
 	t.Helper()
 	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)

@@ -146,8 +146,7 @@ func patched(loader string, machine uint16) func(*testing.T, string) string {
 	}
 }
 
-// try looks for the program and executes it. What comes back is why that failed,
-// and the program, if it was found.
+// try looks for the program and executes it. What comes back is why that failed, and the program, if it was found.
 func try(t *testing.T, program, path string, argv []string) (*exec.Error, *exec.Program) {
 	p, err := exec.Find(program, path)
 	if err == nil {

@@ -112,8 +112,7 @@ func TestTheDeathSignalIsSetAndRead(t *testing.T) {
 	}
 }
 
-// TestGroupsAreDoubtfulWhereNotEveryGIDIsMapped: an entry of the overflow gid may be
-// another group there.
+// TestGroupsAreDoubtfulWhereNotEveryGIDIsMapped: an entry of the overflow gid may be another group there.
 func TestGroupsAreDoubtfulWhereNotEveryGIDIsMapped(t *testing.T) {
 	g := ambient.NewGroups(7, 65534)
 	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
