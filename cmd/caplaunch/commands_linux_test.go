@@ -10,6 +10,7 @@ import (
 	"github.com/caplaunch/caplaunch/internal/ambient"
 	"github.com/caplaunch/caplaunch/internal/grant"
 	"github.com/caplaunch/caplaunch/internal/identity"
+	"github.com/caplaunch/caplaunch/test/unit"
 )
 
 // A simulated machine: the Sim in the place of the kernel.
@@ -37,9 +38,7 @@ func TestCheckReachesItsSentinelAndItsFields(t *testing.T) {
 	stray := ambient.SetOf(21, 45)
 	a, _, stderr := on(ambient.State{Permitted: stray, Effective: ambient.SetOf(21)})
 	l, err := parse([]string{"check", "--allow=net_admin"}, nil, io.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
+	unit.Must(t, err)
 	err = a.check(l, &reporter{w: stderr})
 	var e *ambient.UnexpectedCapabilityError
 	var f *failure

@@ -2,9 +2,11 @@ package ambient_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	. "github.com/caplaunch/caplaunch/internal/ambient"
+	"github.com/caplaunch/caplaunch/test/unit"
 )
 
 // TestStartingStates has the rows of the table of starting states: which are
@@ -134,4 +136,107 @@ func groupsFrom(first, n uint32) Groups {
 		ids = append(ids, first+i)
 	}
 	return NewGroups(ids...)
+}
+
+// TestVerifyBelievesNothing changes each part of what the kernel reports: every
+// difference from the plan is a *VerifyError, which says nothing else.
+func TestVerifyBelievesNothing(t *testing.T) {
+	p, err := NewPlan(Request{Required: wants, User: relay}, root(minimal), linux)
+	unit.Must(t, err)
+	unit.Must(t, Verify(&Sim{Now: p.AfterSteps}, p))
+	if err := Verify(blind{}, p); err != errBlind {
+		t.Error(err)
+	}
+	for name, change := range map[string]func(*State){
+		"permitted":    func(s *State) { s.Permitted |= SetOf(netRaw) },
+		"inheritable":  func(s *State) { s.Inheritable |= SetOf(netRaw) },
+		"effective":    func(s *State) { s.Effective = 0 },
+		"bounding":     func(s *State) { s.Bounding = 0 },
+		"ambient":      func(s *State) { s.Ambient = 0 },
+		"securebits":   func(s *State) { s.Securebits = NoRoot },
+		"real uid":     func(s *State) { s.UID.Real = 0 },
+		"saved uid":    func(s *State) { s.UID.Saved = 0 },
+		"saved gid":    func(s *State) { s.GID.Saved = 0 },
+		"groups":       func(s *State) { s.Groups = s.Groups.With(0) },
+		"no_new_privs": func(s *State) { s.NoNewPrivs = false },
+	} {
+		got := with(p.AfterSteps, change)
+		var e *VerifyError
+		if err := Verify(&Sim{Now: got}, p); !errors.As(err, &e) || e.Got != got || e.Want != p.AfterSteps || strings.Count(e.Error(), "instead of") != 1 {
+			t.Errorf("another %s: %v", name, err)
+		}
+	}
+}
+
+// blind is a kernel that cannot be read.
+type blind struct{}
+
+var errBlind = errors.New("blind")
+
+func (blind) State() (State, error) { return State{}, errBlind }
+func (blind) Do(Step) error         { return nil }
+
+// TestWithoutAnAmbientSetNothingIsRaised, as before Linux 4.3.
+func TestWithoutAnAmbientSetNothingIsRaised(t *testing.T) {
+	if s, err := (RaiseAmbient{netAdmin}).Next(user(wants.Set, 0), Host{Known: upTo(40)}); err != RuleNoAmbient || s != user(wants.Set, 0) {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
+// TestUnequalIDsAtExec: before Linux 6.17 they cleared ambient, and were made
+// equal under no_new_privs; since then it takes a change.
+func TestUnequalIDsAtExec(t *testing.T) {
+	for _, start := range []State{
+		with(user(wants.Set, upTo(40)), func(s *State) { s.UID = IDs{1000, 65532, 65532} }),
+		with(user(wants.Set, upTo(40)), func(s *State) { s.GID = IDs{1000, 65532, 65532} }),
+	} {
+		for _, start.NoNewPrivs = range []bool{false, true} {
+			for _, old := range []bool{false, true} {
+				want := start
+				if old {
+					want.Permitted, want.Effective, want.Ambient = 0, 0, 0
+				}
+				if old && start.NoNewPrivs {
+					want.UID, want.GID = Same(start.UID.Real), Same(start.GID.Real)
+				}
+				host := linux
+				host.OldExecIDs = old
+				if got, err := start.Execve(File{}, host); err != nil || got != want {
+					t.Errorf("uid %v, gid %v, old rule %v: %v, %v", start.UID, start.GID, old, &VerifyError{want, got}, err)
+				}
+			}
+		}
+	}
+}
+
+const (
+	chown    Cap = 0
+	netAdmin Cap = 12
+	netRaw   Cap = 13
+)
+
+var (
+	linux   = Host{Known: upTo(40), Ambient: true, SetGroups: true}
+	docker  = Set(0xa80425fb) // the default 14
+	minimal = SetOf(netAdmin, CapSetUID, CapSetGID)
+	relay   = &User{UID: 65532, GID: 65532, Groups: NewGroups(65532)}
+	rootID  = &User{Groups: NewGroups(0)}
+	wants   = List{Set: SetOf(netAdmin)}
+)
+
+// upTo is the set of all capabilities from 0 to last.
+func upTo(last Cap) Set { return Set(1)<<last<<1 - 1 }
+
+// root is uid 0 as container runtimes start it: P=E=B, I=A=0.
+func root(b Set) State { return State{Permitted: b, Effective: b, Bounding: b} }
+
+// user is uid 65532 with the same set in P, I, E and A.
+func user(p, b Set) State {
+	return State{Permitted: p, Inheritable: p, Effective: p, Ambient: p, Bounding: b, UID: Same(65532), GID: Same(65532)}
+}
+
+// with returns s after change.
+func with(s State, change func(*State)) State {
+	change(&s)
+	return s
 }

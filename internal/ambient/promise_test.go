@@ -468,15 +468,5 @@ func (a answer) kinds() (all []string) {
 
 // spell is a request with what its pointers point to.
 func spell(r Request) string {
-	text := fmt.Sprintf("%+v", r)
-	if r.User != nil {
-		text += fmt.Sprintf(" user %+v", *r.User)
-	}
-	if r.Groups != nil {
-		text += fmt.Sprintf(" groups %v", *r.Groups)
-	}
-	if r.Allow != nil {
-		text += fmt.Sprintf(" allow %+v", *r.Allow)
-	}
-	return text
+	return fmt.Sprintf("%+v user %+v groups %v allow %+v", r, r.User, r.Groups, r.Allow)
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	. "github.com/caplaunch/caplaunch/internal/ambient"
+	"github.com/caplaunch/caplaunch/test/unit"
 )
 
 var everything = flag.Bool("all", false, "the proof by exhaustion: ask for everything in every state, not a share that the seed chooses")
@@ -201,7 +202,7 @@ type smallWorld struct {
 func (w smallWorld) prove(t *testing.T, some int) {
 	begin, step := time.Now(), 1
 	total := len(w.hosts) * len(w.starts) * len(w.requests)
-	r := random(t)
+	r := unit.Rand(t)
 	if !*everything {
 		step = max(1, 2*total/some)
 	}

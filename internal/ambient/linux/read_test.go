@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
+	"github.com/caplaunch/caplaunch/test/unit"
 )
 
 // A lie is an answer that somebody gives to some calls in the place of the kernel:
@@ -121,9 +122,7 @@ func TestMain(m *testing.M) {
 // TestNoReadBelievesALie answers every call of the reads in another way than the
 // kernel: what is not a state of this process is an error.
 func TestNoReadBelievesALie(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("needs root, to have groups and to set them")
-	}
+	unit.Root(t) // to have groups and to set them
 	for n, l := range lies {
 		t.Run(l.name, func(t *testing.T) {
 			cmd := exec.Command("/proc/self/exe")
@@ -229,11 +228,8 @@ func (l lie) tell() {
 }
 
 func TestAFileIsReadWhole(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "file")
 	text := strings.Repeat("a line\n", 20_000)
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	path := unit.Write(t, filepath.Join(t.TempDir(), "file"), text, 0o644)
 	for of, want := range map[string]error{path: nil, path + "2": unix.ENOENT, filepath.Dir(path): unix.EISDIR} {
 		if got, err := ReadFile(of); err != want || err == nil && got != text {
 			t.Errorf("%s: %d bytes, %v", of, len(got), err)
