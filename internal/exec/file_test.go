@@ -70,14 +70,8 @@ func TestShebangIsReadAsTheKernelReadsIt(t *testing.T) {
 			if want := append(p.prefix(), "1", ""); mine != nil || !reflect.DeepEqual(args, want) {
 				t.Errorf("%.300q: kernel ran %q, Find says %q, %v", text, args, want, mine)
 			}
-		case errors.Is(err, unix.ENOEXEC):
-			if mine != nil || len(p.Files) > 1 {
-				t.Errorf("%.300q: kernel says %v, Find says %v", text, err, mine)
-			}
-		default:
-			if mine == nil || !errors.Is(err, errno(t, mine)) {
-				t.Errorf("%.300q: kernel says %v, Find says %v", text, err, mine)
-			}
+		case errors.Is(err, unix.ENOEXEC) && (mine != nil || len(p.Files) > 1), !errors.Is(err, unix.ENOEXEC) && (mine == nil || !errors.Is(err, errno(t, mine))):
+			t.Errorf("%.300q: kernel says %v, Find says %v", text, err, mine)
 		}
 		if mine == nil {
 			p.Close()
@@ -119,21 +113,17 @@ func TestFindAndKernelAgreeOnWhatCannotRun(t *testing.T) {
 		unit.Write(t, in(name), f.text, f.mode)
 	}
 	for want, paths := range map[int][]string{
-		0: {
-			"/bin/true", in("link"), in("true"), in("l38"), in("l39"), "/proc/self/exe", in("s0"), in("s3"), in("s4"),
-		},
+		0: {"/bin/true", in("link"), in("true"), in("l38"), in("l39"), "/proc/self/exe", in("s0"), in("s3"), in("s4")},
 		126: {
 			in("true") + "/", in("l40"), in("l41"), "/bin/true/x", "/bin/true/", in("loop"), "/" + strings.Repeat("a/", 2100),
 			"/" + strings.Repeat("a", 300), dir, in("dir") + "/", in("fifo"), "/dev/null", in("plain"), in("itsdir"), in("itsplain"),
 			in("noname"), in("text"), in("binary"), in("empty"), in("cut"), in("via"), in("s5"), in("s7"),
 		},
-		127: {
-			"", in("nothere"), in("dangling"), in("nothere/x"), in("lost"), in("crlf"), in("bad\nname "),
-		},
+		127: {"", in("nothere"), in("dangling"), in("nothere/x"), in("lost"), in("crlf"), in("bad\nname ")},
 	} {
 		for _, path := range paths {
 			p, err := Find(path, "")
-			answer := kernel(t, path, []string{"x", "-test.run=^$"}, nil)
+			answer := kernel(t, path, "x", "-test.run=^$")
 			if err == nil && answer != 0 { // only the exec finds out
 				err = p.Replace([]string{"x"}, nil)
 			}
@@ -147,10 +137,7 @@ func TestFindAndKernelAgreeOnWhatCannotRun(t *testing.T) {
 // credentials finds the program and what execve takes from it.
 func credentials(t *testing.T, path string) (ambient.File, error) {
 	t.Helper()
-	p, err := Find(path, "")
-	unit.Must(t, err)
-	defer p.Close()
-	return p.Credentials(known)
+	return found(t, path).Credentials(known)
 }
 
 func TestCredentialsComeFromTheLastFile(t *testing.T) {
@@ -175,9 +162,7 @@ func TestCredentialsComeFromTheLastFile(t *testing.T) {
 		{0o755, vfsCaps(2, 0, 0, false, 0), ambient.File{Caps: &ambient.FileCaps{}}}, // an attribute without a bit is one too
 		{0o755, vfsCaps(3, 1<<13, 0, true, 0), ambient.File{Caps: raw}},
 		{0o755, vfsCaps(3, 1<<13, 0, true, 1000), ambient.File{}}, // of another root
-		{0o4755, nil, ambient.File{SetUID: &uid}},
-		{0o2755, nil, ambient.File{SetGID: &gid}},
-		{0o2745, nil, ambient.File{}},
+		{0o4755, nil, ambient.File{SetUID: &uid}}, {0o2755, nil, ambient.File{SetGID: &gid}}, {0o2745, nil, ambient.File{}},
 		{0o6711, nil, ambient.File{SetUID: &uid, SetGID: &gid}},
 	} {
 		unit.Must(t, unix.Chmod(sh, c.mode))
@@ -191,9 +176,7 @@ func TestCredentialsComeFromTheLastFile(t *testing.T) {
 		}
 	}
 	// All that is said of a file comes from one that was opened, whatever the path leads to a moment later.
-	p, err := Find(sh, "")
-	unit.Must(t, err)
-	defer p.Close()
+	p := found(t, sh)
 	unit.Copy(t, "/bin/false", sh+"2", 0o755)
 	unit.Must(t, os.Rename(sh+"2", sh))
 	if c, err := p.Credentials(known); err != nil || c.SetUID == nil {
@@ -220,8 +203,7 @@ func TestRevision3OfAUserNamespaceCountsInside(t *testing.T) {
 		t.Errorf("%+v, %v", c, err)
 	}
 	// Those of another root may or may not count.
-	p, err := Find(sh, "")
-	unit.Must(t, err)
+	p := found(t, sh)
 	p.Last().caps, p.Last().capsErr = nil, unix.EOVERFLOW
 	if _, err := p.Credentials(known); reason(t, err) != ErrForeignCaps || err.(*Error).Path != sh {
 		t.Errorf("of another root: %v", err)
@@ -272,9 +254,7 @@ func TestHiddenCapsAreTold(t *testing.T) {
 
 // A file of which only execve knows whether it may be executed is not copied: the copy may be.
 func TestWhatMayNotRunIsNotCopied(t *testing.T) {
-	p, err := Find(unit.Self(t), "")
-	unit.Must(t, err)
-	defer p.Close()
+	p := found(t, unit.Self(t))
 	p.Last().unsure = true
 	if err := p.Copy(); reason(t, err) != ErrNotExecutable {
 		t.Error(err)
@@ -284,8 +264,7 @@ func TestWhatMayNotRunIsNotCopied(t *testing.T) {
 // A file that the user may execute and not read is asked by its path.
 func TestAFileThatOnlyRunsIsLookedAt(t *testing.T) {
 	unit.Root(t)
-	sh := filepath.Join(unit.Folder(t), "sh")
-	unit.Copy(t, "/bin/true", sh, 0o111)
+	sh := unit.Copy(t, "/bin/true", filepath.Join(unit.Folder(t), "sh"), 0o111)
 	setcap(t, sh, 1<<13, false)
 	unit.User{UID: nobody, GID: nobody}.As(t, func() {
 		p, err := Find(sh, "")
