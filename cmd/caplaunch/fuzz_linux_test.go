@@ -13,16 +13,14 @@ import (
 )
 
 // starts are the states that the fuzzer starts from.
-var starts = func() []ambient.State {
-	docker := ambient.Set(0xa80425fb) | ambient.SetOf(12)
-	root := ambient.State{Permitted: docker, Effective: docker, Bounding: docker}
-	full := ambient.NamedCaps
-	user := ambient.State{UID: ambient.Same(65532), GID: ambient.Same(65532), Bounding: docker}
-	podman := user
-	admin := ambient.SetOf(12)
-	podman.Permitted, podman.Inheritable, podman.Effective, podman.Ambient = admin, admin, admin, admin
-	return []ambient.State{root, {Permitted: full, Effective: full, Bounding: full}, user, podman}
-}()
+var starts = []ambient.State{
+	{Permitted: docker, Effective: docker, Bounding: docker},
+	{Permitted: ambient.NamedCaps, Effective: ambient.NamedCaps, Bounding: ambient.NamedCaps},
+	{UID: ambient.Same(65532), GID: ambient.Same(65532), Bounding: docker},
+	{UID: ambient.Same(65532), GID: ambient.Same(65532), Bounding: docker, Permitted: admin, Inheritable: admin, Effective: admin, Ambient: admin},
+}
+
+const docker, admin = ambient.Set(0xa80425fb) | admin, ambient.Set(1 << 12)
 
 // FuzzRun sends whole command lines through explain on the Sim, which is run that stops in front of the execve:
 // whatever they say, the launch ends in exactly the promised state, or there is one error with a hint and a status;
@@ -56,10 +54,7 @@ func FuzzRun(f *testing.F) {
 		launches := err == nil && (l.command == "run" || l.command == "explain" && l.Explain.For == "")
 		switch {
 		case code == 0 && launches:
-			flags := l.Run.launchFlags
-			if l.command == "explain" {
-				flags = l.Explain.launchFlags
-			}
+			flags := l.flags()
 			given := got.Permitted
 			if got.Effective != given || got.Inheritable != given || got.Ambient != given || got.UID != ambient.Same(got.UID.Real) || got.GID != ambient.Same(got.GID.Real) ||
 				!now.Permitted.Contains(given) || !got.NoNewPrivs && !flags.AllowNewPrivs {

@@ -13,14 +13,10 @@ import (
 func told(text string, environ ...string) (msg, hint string) {
 	l, err := parse(strings.Split(text, "|"), environ, io.Discard)
 	if err == nil {
-		flags := l.Run.launchFlags
-		if l.command == "explain" {
-			flags = l.Explain.launchFlags
-		}
 		if l.command == "check" {
 			_, _, err = l.Check.lists(l.sources)
 		} else {
-			_, err = flags.ask(l.sources)
+			_, err = l.flags().ask(l.sources)
 		}
 	}
 	var usage *usageError
@@ -28,6 +24,14 @@ func told(text string, environ ...string) (msg, hint string) {
 		return "", ""
 	}
 	return usage.Error(), usage.hint
+}
+
+// flags are those of a launch.
+func (l *line) flags() *launchFlags {
+	if l.command == "explain" {
+		return &l.Explain.launchFlags
+	}
+	return &l.Run.launchFlags
 }
 
 // What was written, what is said of it (a part), and the line that works. Never
@@ -160,16 +164,14 @@ func TestHelpIsOfTheCommand(t *testing.T) {
 
 // The flags for the output close nothing: one of them only takes the place of the other's variable.
 func TestTheOutputClosesNoGroup(t *testing.T) {
-	l, err := parse([]string{"-v", "--", "id"}, []string{"CAPLAUNCH_CAPS=chown", "CAPLAUNCH_QUIET=true"}, io.Discard)
-	if err != nil || !slices.Equal(l.Run.Caps, []string{"chown"}) || !l.Run.Verbose || l.Run.Quiet {
-		t.Errorf("%+v, %v", l, err)
+	for flag, other := range map[string]string{"-v": "CAPLAUNCH_QUIET=true", "-q": "CAPLAUNCH_VERBOSE=true"} {
+		l, err := parse([]string{flag, "--", "id"}, []string{"CAPLAUNCH_CAPS=chown", other}, io.Discard)
+		if err != nil || !slices.Equal(l.Run.Caps, []string{"chown"}) || l.Run.Verbose != (flag == "-v") || l.Run.Quiet != (flag == "-q") {
+			t.Errorf("%s: %+v, %v", flag, l, err)
+		}
 	}
 	// Only the flags of a launch have variables.
 	if l, err := parse([]string{"show"}, []string{"CAPLAUNCH_JSON=true"}, io.Discard); err != nil || l.Show.JSON {
-		t.Errorf("%+v, %v", l, err)
-	}
-	l, err = parse([]string{"-q", "--", "id"}, []string{"CAPLAUNCH_CAPS=chown", "CAPLAUNCH_VERBOSE=true"}, io.Discard)
-	if err != nil || !slices.Equal(l.Run.Caps, []string{"chown"}) || l.Run.Verbose || !l.Run.Quiet {
 		t.Errorf("%+v, %v", l, err)
 	}
 }

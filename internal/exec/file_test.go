@@ -162,7 +162,9 @@ func TestCredentialsComeFromTheLastFile(t *testing.T) {
 		{0o755, vfsCaps(2, 0, 0, false, 0), ambient.File{Caps: &ambient.FileCaps{}}}, // an attribute without a bit is one too
 		{0o755, vfsCaps(3, 1<<13, 0, true, 0), ambient.File{Caps: raw}},
 		{0o755, vfsCaps(3, 1<<13, 0, true, 1000), ambient.File{}}, // of another root
-		{0o4755, nil, ambient.File{SetUID: &uid}}, {0o2755, nil, ambient.File{SetGID: &gid}}, {0o2745, nil, ambient.File{}},
+		{0o4755, nil, ambient.File{SetUID: &uid}},
+		{0o2755, nil, ambient.File{SetGID: &gid}},
+		{0o2745, nil, ambient.File{}},
 		{0o6711, nil, ambient.File{SetUID: &uid, SetGID: &gid}},
 	} {
 		unit.Must(t, unix.Chmod(sh, c.mode))

@@ -33,13 +33,10 @@ var errFault = errors.New("a fault")
 
 // call reports whether the call is made.
 func (r *recorder) call(format string, args ...any) (made bool, err error) {
-	if r.calls = append(r.calls, fmt.Sprintf(format, args...)); len(r.calls) != r.fault {
-		return true, nil
+	if r.calls = append(r.calls, fmt.Sprintf(format, args...)); len(r.calls) == r.fault && !r.lies {
+		return false, errFault
 	}
-	if r.lies {
-		return false, nil
-	}
-	return false, errFault
+	return len(r.calls) != r.fault, nil
 }
 
 func (r *recorder) State() (ambient.State, error) {
@@ -128,8 +125,7 @@ func TestAFaultOfTheKernelEndsTheLaunchAtOnce(t *testing.T) {
 
 // What the kernel says of the exec itself, and of what is put back before it, is not lost.
 func TestTheLastCallsAreBelievedNoMore(t *testing.T) {
-	junk := filepath.Join(t.TempDir(), "junk")
-	unit.Write(t, junk, "neither this nor that", 0o755)
+	junk := unit.Write(t, filepath.Join(t.TempDir(), "junk"), "neither this nor that", 0o755)
 	for _, c := range []struct {
 		explain bool
 		ignore  int
@@ -157,13 +153,9 @@ func TestTheLastCallsAreBelievedNoMore(t *testing.T) {
 
 // Of passwd only what matters is read, and of group nothing, since a line that is wrong there would be an error.
 func TestEntriesAreReadWhereTheyMatter(t *testing.T) {
-	passwd := filepath.Join(t.TempDir(), "passwd")
-	unit.Must(t, os.WriteFile(passwd, []byte("root:x:0:0::/root:\nrelay:x:65532:65532::/home/relay:\n"), 0o644))
+	passwd := unit.Write(t, filepath.Join(t.TempDir(), "passwd"), "root:x:0:0::/root:\nrelay:x:65532:65532::/home/relay:\n", 0o644)
 	for _, c := range []struct{ user, keepEnv, keepGroups, read, fails bool }{
-		{user: true, read: true},
-		{user: true, keepEnv: true},
-		{user: true, keepEnv: true, keepGroups: true, fails: true},
-		{fails: true},
+		{user: true, read: true}, {user: true, keepEnv: true}, {user: true, keepEnv: true, keepGroups: true, fails: true}, {fails: true},
 	} {
 		l, _ := (&recorder{}).launch("/bin/true")
 		l.Explain, l.KeepEnv, l.Request.KeepGroups, l.Files.Passwd = true, c.keepEnv, c.keepGroups, passwd
