@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -41,15 +42,13 @@ type told struct {
 	NoAmbient bool          // and that there is no ambient set
 }
 
-func option(o uint64, more ...uint64) func(a [6]uint64) bool {
-	return func(a [6]uint64) bool {
-		for i, m := range more {
-			if a[1+i] != m {
-				return false
-			}
-		}
-		return a[0] == o
-	}
+// option is what the first arguments are.
+func option(options ...uint64) func(a [6]uint64) bool {
+	return func(a [6]uint64) bool { return slices.Equal(a[:len(options)], options) }
+}
+
+func either(o, other uint64) func(a [6]uint64) bool {
+	return func(a [6]uint64) bool { return a[0] == o || a[0] == other }
 }
 
 func first(n uint32) func(a [6]uint64) bool {
@@ -89,21 +88,15 @@ var lies = []lie{
 	{name: "there is no ambient set", call: unix.SYS_PRCTL, to: option(unix.PR_CAP_AMBIENT), errno: unix.EINVAL, want: told{NoAmbient: true}},
 	{name: "securebits fail", call: unix.SYS_PRCTL, to: option(unix.PR_GET_SECUREBITS), errno: unix.EPERM, want: told{Errno: unix.EPERM}},
 	{name: "securebits are not known", call: unix.SYS_PRCTL, to: option(unix.PR_GET_SECUREBITS), errno: unix.EINVAL, want: told{Errno: unix.EINVAL}},
-	{
-		name: "neither ambient nor securebits, as in an old gVisor", call: unix.SYS_PRCTL,
-		to:    func(a [6]uint64) bool { return a[0] == unix.PR_CAP_AMBIENT || a[0] == unix.PR_GET_SECUREBITS },
-		errno: unix.EINVAL, want: told{NoAmbient: true},
-	},
+	{name: "neither ambient nor securebits, as in an old gVisor", call: unix.SYS_PRCTL, to: either(unix.PR_CAP_AMBIENT, unix.PR_GET_SECUREBITS), errno: unix.EINVAL, want: told{NoAmbient: true}},
 	{name: "no_new_privs is odd", call: unix.SYS_PRCTL, to: option(unix.PR_GET_NO_NEW_PRIVS), value: 2, want: told{Faked: true}},
 	{name: "no_new_privs fails", call: unix.SYS_PRCTL, to: option(unix.PR_GET_NO_NEW_PRIVS), errno: unix.EPERM, want: told{Errno: unix.EPERM}},
 	{name: "the death signal is not filled in", call: unix.SYS_PRCTL, to: option(unix.PR_GET_PDEATHSIG), want: told{Faked: true}},
 	{name: "the death signal fails", call: unix.SYS_PRCTL, to: option(unix.PR_GET_PDEATHSIG), errno: unix.EPERM, want: told{Errno: unix.EPERM}},
 	{name: "hiding does nothing", call: unix.SYS_PRCTL, to: option(unix.PR_SET_DUMPABLE), want: told{Faked: true}},
 	{name: "hiding does nothing, and refuses what is false", call: unix.SYS_PRCTL, to: option(unix.PR_SET_DUMPABLE, 0), want: told{Faked: true}},
-	{
-		name: "hiding does nothing, and looks as if it did", call: unix.SYS_PRCTL,
-		to: func(a [6]uint64) bool { return a[0] == unix.PR_SET_DUMPABLE || a[0] == unix.PR_GET_DUMPABLE }, want: told{Faked: true},
-	},
+	{name: "hiding does nothing, and looks as if it did", call: unix.SYS_PRCTL, to: either(unix.PR_SET_DUMPABLE, unix.PR_GET_DUMPABLE), want: told{Faked: true}},
+	{name: "hiding is refused", call: unix.SYS_PRCTL, to: option(unix.PR_SET_DUMPABLE, 0), errno: unix.EPERM, want: told{Errno: unix.EPERM}},
 	{name: "hiding fails", call: unix.SYS_PRCTL, to: option(unix.PR_SET_DUMPABLE), errno: unix.EPERM, want: told{Errno: unix.EPERM}},
 	{name: "too many groups are taken", call: sysSetgroups, want: told{Faked: true}},
 	{name: "setgroups is denied", call: sysSetgroups, errno: unix.EPERM, want: told{NoGroups: true}},
