@@ -16,14 +16,9 @@ import (
 )
 
 func TestSearchPathIsTheFirstPATH(t *testing.T) {
-	for _, tt := range []struct {
-		env  []string
-		want string
-	}{
-		{nil, DefaultPath}, {[]string{"PATH=", "PATH=/x"}, ""}, {[]string{"XPATH=/y", "PATH=/x:"}, "/x:"}, {[]string{"PATH"}, DefaultPath},
-	} {
-		if got := SearchPath(tt.env); got != tt.want {
-			t.Errorf("%q: %q", tt.env, got)
+	for env, want := range map[string]string{"": DefaultPath, "PATH= PATH=/x": "", "XPATH=/y PATH=/x:": "/x:", "PATH": DefaultPath} {
+		if got := SearchPath(strings.Fields(env)); got != want {
+			t.Errorf("%q: %q", env, got)
 		}
 	}
 }

@@ -116,9 +116,8 @@ func TestLookupsThatFail(t *testing.T) {
 	} {
 		for spec := range strings.FieldsSeq(c.specs) {
 			_, err := look(t, c.f, spec)
-			var e *LookupError
 			user, group, isGroup := strings.Cut(spec, ":")
-			if !errors.As(err, &e) || e.Why != c.want || e.Group != (isGroup && e.Name.Text == group) || !e.Group && e.Name.Text != user {
+			if e, ok := errors.AsType[*LookupError](err); !ok || e.Why != c.want || e.Group != (isGroup && e.Name.Text == group) || !e.Group && e.Name.Text != user {
 				t.Errorf("%q: %v, want %q", spec, err, c.want)
 			}
 		}
@@ -161,16 +160,12 @@ func TestGroupsStandInThePlaceOfMemberships(t *testing.T) {
 			t.Errorf("%+v, %v, want %v", a, err, want)
 		}
 	}
-	good, _ := Parse("5:6")
-	bad, _ := Parse("5:nogroup")
-	for _, c := range []struct {
-		list string
-		user Spec
-	}{{"nogroup 7", good}, {"7 bad", good}, {"7", bad}} {
-		names, _ := ParseGroups(c.list)
-		var e *LookupError
-		if _, err := f.Look(Wish{User: &c.user, Groups: names, KeepGroups: true}, 0); !errors.As(err, &e) || !e.Group {
-			t.Errorf("%s: %v", c.list, err)
+	for list, user := range map[string]string{"nogroup 7": "5:6", "7 bad": "5:6", "7": "5:nogroup"} {
+		names, _ := ParseGroups(list)
+		s, _ := Parse(user)
+		_, err := f.Look(Wish{User: &s, Groups: names, KeepGroups: true}, 0)
+		if e, ok := errors.AsType[*LookupError](err); !ok || !e.Group {
+			t.Errorf("%s: %v", list, err)
 		}
 	}
 }
@@ -198,11 +193,9 @@ func TestKeptGroupsAreLessThoseOfTheStartingUser(t *testing.T) {
 		"a malformed entry":      {"root:x:0:zero:::\n", alpine, 0, "", true},
 	} {
 		a, err := files(t, c.passwd, c.group).Look(Wish{KeepGroups: true}, c.start)
-		if (err != nil) != c.fails || err == nil && a.Memberships != c.want {
-			t.Errorf("%s: %v, %v", name, a.Memberships, err)
-		}
-		if e := (*LookupError)(nil); c.fails && (!errors.As(err, &e) || e.Path == "" || e.Name.Text != "0" || e.Why == Unreadable && e.Err == nil) {
-			t.Errorf("%s: %+v", name, err)
+		e, told := errors.AsType[*LookupError](err)
+		if (err != nil) != c.fails || err == nil && a.Memberships != c.want || c.fails && (!told || e.Path == "" || e.Name.Text != "0" || e.Why == Unreadable && e.Err == nil) {
+			t.Errorf("%s: %v, %+v", name, a.Memberships, err)
 		}
 	}
 	// An image without files has no memberships. Who may not read passwd has those of nobody.
@@ -240,10 +233,9 @@ func TestASymlinkToAnotherMountDoesNotTellRootsGroups(t *testing.T) {
 		{Files{"file", "gone"}, 0, "gone"},
 		{Files{"gone", "near"}, 0, "gone"},
 	} {
-		var e *LookupError
-		switch _, err := c.files.Look(Wish{KeepGroups: true}, c.start); {
-		case c.fails == "" && err == nil:
-		case !errors.As(err, &e) || e.Path != c.fails || e.Why != Unreadable || !strings.Contains(err.Error(), "another mount"):
+		_, err := c.files.Look(Wish{KeepGroups: true}, c.start)
+		e, ok := errors.AsType[*LookupError](err)
+		if c.fails == "" && err != nil || c.fails != "" && (!ok || e.Path != c.fails || e.Why != Unreadable || !strings.Contains(err.Error(), "another mount")) {
 			t.Errorf("%+v: %v", c, err)
 		}
 	}
@@ -289,10 +281,10 @@ func TestALineThatIsCutOffIsNoLine(t *testing.T) {
 			switch a := a.(type) {
 			case string:
 				return copy(b, a), nil
-			case int:
-				return a, nil
+			case error:
+				return 0, a
 			}
-			return 0, a.(error)
+			return a.(int), nil
 		}
 	}
 	for cut := 1; cut < len(text); cut++ {
@@ -333,8 +325,7 @@ func FuzzFiles(f *testing.F) {
 		}
 		a, err := files(t, passwd, group).Look(Wish{User: &s, Entries: true, KeepGroups: true}, 0)
 		if err != nil {
-			var e *LookupError
-			if !errors.As(err, &e) || strings.Contains(err.Error(), "WHO") {
+			if _, ok := errors.AsType[*LookupError](err); !ok || strings.Contains(err.Error(), "WHO") {
 				t.Fatalf("%T %v", err, err)
 			}
 			return

@@ -43,8 +43,7 @@ func TestAnAnswerThatWasRefusedOrNotGivenIsAnError(t *testing.T) {
 		var a answers
 		c.spoil(&a)
 		_, err := a.process()
-		var failed *CallError
-		if !errors.As(err, &failed) || *failed != c.want {
+		if failed, ok := errors.AsType[*CallError](err); !ok || *failed != c.want {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
