@@ -85,19 +85,8 @@ func TestFindAndKernelAgreeOnWhatCannotRun(t *testing.T) {
 	t.Parallel()
 	dir := unit.Folder(t)
 	in := func(name string) string { return filepath.Join(dir, name) }
-	unit.Must(t, unix.Mkfifo(in("fifo"), 0o777))
-	unit.Must(t, os.Mkdir(in("dir"), 0o755))
-	for name, to := range map[string]string{"loop": "loop", "link": "dir/../true", "dangling": "nothere", "true": "/bin/true"} {
-		unit.Must(t, os.Symlink(to, in(name)))
-	}
-	name, loop := "", in("l0")
-	unit.Copy(t, "/bin/true", in("real"), 0o755)
-	unit.Must(t, os.Symlink(in("real"), loop))
-	for i := 1; i <= 41; i++ {
-		name = fmt.Sprint("l", i)
-		unit.Must(t, os.Symlink(loop, in(name)))
-		loop = in(name)
-	}
+	unit.Shell(t, dir, `mkfifo -m 777 fifo; mkdir dir; ln -s loop loop; ln -s dir/../true link; ln -s nothere dangling; ln -s /bin/true true
+		cp /bin/true real; ln -s "$PWD/real" l0; for i in $(seq 41); do ln -s "$PWD/l$((i - 1))" l$i; done`)
 	script := "/bin/true"
 	for i := range 8 {
 		script = unit.Write(t, in(fmt.Sprint("s", i)), "#!"+script+"\n", 0o755)

@@ -26,12 +26,7 @@ func TestSearchPathIsTheFirstPATH(t *testing.T) {
 // The error names the script whose interpreter it is about; and what cannot run counts more than what lacks one.
 func TestTheErrorIsOfTheFileThatFails(t *testing.T) {
 	dir := unit.Folder(t)
-	for name, text := range map[string]string{"lost": "#!/not/here\n", "plain": "#!/bin/sh\n"} {
-		unit.Must(t, os.Mkdir(filepath.Join(dir, name), 0o755))
-		unit.Write(t, filepath.Join(dir, name, "p"), text, 0o755)
-	}
-	unit.Must(t, os.Chmod(dir+"/plain/p", 0o644))
-	unit.Must(t, os.MkdirAll(dir+"/folder/p", 0o755))
+	unit.Shell(t, dir, "mkdir -p lost plain folder/p; echo '#!/not/here' > lost/p; echo '#!/bin/sh' > plain/p; chmod 755 lost/p")
 	for _, c := range []struct {
 		name, path string
 		want       Error
@@ -64,13 +59,7 @@ func TestFindAgreesWithEnv(t *testing.T) {
 		unit.Must(t, os.Mkdir(name, 0o755))
 		unit.Write(t, name+"/p", text, 0o755)
 	}
-	unit.Must(t, os.Chmod("plain/p", 0o644))
-	unit.Must(t, os.Chmod("mine/p", 0o700))
-	unit.Must(t, os.Mkdir("empty", 0o755))
-	unit.Must(t, os.MkdirAll("isdir/p", 0o755))
-	unit.Must(t, os.Mkdir("broken", 0o755))
-	unit.Must(t, os.Symlink("p", "broken/p"))
-	unit.Must(t, os.Chmod("closed", 0o700))
+	unit.Shell(t, dir, "mkdir -p empty isdir/p broken; ln -s p broken/p; chmod 644 plain/p; chmod 700 mine/p closed")
 	elements := []string{"good", "also", "plain", "lost", "nodir", "plainlost", "closedlost", "bare", "closed", "mine", "file", "empty", "isdir", "nothere", "", ".", "deep", "broken", dir + "/good", "also/", "good//"}
 	rnd := unit.Rand(t)
 	compare := func(name, path string) {
@@ -119,11 +108,7 @@ func TestFindAgreesWithEnv(t *testing.T) {
 func TestAClosedFolderInPATHIsPassedOver(t *testing.T) {
 	unit.Root(t)
 	dir := unit.Folder(t)
-	for name, mode := range map[string]uint32{"closed": 0o755, "plain": 0o644, "good": 0o755} {
-		unit.Must(t, os.Mkdir(filepath.Join(dir, name), 0o755))
-		unit.Copy(t, "/bin/true", filepath.Join(dir, name, "p"), mode)
-	}
-	unit.Must(t, os.Chmod(filepath.Join(dir, "closed"), 0o700))
+	unit.Shell(t, dir, "for d in closed plain good; do mkdir $d; cp /bin/true $d/p; done; chmod 644 plain/p; chmod 700 closed")
 	unit.User{UID: nobody, GID: nobody}.As(t, func() {
 		for path, want := range map[string]error{
 			"closed": ErrNotInPath, "closed:nothere": ErrNotInPath, "closed:plain": ErrNotExecutable, "plain:closed": ErrNotExecutable, "closed:plain:good": nil,

@@ -69,12 +69,8 @@ func TestACopyRunsWithoutExecveat(t *testing.T) {
 	}
 	unit.Root(t)
 	dir := unit.Folder(t)
-	fds := filepath.Join(dir, "proc/self/fd")
-	unit.Must(t, os.MkdirAll(fds, 0o755))
-	sh := unit.Copy(t, unit.Tool(t, "busybox"), filepath.Join(dir, "sh"), 0o755)
-	for fd := range 20 { // other programs under the numbers
-		unit.Copy(t, sh, filepath.Join(fds, fmt.Sprint(fd)), 0o755)
-	}
+	// Other programs under the numbers.
+	unit.Shell(t, dir, "mkdir -p proc/self/fd; cp "+unit.Tool(t, "busybox")+" sh; for fd in $(seq 0 19); do cp sh proc/self/fd/$fd; done")
 	if out, status := without("EPERM", "chroot="+dir, "--", "/sh", "-c", "echo another program"); status != 126 || out != "/sh: operation not permitted\n" {
 		t.Errorf("behind a false /proc: %d %q", status, out)
 	}

@@ -123,7 +123,7 @@ var brokens = []broken{
 // made is what commands make in the folder.
 func made(name, commands string) func(*testing.T, string) string {
 	return func(t *testing.T, dir string) string {
-		paste(t, "cd "+dir+" && { "+commands+"; }")
+		unit.Shell(t, dir, commands)
 		return filepath.Join(dir, name)
 	}
 }
@@ -223,9 +223,7 @@ func paste(t *testing.T, hint string) {
 	t.Helper()
 	command, _, _ := strings.Cut(hint, " (")
 	command, _, _ = strings.Cut(command, ", or ")
-	if out, err := osexec.Command("/bin/sh", "-c", command).CombinedOutput(); err != nil {
-		t.Errorf("%s: %v %s", command, err, out)
-	}
+	unit.Shell(t, "/", command)
 }
 
 // mended checks that the program runs.

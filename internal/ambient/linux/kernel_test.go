@@ -142,10 +142,7 @@ func TestWithoutProcThereIsNone(t *testing.T) {
 	}
 	// What an image has under that name says nothing.
 	dir := t.TempDir()
-	for path, text := range map[string]string{"self/gid_map": "0 0 4294967295", "sys/kernel/overflowgid": "5"} {
-		unit.Must(t, os.MkdirAll(filepath.Join(dir, "proc", filepath.Dir(path)), 0o755))
-		unit.Must(t, os.WriteFile(filepath.Join(dir, "proc", path), []byte(text), 0o644))
-	}
+	unit.Shell(t, dir, "mkdir -p proc/self proc/sys/kernel; printf '0 0 4294967295' > proc/self/gid_map; printf 5 > proc/sys/kernel/overflowgid")
 	unit.Must(t, unix.Chroot(dir))
 	if groups := ambient.NewGroups(5, 65534); HasProc() || MapsAll("/proc/self/gid_map") || Doubtful(groups) != ambient.NewGroups(65534) {
 		t.Errorf("there is none: %v, %v", HasProc(), Doubtful(groups))
