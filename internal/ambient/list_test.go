@@ -45,11 +45,10 @@ func TestHostileListsAreRefused(t *testing.T) {
 
 func TestSetsAreRead(t *testing.T) {
 	for list, want := range map[string]SetMask{"permitted": InPermitted, "Bounding, ambient": InBounding | InAmbient, "inheritable effective": InInheritable | InEffective} {
-		if got, err := ParseSets(list); err != nil || got != want {
-			t.Errorf("ParseSets(%q) = %v, %v, want %v", list, got, err, want)
-		}
-		if got, err := ParseSets(want.String()); err != nil || got != want {
-			t.Errorf("%v is read back as %v, %v", want, got, err)
+		for _, text := range []string{list, want.String()} {
+			if got, err := ParseSets(text); err != nil || got != want {
+				t.Errorf("ParseSets(%q) = %v, %v, want %v", text, got, err, want)
+			}
 		}
 	}
 	var e *UnknownSetError

@@ -1,6 +1,7 @@
 package ambient_test
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -241,10 +242,8 @@ func (a answer) wrongError() string {
 func (a answer) isTrue(e *RefusedError) bool {
 	uid, gid := a.now.UID.Real, a.now.GID.Real
 	switch borrowed := a.borrowed(); {
-	case borrowed == StartedWithFileCaps:
-		return e.Why == borrowed && e.Now == a.now && e.Missing == a.now.Permitted&^a.now.Ambient
 	case borrowed != "":
-		return e.Why == borrowed && e.Now == a.now
+		return e.Why == borrowed && e.Now == a.now && (borrowed != StartedWithFileCaps || e.Missing == a.now.Permitted&^a.now.Ambient)
 	case a.tooLate() != "" || e.Now != a.now:
 		return false
 	}
@@ -389,12 +388,8 @@ func (a answer) wish() (u User, named bool) {
 	if a.req.User == nil && a.req.Groups == nil {
 		return u, false
 	}
-	if a.req.User != nil {
-		u = *a.req.User
-	}
-	if a.req.Groups != nil {
-		u.Groups = *a.req.Groups
-	}
+	u = *cmp.Or(a.req.User, &u)
+	u.Groups = *cmp.Or(a.req.Groups, &u.Groups)
 	ids := append(u.Groups.IDs(), u.GID)
 	for _, g := range a.now.Groups.IDs() {
 		if a.req.KeepGroups && g != 0 && !a.req.Unkept.Has(g) && !a.req.Doubtful.Has(g) {

@@ -78,8 +78,7 @@ func launch(args []string) int {
 // status is 127 for what does not exist and 126 for what cannot be executed, as
 // env(1) has it; 125 where the copy fails.
 func status(err error) int {
-	var e *Error
-	switch errors.As(err, &e); {
+	switch e, _ := errors.AsType[*Error](err); {
 	case err == nil:
 		return 0
 	case e.Missing():

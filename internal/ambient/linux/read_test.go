@@ -3,6 +3,7 @@
 package linux
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"os"
@@ -160,21 +161,15 @@ func (l lie) child() {
 		panic("another state")
 	}
 	_, deathErr := k.DeathSignal()
-	for _, more := range []error{deathErr, k.Hide()} {
-		if err == nil {
-			err = more
-		}
-	}
+	err = cmp.Or(err, deathErr, k.Hide())
 	var got told
 	if errors.As(err, &got.Errno); err == nil {
 		got.NoGroups, got.NoAmbient = !h.SetGroups, !h.Ambient
 	}
 	got.Faked = errors.Is(err, ErrFaked)
-	b, err := json.Marshal(got)
-	if err != nil {
+	if err := json.NewEncoder(os.Stdout).Encode(got); err != nil {
 		panic(err)
 	}
-	os.Stdout.Write(b)
 	os.Exit(0)
 }
 
