@@ -185,7 +185,7 @@ func TestRevision3OfAUserNamespaceCountsInside(t *testing.T) {
 	unit.Need(t, os.Geteuid() == 0, "a mapped root")
 	dir := unit.Folder(t)
 	unit.Must(t, unix.Mount("none", dir, "tmpfs", 0, ""))
-	defer unix.Unmount(dir, 0)
+	defer unix.Unmount(dir, unix.MNT_DETACH)
 	sh := unit.Copy(t, "/bin/sh", filepath.Join(dir, "sh"), 0o755)
 	err := unix.Setxattr(sh, "security.capability", vfsCaps(2, 1<<13, 0, true, 0), 0)
 	unit.Need(t, err != unix.EOPNOTSUPP, "tmpfs with xattrs in a user namespace")
