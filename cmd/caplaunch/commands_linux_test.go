@@ -248,8 +248,7 @@ func FuzzRun(f *testing.F) {
 	})
 }
 
-// judgeLines holds what is on stderr to be caplaunch's own lines, with one error
-// at most, which is told where nothing else tells it.
+// judgeLines wants caplaunch's own lines on stderr, with one error at most, which is told in full.
 func judgeLines(t *testing.T, text string, code int) {
 	t.Helper()
 	asJSON, errorsSeen := strings.HasPrefix(text, "{"), 0

@@ -34,8 +34,7 @@ func (l *line) flags() *launchFlags {
 	return &l.Run.launchFlags
 }
 
-// What was written, what is said of it (a part), and the line that works. Never
-// does a hint ask for less protection than was asked for.
+// What was written, a part of what is said of it, and the line that works, which never asks for less protection.
 func TestASlipGetsOneSentenceAndOneLineThatWorks(t *testing.T) {
 	for _, c := range []struct{ line, says, hint string }{
 		// The missing "--".

@@ -10,8 +10,7 @@ import (
 	"github.com/caplaunch/caplaunch/test/unit"
 )
 
-// TestStartingStates has the rows of the table of starting states: which are
-// launched, as whom and with what, and why the others are refused.
+// TestStartingStates says which states are launched, as whom and with what, and why the others are refused.
 func TestStartingStates(t *testing.T) {
 	gvisor, unshared, old := linux, linux, linux
 	gvisor.Ambient, unshared.SetGroups, old.Known = false, false, upTo(36)
@@ -126,8 +125,7 @@ func groupsFrom(first, n uint32) Groups {
 	return NewGroups(ids...)
 }
 
-// TestVerifyBelievesNothing changes each part of what the kernel reports: every
-// difference from the plan is a *VerifyError, which says nothing else.
+// TestVerifyBelievesNothing changes each part of what the kernel reports: every difference is a *VerifyError.
 func TestVerifyBelievesNothing(t *testing.T) {
 	p, err := NewPlan(Request{Required: wants, User: relay}, root(minimal), linux)
 	unit.Must(t, err)
@@ -171,8 +169,7 @@ func TestWithoutAnAmbientSetNothingIsRaised(t *testing.T) {
 	}
 }
 
-// TestUnequalIDsAtExec: before Linux 6.17 they cleared ambient, and were made
-// equal under no_new_privs; since then it takes a change.
+// Before Linux 6.17 unequal ids cleared ambient, and were made equal under no_new_privs; since then it takes a change.
 func TestUnequalIDsAtExec(t *testing.T) {
 	for _, start := range []State{
 		with(user(wants.Set, upTo(40)), func(s *State) { s.UID = IDs{1000, 65532, 65532} }),

@@ -58,8 +58,7 @@ func (a answer) tooLate() string {
 	return ""
 }
 
-// wrongSteps: the steps lead to the states that the plan names, and none changes
-// nothing but those that set who somebody is.
+// wrongSteps: the steps lead to the states that the plan names, and only those that set ids and groups may change nothing.
 func (a answer) wrongSteps() string {
 	s := a.now
 	var who []Step

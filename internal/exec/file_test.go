@@ -79,8 +79,7 @@ func TestShebangIsReadAsTheKernelReadsIt(t *testing.T) {
 	}
 }
 
-// TestFindAndKernelAgreeOnWhatCannotRun compares the errno, of Find or of the exec
-// that follows, and the exit status that comes of it.
+// TestFindAndKernelAgreeOnWhatCannotRun compares the errno, of Find or of the exec that follows, and the exit status.
 func TestFindAndKernelAgreeOnWhatCannotRun(t *testing.T) {
 	t.Parallel()
 	dir := unit.Folder(t)

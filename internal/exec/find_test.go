@@ -126,8 +126,7 @@ func TestAClosedFolderInPATHIsPassedOver(t *testing.T) {
 	})
 }
 
-// TestAccessIsWhatTheKernelDecides compares what Find says with the exec by the
-// same user: modes, owners, groups, capabilities, ACLs.
+// TestAccessIsWhatTheKernelDecides compares Find with the exec by the same user: modes, ids, capabilities, ACLs.
 func TestAccessIsWhatTheKernelDecides(t *testing.T) {
 	unit.Root(t)
 	dir := unit.Folder(t)

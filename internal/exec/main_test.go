@@ -75,8 +75,7 @@ func launch(args []string) int {
 	return status(err)
 }
 
-// status is 127 for what does not exist and 126 for what cannot be executed, as
-// env(1) has it; 125 where the copy fails.
+// status is 127 for what does not exist and 126 for what cannot be executed, env(1), and 125 where the copy fails.
 func status(err error) int {
 	switch e, _ := errors.AsType[*Error](err); {
 	case err == nil:

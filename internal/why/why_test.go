@@ -90,9 +90,7 @@ var brokens = []broken{
 	}, row: notExecutable, text: "/only-here: uid 0", mend: true},
 	{name: "no interpreter of a script", make: file("p", "#!/not/here -x\n", 0o755, ""), row: missingInterpreter, text: `its "#!" line, /not/here, does not`, hint: "install /not/here, or write"},
 	{name: "a carriage return", make: file("crlf's \"$x\" `file` \\", "#!/bin/sh\r\nexit 0\r\n", 0o755, ""), row: carriageReturn, text: `$'/bin/sh\015'`, hint: `sed -i 's/\r$//' '/`, mend: true},
-	{name: "an interpreter without x", make: func(t *testing.T, dir string) string {
-		return unit.Write(t, dir+"/s", "#!"+unit.Write(t, dir+"/sh", "#!/bin/sh\n", 0o644)+"\n", 0o755)
-	}, row: notExecutable, text: "/sh, the interpreter of /", hint: "/sh (in a", mend: true},
+	{name: "an interpreter without x", make: made("s", `echo '#!/bin/sh' > sh; chmod 644 sh; echo "#!$PWD/sh" > s; chmod 755 s`), row: notExecutable, text: "/sh, the interpreter of /", hint: "/sh (in a", mend: true},
 	{name: "an interpreter that is a directory", make: file("p", "#!/bin\n", 0o755, ""), row: notRegular, text: "/bin, the interpreter of /"},
 	{name: "an empty #! line", make: file("p", "#!", 0o755, ""), row: noInterpreter, hint: "sed -i '1c #!/bin/sh' /", mend: true},
 	{name: "its own interpreter", make: func(t *testing.T, dir string) string { return unit.Write(t, dir+"/p", "#!"+dir+"/p\n", 0o755) }, row: tooDeep},
@@ -114,9 +112,7 @@ var brokens = []broken{
 	{name: "of another system", make: file("p", "\xcf\xfa\xed\xfe\x00\n", 0o755, ""), row: notText, hint: "use the build for linux/"},
 	{name: "text", make: file("it's text", "echo hello\n", 0o755, ""), row: noFormat, hint: "sed -i '1i #!/bin/sh' '/", mend: true},
 	{name: "empty", make: file("p", "", 0o755, ""), row: empty},
-	{name: "an interpreter that is empty", make: func(t *testing.T, dir string) string {
-		return unit.Write(t, dir+"/p", "#!"+unit.Write(t, dir+"/e", "", 0o755)+"\n", 0o755)
-	}, row: empty, text: "/e: the file is empty"},
+	{name: "an interpreter that is empty", make: made("p", `touch e; echo "#!$PWD/e" > p; chmod 755 e p`), row: empty, text: "/e: the file is empty"},
 	{name: "too long", make: file("p", "#!/bin/sh\n", 0o755, ""), argv: []string{strings.Repeat("x", 200<<10)}, row: tooLong},
 }
 

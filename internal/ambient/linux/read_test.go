@@ -24,8 +24,7 @@ import (
 	"github.com/caplaunch/caplaunch/test/unit"
 )
 
-// A lie is an answer that somebody gives to some calls in the place of the kernel:
-// value, or the failure errno. The buffers stay as they were.
+// A lie is an answer to some calls in the place of the kernel, value or errno. The buffers stay as they were.
 type lie struct {
 	name  string
 	call  uintptr
@@ -58,8 +57,7 @@ func first(n uint32) func(a [6]uint64) bool {
 
 const isSet = unix.PR_CAP_AMBIENT_IS_SET
 
-// lies are told to a process with the group 5, in which capability 12 is
-// inheritable and not permitted, and 13 is permitted and not inheritable.
+// lies are told to a process with the group 5, in which 12 is inheritable and not permitted, and 13 the other way round.
 var lies = []lie{
 	{name: "no lie", call: unix.SYS_GETPID},
 	{name: "capget does nothing", call: unix.SYS_CAPGET, want: told{Faked: true}},
@@ -113,8 +111,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestNoReadBelievesALie answers every call of the reads in another way than the
-// kernel: what is not a state of this process is an error.
+// TestNoReadBelievesALie answers every call of the reads for the kernel: what is no state of this process is an error.
 func TestNoReadBelievesALie(t *testing.T) {
 	unit.Root(t) // to have groups and to set them
 	for n, l := range lies {
