@@ -22,7 +22,17 @@ func TestStartingStates(t *testing.T) {
 	kept := &User{65532, 65532, NewGroups(2000, 65532)}
 	most := &User{65532, 65532, groupsFrom(65532, MaxGroups)}
 	tooMany := groupsFrom(65532, MaxGroups+1)
-	for _, c := range []launch{
+	for _, c := range []struct {
+		name    string
+		now     State
+		host    Host // linux where it is not said
+		req     Request
+		given   Set
+		who     *User
+		lost    Groups
+		stays   bool // nothing is set but the ids
+		refused any  // a Reason or a Refusal
+	}{
 		{name: "root with the docker default and the wanted", now: root(docker | SetOf(netAdmin)), req: Request{Required: wants, User: relay}, given: wants.Set, who: relay},
 		{name: "root with drop ALL and the smallest grant", now: root(minimal), req: Request{Required: wants, User: relay}, given: wants.Set, who: relay},
 		{name: "root under no_new_privs", now: with(root(minimal), func(s *State) { s.NoNewPrivs = true }), req: Request{Required: wants, User: relay}, given: wants.Set, who: relay},
@@ -70,7 +80,26 @@ func TestStartingStates(t *testing.T) {
 		{name: "all in caps, some missing", now: root(docker), req: Request{Required: List{All: true}, User: relay}, refused: NotGranted},
 		{name: "all in optional caps", now: root(docker), req: Request{Optional: List{All: true}, User: relay}, given: docker, who: relay},
 	} {
-		c.check(t)
+		t.Run(c.name, func(t *testing.T) {
+			if c.host.Known == 0 {
+				c.host = linux
+			}
+			a, wrong := ask(c.req, c.now, c.host)
+			if wrong != "" {
+				t.Fatal(wrong)
+			}
+			s := a.AfterExec
+			switch {
+			case c.refused != nil && a.kinds()[0] != fmt.Sprint(c.refused):
+				t.Errorf("%v, want %v", a.err, c.refused)
+			case c.refused == nil && a.err != nil:
+				t.Error(a.err)
+			case c.refused == nil && (a.Given != c.given || a.Lost != c.lost || c.stays && a.Switched):
+				t.Errorf("given %v, lost %v, switched %v", a.Given, a.Lost, a.Switched)
+			case c.who != nil && (s.UID != Same(c.who.UID) || s.GID != Same(c.who.GID) || s.Groups.With(c.who.GID) != c.who.Groups):
+				t.Errorf("it is uid %v, gid %v, groups %v, want %+v", s.UID, s.GID, s.Groups, *c.who)
+			}
+		})
 	}
 }
 
@@ -78,42 +107,6 @@ func TestTheSentinelIsNoOtherError(t *testing.T) {
 	if err := error(&UnexpectedCapabilityError{}); !errors.Is(err, ErrUnexpectedCapability) || errors.Is(err, ErrNone) {
 		t.Error(err)
 	}
-}
-
-// A launch is a row of a table.
-type launch struct {
-	name    string
-	now     State
-	host    Host // linux where it is not said
-	req     Request
-	given   Set
-	who     *User
-	lost    Groups
-	stays   bool // nothing is set but the ids
-	refused any  // a Reason or a Refusal
-}
-
-func (c launch) check(t *testing.T) {
-	t.Run(c.name, func(t *testing.T) {
-		if c.host.Known == 0 {
-			c.host = linux
-		}
-		a, wrong := ask(c.req, c.now, c.host)
-		if wrong != "" {
-			t.Fatal(wrong)
-		}
-		s := a.AfterExec
-		switch {
-		case c.refused != nil && a.kinds()[0] != fmt.Sprint(c.refused):
-			t.Errorf("%v, want %v", a.err, c.refused)
-		case c.refused == nil && a.err != nil:
-			t.Error(a.err)
-		case c.refused == nil && (a.Given != c.given || a.Lost != c.lost || c.stays && a.Switched):
-			t.Errorf("given %v, lost %v, switched %v", a.Given, a.Lost, a.Switched)
-		case c.who != nil && (s.UID != Same(c.who.UID) || s.GID != Same(c.who.GID) || s.Groups.With(c.who.GID) != c.who.Groups):
-			t.Errorf("it is uid %v, gid %v, groups %v, want %+v", s.UID, s.GID, s.Groups, *c.who)
-		}
-	})
 }
 
 // groupsFrom is n groups from first on.

@@ -95,14 +95,11 @@ func TestGroupsAreDoubtfulWhereNotEveryGIDIsMapped(t *testing.T) {
 		return
 	}
 	sysctl := filepath.Join(t.TempDir(), "overflowgid")
-	for _, c := range []struct {
-		content string
-		want    uint32
-	}{{"65534\n", 65534}, {"7\n", 7}, {"x", 65534}} {
-		unit.Must(t, os.WriteFile(sysctl, []byte(c.content), 0o644))
+	for content, want := range map[string]uint32{"65534\n": 65534, "7\n": 7, "x": 65534} {
+		unit.Must(t, os.WriteFile(sysctl, []byte(content), 0o644))
 		unit.Must(t, unix.Mount(sysctl, "/proc/sys/kernel/overflowgid", "", unix.MS_BIND, ""))
-		if got, none := Doubtful(g), Doubtful(ambient.NewGroups(5)); got != ambient.NewGroups(c.want) || none != "" {
-			t.Errorf("%v of %v, and %v of 5; the sysctl is %q", got, g, none, c.content)
+		if got, none := Doubtful(g), Doubtful(ambient.NewGroups(5)); got != ambient.NewGroups(want) || none != "" {
+			t.Errorf("%v of %v, and %v of 5; the sysctl is %q", got, g, none, content)
 		}
 		unit.Must(t, unix.Unmount("/proc/sys/kernel/overflowgid", 0))
 	}
