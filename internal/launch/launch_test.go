@@ -132,9 +132,7 @@ func TestTheLastCallsAreBelievedNoMore(t *testing.T) {
 		want    error
 		said    string
 	}{
-		{true, 9, unix.E2BIG, ""},
-		{false, 9, unix.EINVAL, "ready\nexecve " + junk},
-		{false, 10, unix.ENOEXEC, "ready\nexecve " + junk},
+		{true, 9, unix.E2BIG, ""}, {false, 9, unix.EINVAL, "ready\nexecve " + junk}, {false, 10, unix.ENOEXEC, "ready\nexecve " + junk},
 	} {
 		l, said := (&recorder{}).launch(junk)
 		l.Explain, l.Ignore = c.explain, origin.SignalsOf(c.ignore)
