@@ -144,7 +144,8 @@ func TestStepsThatDifferInTheCapabilityAreOneLine(t *testing.T) {
 // A pipe whose reader has gone is an error, not a success. What is found counts more than that it cannot be written.
 func TestOutputThatCannotBeWrittenIsAnError(t *testing.T) {
 	for args, want := range map[string]int{
-		"show": 125, "show --json": 125, "version": 125, "version --json": 125, "check --allow=all --json": 125, "explain --for=docker -u 1:1": 125, "check --allow=none --json": 78,
+		"show": 125, "show --json": 125, "version": 125, "version --json": 125, "explain --for=docker -u 1:1": 125,
+		"check --allow=all --json": 125, "check --allow=none --json": 78,
 	} {
 		a, _, stderr := on(ambient.State{Permitted: ambient.SetOf(12)})
 		a.stdout = failing{}

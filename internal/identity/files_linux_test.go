@@ -194,7 +194,8 @@ func TestKeptGroupsAreLessThoseOfTheStartingUser(t *testing.T) {
 	} {
 		a, err := files(t, c.passwd, c.group).Look(Wish{KeepGroups: true}, c.start)
 		e, told := errors.AsType[*LookupError](err)
-		if (err != nil) != c.fails || err == nil && a.Memberships != c.want || c.fails && (!told || e.Path == "" || e.Name.Text != "0" || e.Why == Unreadable && e.Err == nil) {
+		if (err != nil) != c.fails || err == nil && a.Memberships != c.want ||
+			c.fails && (!told || e.Path == "" || e.Name.Text != "0" || e.Why == Unreadable && e.Err == nil) {
 			t.Errorf("%s: %v, %+v", name, a.Memberships, err)
 		}
 	}

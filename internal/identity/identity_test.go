@@ -53,7 +53,8 @@ func TestListsOfGroups(t *testing.T) {
 	}
 	for list, want := range map[string]Problem{"": Empty, ", \t\n": Empty, "1,+2": NotDecimal, "1,4294967295": TooLarge, "net:log": NotAName, strings.Repeat("1,", 70_000): TooMany} {
 		_, err := ParseGroups(list)
-		if e, ok := errors.AsType[*SpecError](err); !ok || e.Problem != want || len(err.Error()) > 200 || !strings.Contains(list, e.Text) || e.Text == "" && list != "" {
+		e, ok := errors.AsType[*SpecError](err)
+		if !ok || e.Problem != want || len(err.Error()) > 200 || !strings.Contains(list, e.Text) || e.Text == "" && list != "" {
 			t.Errorf("ParseGroups(%.20q): %v", list, err)
 		}
 	}
