@@ -59,11 +59,20 @@ func Folder(t testing.TB) string {
 	return dir
 }
 
+// Shell runs commands in a folder, up to the first that fails.
+func Shell(t testing.TB, dir, commands string) {
+	t.Helper()
+	cmd := exec.Command("/bin/sh", "-ec", commands)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v %s", commands, err, out)
+	}
+}
+
 // Write makes a file of that mode, set-id bits included, and gives its path.
 func Write(t testing.TB, path, text string, mode uint32) string {
 	t.Helper()
-	// Under the fork lock: a child that another test forks would hold the file open, and its exec would be "text
-	// file busy".
+	// Under the fork lock: a child of another test would hold the file open, and its exec would be "text file busy".
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	Must(t, os.WriteFile(path, []byte(text), 0o600))
