@@ -36,6 +36,7 @@ func TestTheErrorIsOfTheFileThatFails(t *testing.T) {
 		{"p", dir + "/lost:" + dir + "/plain", Error{Path: dir + "/plain/p", Err: ErrNotExecutable}},
 		{"p", dir + "/plain:" + dir + "/folder", Error{Path: dir + "/plain/p", Err: ErrNotExecutable}},
 		{"p", dir + "/none", Error{Path: "p", Err: ErrNotInPath}},
+		{"p", dir + "/none:" + dir + "/lost", Error{Path: "/not/here", Script: dir + "/lost/p", Err: unix.ENOENT}},
 		{"p", dir + "/plain:" + dir + "/lost", Error{Path: dir + "/plain/p", Err: ErrNotExecutable}},
 	} {
 		if _, err := Find(c.name, c.path); err == nil || *err.(*Error) != c.want {

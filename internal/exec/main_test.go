@@ -150,6 +150,9 @@ func reason(t testing.TB, err error) error {
 	if !ok {
 		t.Fatalf("%v is no *Error", err)
 	}
+	if e.Path == "" && e.Err != ErrNoName {
+		t.Errorf("%v of no file", e.Err)
+	}
 	return e.Err
 }
 

@@ -300,7 +300,7 @@ var alike = []struct{ names, why string }{
 	{`^launch\.go Launch\.identify: r\.User != nil becomes true`, "it only saves reading two files"},
 	{`^process\.go Launch\.openPipe: err != nil becomes false`, "what fcntl does not tell gives no bit"},
 	{`^file\.go File\.(isUnchanged|readCaps): now\.(Dev|Ino|Size|Mode|Uid|Gid|Mtim) `, "ctime changes with it, but for a write in the same tick of the clock"},
-	{`^memfd\.go memfd: (fd <= 2|err == nil) `, "only somebody who answers for the kernel gives such a descriptor"},
+	{`^memfd\.go memfd: (fd <= 2|err == nil|unix\.EBADF) `, "only somebody who answers for the kernel gives such a descriptor"},
 	{`^replace\.go Program\.Ask: unix\.\w+ becomes another`, "only an older kernel, or a filter, answers so"},
 	{`^replace\.go execveat: ((argv|env)?[eE]rr != nil becomes false|unix\.EINVAL becomes zero)`, "no word that came through execve has a NUL"},
 	{`^run_linux\.go descriptor\.Read: err == nil becomes true`, "whoever reads sees either error"},
