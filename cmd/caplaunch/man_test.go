@@ -10,6 +10,7 @@ import (
 	"text/template"
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
+	"github.com/caplaunch/caplaunch/test/unit"
 )
 
 var update = goflag.Bool("update", false, "write what differs")
@@ -130,21 +131,17 @@ func TestManPageAndCompletions(t *testing.T) {
 	for _, name := range []string{"caplaunch.1", "completions/caplaunch.bash", "completions/_caplaunch", "completions/caplaunch.fish"} {
 		path := "../../packaging/" + name
 		source, err := os.ReadFile(path + ".in")
-		if err != nil {
-			t.Fatal(err)
-		}
+		unit.Must(t, err)
 		var want strings.Builder
-		if err := template.Must(template.New(name).Funcs(functions).Parse(string(source))).Execute(&want, nil); err != nil {
-			t.Fatal(err)
-		}
+		unit.Must(t, template.Must(template.New(name).Funcs(functions).Parse(string(source))).Execute(&want, nil))
 		if got, err := os.ReadFile(path); err == nil && string(got) == want.String() {
 			continue
 		}
 		if !*update {
 			t.Errorf("%s differs: go test ./cmd/caplaunch -run ManPage -update", path)
-		} else if err := os.WriteFile(path, []byte(want.String()), 0o644); err != nil {
-			t.Error(err)
+			continue
 		}
+		unit.Must(t, os.WriteFile(path, []byte(want.String()), 0o644))
 	}
 }
 

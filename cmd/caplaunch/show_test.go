@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
+	"github.com/caplaunch/caplaunch/test/unit"
 )
 
 // status is a /proc/PID/status with bits that have no name.
@@ -23,9 +24,7 @@ NoNewPrivs:	1
 
 func TestBitsWithoutANamePrintAsNumbers(t *testing.T) {
 	s, err := parseStatus(status)
-	if err != nil {
-		t.Fatal(err)
-	}
+	unit.Must(t, err)
 	if got := strings.Join(shown(s).Permitted, " "); got != "net_admin 45 63" {
 		t.Error(got)
 	}

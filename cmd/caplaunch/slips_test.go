@@ -7,21 +7,18 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/caplaunch/caplaunch/internal/origin"
 )
 
-// told is the error and the hint for a command line that cannot be understood;
-// words are split at "|".
+// told is the error and the hint for a command line that cannot be understood; words are split at "|".
 func told(text string, environ ...string) (msg, hint string) {
 	l, err := parse(strings.Split(text, "|"), environ, io.Discard)
 	if err == nil {
-		flags := l.Run.launchFlags
-		if l.command == "explain" {
-			flags = l.Explain.launchFlags
-		}
 		if l.command == "check" {
 			_, _, err = l.Check.lists(l.sources)
 		} else {
-			_, err = flags.ask(l.sources)
+			_, err = l.flags().ask(l.sources)
 		}
 	}
 	var usage *usageError
@@ -31,8 +28,15 @@ func told(text string, environ ...string) (msg, hint string) {
 	return usage.Error(), usage.hint
 }
 
-// What was written, what is said of it (a part), and the line that works. Never
-// does a hint ask for less protection than was asked for.
+// flags are those of a launch.
+func (l *line) flags() *launchFlags {
+	if l.command == "explain" {
+		return &l.Explain.launchFlags
+	}
+	return &l.Run.launchFlags
+}
+
+// What was written, a part of what is said of it, and the line that works, which never asks for less protection.
 func TestASlipGetsOneSentenceAndOneLineThatWorks(t *testing.T) {
 	for _, c := range []struct{ line, says, hint string }{
 		// The missing "--".
@@ -161,16 +165,14 @@ func TestHelpIsOfTheCommand(t *testing.T) {
 
 // The flags for the output close nothing: one of them only takes the place of the other's variable.
 func TestTheOutputClosesNoGroup(t *testing.T) {
-	l, err := parse([]string{"-v", "--", "id"}, []string{"CAPLAUNCH_CAPS=chown", "CAPLAUNCH_QUIET=true"}, io.Discard)
-	if err != nil || !slices.Equal(l.Run.Caps, []string{"chown"}) || !l.Run.Verbose || l.Run.Quiet {
-		t.Errorf("%+v, %v", l, err)
+	for flag, other := range map[string]string{"-v": "CAPLAUNCH_QUIET=true", "-q": "CAPLAUNCH_VERBOSE=true"} {
+		l, err := parse([]string{flag, "--", "id"}, []string{"CAPLAUNCH_CAPS=chown", other}, io.Discard)
+		if err != nil || !slices.Equal(l.Run.Caps, []string{"chown"}) || l.Run.Verbose != (flag == "-v") || l.Run.Quiet != (flag == "-q") {
+			t.Errorf("%s: %+v, %v", flag, l, err)
+		}
 	}
 	// Only the flags of a launch have variables.
 	if l, err := parse([]string{"show"}, []string{"CAPLAUNCH_JSON=true"}, io.Discard); err != nil || l.Show.JSON {
-		t.Errorf("%+v, %v", l, err)
-	}
-	l, err = parse([]string{"-q", "--", "id"}, []string{"CAPLAUNCH_CAPS=chown", "CAPLAUNCH_VERBOSE=true"}, io.Discard)
-	if err != nil || !slices.Equal(l.Run.Caps, []string{"chown"}) || l.Run.Verbose || !l.Run.Quiet {
 		t.Errorf("%+v, %v", l, err)
 	}
 }
@@ -190,6 +192,50 @@ func TestHintsSpellFlagsAsVariables(t *testing.T) {
 	} {
 		if got := (sources{c.from: true}).inHint(c.hint); got != c.want {
 			t.Errorf("%s from a variable: %q, want %q", c.from, got, c.want)
+		}
+	}
+}
+
+func TestSignalsAreNamesAndNumbers(t *testing.T) {
+	of := origin.SignalsOf
+	for list, want := range map[string]origin.Signals{
+		"PIPE": of(13), "pipe,,pipe,": of(13), "1,64 31": of(1, 64, 31), "32 33": of(32, 33), "int\tquit\nusr1": of(2, 3, 10),
+		"sigpipe,SigTerm hup": of(13, 15, 1), "chld,io,abrt,sys,stkflt": of(17, 29, 6, 31, 16),
+		"RTMIN,rtmin+1,SIGRTMIN+30": of(34, 35, 64), "rtmax rtmax-1 sigrtmax-30": of(64, 63, 34), "rtmin+0 rtmax-0": of(34, 64),
+	} {
+		if got, _, err := parseSignals([]string{list}); err != nil || got != want {
+			t.Errorf("%q: got %x, %v; want %x", list, uint64(got), err, uint64(want))
+		}
+	}
+	two, _, err := parseSignals([]string{"int", "quit"})
+	if none, _, noErr := parseSignals(nil); err != nil || two != of(2, 3) || noErr != nil || none != 0 {
+		t.Errorf("two lists: %x, %v; no list: %x, %v", uint64(two), err, uint64(none), noErr)
+	}
+	for i, name := range signalNames {
+		if name == "" || i == 9 || i == 19 {
+			continue
+		}
+		if got, _, err := parseSignals([]string{name}); err != nil || got != of(i) {
+			t.Errorf("%s: got %x, %v", name, uint64(got), err)
+		}
+	}
+}
+
+func TestWhatIsNoSignalIsRefused(t *testing.T) {
+	for list, near := range map[string]string{
+		"piep": "pipe", "SIGTREM": "term", "chdl": "chld", "pipee": "pipe",
+		"": "", " , \t\n": "", "0": "", "65": "", "-1": "", "+5": "", "013": "", "18446744073709551617": "", "0x1": "", "SIG": "",
+		"sig13": "", "RTMIN+31": "", "rtmin-1": "", "rtmin++1": "", "rtmax+1": "", "rtmax-31": "", "rtmin+-1": "", "rtmin+01": "",
+		"piéé": "", "\xff": "", "1.0": "", strings.Repeat("x", 1<<20): "", "KILL": "", "sigstop": "", "9": "", "19": "",
+	} {
+		for _, lists := range [][]string{{list}, {"int " + list}} {
+			got, meant, err := parseSignals(lists)
+			if strings.Trim(list, " ,\t\n") == "" && lists[0] != list {
+				continue
+			}
+			if err == nil || got != 0 || near != "" && meant != near || len(err.Error()) > 200 {
+				t.Errorf("%.20q: %x, %q, %v", lists, uint64(got), meant, err)
+			}
 		}
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/caplaunch/caplaunch/test/unit"
 )
 
 func TestADatagramGoesToTheTargetAndItsAnswerBackOnce(t *testing.T) {
@@ -26,16 +28,13 @@ func TestADatagramGoesToTheTargetAndItsAnswerBackOnce(t *testing.T) {
 			conn, err := open(tt.listen)
 			if errors.Is(err, syscall.EPERM) {
 				t.Skip("SO_MARK needs NET_ADMIN:", err)
-			} else if err != nil {
-				t.Fatal(err)
 			}
+			unit.Must(t, err)
 			defer conn.Close()
 			go forward(conn, target.LocalAddr().(*net.UDPAddr).AddrPort())
 
 			client, err := net.DialUDP("udp", nil, &net.UDPAddr{IP: net.ParseIP(tt.host), Port: conn.LocalAddr().(*net.UDPAddr).Port})
-			if err != nil {
-				t.Fatal(err)
-			}
+			unit.Must(t, err)
 			defer client.Close()
 			for _, c := range []*net.UDPConn{client, target} {
 				c.SetReadDeadline(time.Now().Add(time.Minute))

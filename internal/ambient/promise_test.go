@@ -1,6 +1,7 @@
 package ambient_test
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -8,10 +9,9 @@ import (
 	. "github.com/caplaunch/caplaunch/internal/ambient"
 )
 
-// An answer is what NewPlan said, beside what it was asked. What judges it is
-// written from what the command promises and shares no code with plan.go. What
-// steps and execve do is taken from rules.go, which is compared with the kernel in
-// test/integration/oracle.
+// An answer is what NewPlan said, beside what it was asked. What judges it is written from what the command promises
+// and shares no code with plan.go. What steps and execve do is taken from rules.go, which is compared with the kernel
+// in test/integration/oracle.
 type answer struct {
 	Plan
 	err  error
@@ -58,8 +58,7 @@ func (a answer) tooLate() string {
 	return ""
 }
 
-// wrongSteps: the steps lead to the states that the plan names, and none changes
-// nothing but those that set who somebody is.
+// wrongSteps: the steps lead to the states that the plan names, and only those that set ids and groups may change nothing.
 func (a answer) wrongSteps() string {
 	s := a.now
 	var who []Step
@@ -120,8 +119,7 @@ func (a answer) wrongCaps() string {
 	return ""
 }
 
-// wrongUser: the program is who was asked for; or who caplaunch is, where it may
-// be. No group is lost without a word.
+// wrongUser: the program is who was asked for; or who caplaunch is, where it may be. No group is lost without a word.
 func (a answer) wrongUser() string {
 	s, want, switched := a.AfterExec, User{a.now.UID.Real, a.now.GID.Real, a.now.Groups}, false
 	if a.named && !a.mayStay() {
@@ -243,10 +241,8 @@ func (a answer) wrongError() string {
 func (a answer) isTrue(e *RefusedError) bool {
 	uid, gid := a.now.UID.Real, a.now.GID.Real
 	switch borrowed := a.borrowed(); {
-	case borrowed == StartedWithFileCaps:
-		return e.Why == borrowed && e.Now == a.now && e.Missing == a.now.Permitted&^a.now.Ambient
 	case borrowed != "":
-		return e.Why == borrowed && e.Now == a.now
+		return e.Why == borrowed && e.Now == a.now && (borrowed != StartedWithFileCaps || e.Missing == a.now.Permitted&^a.now.Ambient)
 	case a.tooLate() != "" || e.Now != a.now:
 		return false
 	}
@@ -391,12 +387,8 @@ func (a answer) wish() (u User, named bool) {
 	if a.req.User == nil && a.req.Groups == nil {
 		return u, false
 	}
-	if a.req.User != nil {
-		u = *a.req.User
-	}
-	if a.req.Groups != nil {
-		u.Groups = *a.req.Groups
-	}
+	u = *cmp.Or(a.req.User, &u)
+	u.Groups = *cmp.Or(a.req.Groups, &u.Groups)
 	ids := append(u.Groups.IDs(), u.GID)
 	for _, g := range a.now.Groups.IDs() {
 		if a.req.KeepGroups && g != 0 && !a.req.Unkept.Has(g) && !a.req.Doubtful.Has(g) {
@@ -418,9 +410,8 @@ func (a answer) lacks() (s Set) {
 	return s
 }
 
-// mayStay reports whether the program runs as caplaunch is although somebody was
-// named: because that is who it is; or because nothing can be set, and the groups
-// are to be kept or the user may be another.
+// mayStay reports whether the program runs as caplaunch is although somebody was named: because that is who it is; or
+// because nothing can be set, and the groups are to be kept or the user may be another.
 func (a answer) mayStay() bool {
 	sameIDs := a.who.UID == a.now.UID.Real && a.who.GID == a.now.GID.Real
 	if sameIDs && a.req.Doubtful.Len() == 0 && a.now.Groups.With(a.who.GID) == a.who.Groups {
@@ -471,15 +462,5 @@ func (a answer) kinds() (all []string) {
 
 // spell is a request with what its pointers point to.
 func spell(r Request) string {
-	text := fmt.Sprintf("%+v", r)
-	if r.User != nil {
-		text += fmt.Sprintf(" user %+v", *r.User)
-	}
-	if r.Groups != nil {
-		text += fmt.Sprintf(" groups %v", *r.Groups)
-	}
-	if r.Allow != nil {
-		text += fmt.Sprintf(" allow %+v", *r.Allow)
-	}
-	return text
+	return fmt.Sprintf("%+v user %+v groups %v allow %+v", r, r.User, r.Groups, r.Allow)
 }

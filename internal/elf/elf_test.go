@@ -16,10 +16,9 @@ import (
 
 func TestHeadersNameArchAndLoader(t *testing.T) {
 	for _, tt := range []struct {
-		class, data byte
-		machine     uint16
-		interp      string
-		arch        string
+		class, data  byte
+		machine      uint16
+		interp, arch string
 	}{
 		{2, 1, 62, "/lib64/ld-linux-x86-64.so.2", "amd64"},
 		{1, 1, 62, "", "x32"},
@@ -76,21 +75,18 @@ func TestOriginIsFoundInEveryKindOfFile(t *testing.T) {
 		"in another field": {[]unit.Tag{{soname, "$ORIGIN"}}, false},
 		"long":             {[]unit.Tag{{runpath, strings.Repeat("/opt/lib:", 1000) + "$ORIGIN"}}, true},
 	} {
-		for _, class := range []byte{1, 2} {
-			for _, data := range []byte{1, 2} {
-				for _, base := range []uint64{0, 0x10000, 0x400000} {
-					b := unit.ELF{Class: class, Data: data, Machine: 62, Interp: "/lib/ld.so", Base: base, Dynamic: c.dynamic}.Bytes()
-					if h, err := Parse(bytes.NewReader(b)); err != nil || h.Origin != c.want {
-						t.Errorf("%s: class %d, byte order %d, base %#x: %+v, %v", name, class, data, base, h, err)
-					}
+		for _, ident := range [][2]byte{{1, 1}, {1, 2}, {2, 1}, {2, 2}} { // class and byte order
+			for _, base := range []uint64{0, 0x10000, 0x400000} {
+				b := unit.ELF{Class: ident[0], Data: ident[1], Machine: 62, Interp: "/lib/ld.so", Base: base, Dynamic: c.dynamic}.Bytes()
+				if h, err := Parse(bytes.NewReader(b)); err != nil || h.Origin != c.want {
+					t.Errorf("%s: class and byte order %v, base %#x: %+v, %v", name, ident, base, h, err)
 				}
 			}
 		}
 	}
 }
 
-// TestTheKernelLoadsWhatIsSaidToRun breaks each byte of the headers of a program in
-// turn, and executes it.
+// TestTheKernelLoadsWhatIsSaidToRun breaks each byte of the headers of a program in turn, and executes it.
 func TestTheKernelLoadsWhatIsSaidToRun(t *testing.T) {
 	machine, ok := map[string]uint16{"amd64": 62, "arm64": 183}[runtime.GOARCH]
 	if !ok {

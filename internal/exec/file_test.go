@@ -3,6 +3,7 @@
 package exec
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -69,14 +70,8 @@ func TestShebangIsReadAsTheKernelReadsIt(t *testing.T) {
 			if want := append(p.prefix(), "1", ""); mine != nil || !reflect.DeepEqual(args, want) {
 				t.Errorf("%.300q: kernel ran %q, Find says %q, %v", text, args, want, mine)
 			}
-		case errors.Is(err, unix.ENOEXEC):
-			if mine != nil || len(p.Files) > 1 {
-				t.Errorf("%.300q: kernel says %v, Find says %v", text, err, mine)
-			}
-		default:
-			if mine == nil || !errors.Is(err, errno(t, mine)) {
-				t.Errorf("%.300q: kernel says %v, Find says %v", text, err, mine)
-			}
+		case errors.Is(err, unix.ENOEXEC) && (mine != nil || len(p.Files) > 1), !errors.Is(err, unix.ENOEXEC) && (mine == nil || !errors.Is(err, errno(t, mine))):
+			t.Errorf("%.300q: kernel says %v, Find says %v", text, err, mine)
 		}
 		if mine == nil {
 			p.Close()
@@ -84,25 +79,13 @@ func TestShebangIsReadAsTheKernelReadsIt(t *testing.T) {
 	}
 }
 
-// TestFindAndKernelAgreeOnWhatCannotRun compares the errno, of Find or of the exec
-// that follows, and the exit status that comes of it.
+// TestFindAndKernelAgreeOnWhatCannotRun compares the errno, of Find or of the exec that follows, and the exit status.
 func TestFindAndKernelAgreeOnWhatCannotRun(t *testing.T) {
 	t.Parallel()
 	dir := unit.Folder(t)
 	in := func(name string) string { return filepath.Join(dir, name) }
-	unit.Must(t, unix.Mkfifo(in("fifo"), 0o777))
-	unit.Must(t, os.Mkdir(in("dir"), 0o755))
-	for name, to := range map[string]string{"loop": "loop", "link": "dir/../true", "dangling": "nothere", "true": "/bin/true"} {
-		unit.Must(t, os.Symlink(to, in(name)))
-	}
-	name, loop := "", in("l0")
-	unit.Copy(t, "/bin/true", in("real"), 0o755)
-	unit.Must(t, os.Symlink(in("real"), loop))
-	for i := 1; i <= 41; i++ {
-		name = fmt.Sprint("l", i)
-		unit.Must(t, os.Symlink(loop, in(name)))
-		loop = in(name)
-	}
+	unit.Shell(t, dir, `mkfifo -m 777 fifo; mkdir dir; ln -s loop loop; ln -s dir/../true link; ln -s nothere dangling; ln -s /bin/true true
+		cp /bin/true real; ln -s "$PWD/real" l0; for i in $(seq 41); do ln -s "$PWD/l$((i - 1))" l$i; done`)
 	script := "/bin/true"
 	for i := range 8 {
 		script = unit.Write(t, in(fmt.Sprint("s", i)), "#!"+script+"\n", 0o755)
@@ -118,21 +101,17 @@ func TestFindAndKernelAgreeOnWhatCannotRun(t *testing.T) {
 		unit.Write(t, in(name), f.text, f.mode)
 	}
 	for want, paths := range map[int][]string{
-		0: {
-			"/bin/true", in("link"), in("true"), in("l38"), in("l39"), "/proc/self/exe", in("s0"), in("s3"), in("s4"),
-		},
+		0: {"/bin/true", in("link"), in("true"), in("l38"), in("l39"), "/proc/self/exe", in("s0"), in("s3"), in("s4")},
 		126: {
 			in("true") + "/", in("l40"), in("l41"), "/bin/true/x", "/bin/true/", in("loop"), "/" + strings.Repeat("a/", 2100),
 			"/" + strings.Repeat("a", 300), dir, in("dir") + "/", in("fifo"), "/dev/null", in("plain"), in("itsdir"), in("itsplain"),
 			in("noname"), in("text"), in("binary"), in("empty"), in("cut"), in("via"), in("s5"), in("s7"),
 		},
-		127: {
-			"", in("nothere"), in("dangling"), in("nothere/x"), in("lost"), in("crlf"), in("bad\nname "),
-		},
+		127: {"", in("nothere"), in("dangling"), in("nothere/x"), in("lost"), in("crlf"), in("bad\nname ")},
 	} {
 		for _, path := range paths {
 			p, err := Find(path, "")
-			answer := kernel(t, path, []string{"x", "-test.run=^$"}, nil)
+			answer := kernel(t, path, "x", "-test.run=^$")
 			if err == nil && answer != 0 { // only the exec finds out
 				err = p.Replace([]string{"x"}, nil)
 			}
@@ -146,10 +125,7 @@ func TestFindAndKernelAgreeOnWhatCannotRun(t *testing.T) {
 // credentials finds the program and what execve takes from it.
 func credentials(t *testing.T, path string) (ambient.File, error) {
 	t.Helper()
-	p, err := Find(path, "")
-	unit.Must(t, err)
-	defer p.Close()
-	return p.Credentials(known)
+	return found(t, path).Credentials(known)
 }
 
 func TestCredentialsComeFromTheLastFile(t *testing.T) {
@@ -190,9 +166,7 @@ func TestCredentialsComeFromTheLastFile(t *testing.T) {
 		}
 	}
 	// All that is said of a file comes from one that was opened, whatever the path leads to a moment later.
-	p, err := Find(sh, "")
-	unit.Must(t, err)
-	defer p.Close()
+	p := found(t, sh)
 	unit.Copy(t, "/bin/false", sh+"2", 0o755)
 	unit.Must(t, os.Rename(sh+"2", sh))
 	if c, err := p.Credentials(known); err != nil || c.SetUID == nil {
@@ -210,7 +184,7 @@ func TestRevision3OfAUserNamespaceCountsInside(t *testing.T) {
 	unit.Need(t, os.Geteuid() == 0, "a mapped root")
 	dir := unit.Folder(t)
 	unit.Must(t, unix.Mount("none", dir, "tmpfs", 0, ""))
-	defer unix.Unmount(dir, 0)
+	defer unix.Unmount(dir, unix.MNT_DETACH)
 	sh := unit.Copy(t, "/bin/sh", filepath.Join(dir, "sh"), 0o755)
 	err := unix.Setxattr(sh, "security.capability", vfsCaps(2, 1<<13, 0, true, 0), 0)
 	unit.Need(t, err != unix.EOPNOTSUPP, "tmpfs with xattrs in a user namespace")
@@ -219,8 +193,7 @@ func TestRevision3OfAUserNamespaceCountsInside(t *testing.T) {
 		t.Errorf("%+v, %v", c, err)
 	}
 	// Those of another root may or may not count.
-	p, err := Find(sh, "")
-	unit.Must(t, err)
+	p := found(t, sh)
 	p.Last().caps, p.Last().capsErr = nil, unix.EOVERFLOW
 	if _, err := p.Credentials(known); reason(t, err) != ErrForeignCaps || err.(*Error).Path != sh {
 		t.Errorf("of another root: %v", err)
@@ -271,9 +244,7 @@ func TestHiddenCapsAreTold(t *testing.T) {
 
 // A file of which only execve knows whether it may be executed is not copied: the copy may be.
 func TestWhatMayNotRunIsNotCopied(t *testing.T) {
-	p, err := Find(unit.Self(t), "")
-	unit.Must(t, err)
-	defer p.Close()
+	p := found(t, unit.Self(t))
 	p.Last().unsure = true
 	if err := p.Copy(); reason(t, err) != ErrNotExecutable {
 		t.Error(err)
@@ -283,8 +254,7 @@ func TestWhatMayNotRunIsNotCopied(t *testing.T) {
 // A file that the user may execute and not read is asked by its path.
 func TestAFileThatOnlyRunsIsLookedAt(t *testing.T) {
 	unit.Root(t)
-	sh := filepath.Join(unit.Folder(t), "sh")
-	unit.Copy(t, "/bin/true", sh, 0o111)
+	sh := unit.Copy(t, "/bin/true", filepath.Join(unit.Folder(t), "sh"), 0o111)
 	setcap(t, sh, 1<<13, false)
 	unit.User{UID: nobody, GID: nobody}.As(t, func() {
 		p, err := Find(sh, "")
@@ -304,5 +274,47 @@ func TestAFileThatOnlyRunsIsLookedAt(t *testing.T) {
 	})
 	if out, status := run(t, launcher(nobody, unit.Self(t), "--", sh)); status != 0 {
 		t.Errorf("%d %s", status, out)
+	}
+}
+
+// vfsCaps writes a security.capability attribute.
+func vfsCaps(revision uint32, permitted, inheritable ambient.Set, effective bool, root uint32) []byte {
+	magic := revision << 24
+	if effective {
+		magic |= 1
+	}
+	b := binary.LittleEndian.AppendUint32(nil, magic)
+	words := []uint32{uint32(permitted), uint32(inheritable), uint32(permitted >> 32), uint32(inheritable >> 32), root}
+	for _, w := range words[:map[uint32]int{1: 2, 2: 4, 3: 5}[revision]] {
+		b = binary.LittleEndian.AppendUint32(b, w)
+	}
+	return b
+}
+
+func TestFileCapsRevisionsDecideTheSize(t *testing.T) {
+	p, i := ambient.Set(0x0123456789abcdef), ambient.Set(0xfedcba9876543210)
+	for _, tt := range []struct {
+		name string
+		in   []byte
+		want VFSCaps
+		err  error
+	}{
+		{"revision 1", vfsCaps(1, p, i, true, 0), VFSCaps{0x89abcdef, 0x76543210, true, 0}, nil},
+		{"revision 2", vfsCaps(2, p, i, false, 0), VFSCaps{p, i, false, 0}, nil},
+		{"revision 3", vfsCaps(3, p, i, true, 1000), VFSCaps{p, i, true, 1000}, nil},
+		{"empty caps", vfsCaps(2, 0, 0, false, 0), VFSCaps{}, nil},
+		{"nothing", nil, VFSCaps{}, errMalformedCaps},
+		{"no header", []byte{1, 0, 0}, VFSCaps{}, errMalformedCaps},
+		{"revision 0", make([]byte, 20), VFSCaps{}, errMalformedCaps},
+		{"revision 0, empty", make([]byte, 4), VFSCaps{}, errMalformedCaps},
+		{"revision 4", append([]byte{0, 0, 0, 4}, make([]byte, 20)...), VFSCaps{}, errMalformedCaps},
+		{"revision 2 in 24 bytes", append(vfsCaps(2, p, i, true, 0), 0, 0, 0, 0), VFSCaps{}, errMalformedCaps},
+		{"revision 3 in 20 bytes", vfsCaps(3, p, i, true, 0)[:20], VFSCaps{}, errMalformedCaps},
+		{"revision 2 in 12 bytes", vfsCaps(2, p, i, true, 0)[:12], VFSCaps{}, errMalformedCaps},
+	} {
+		got, err := ParseFileCaps(tt.in)
+		if !errors.Is(err, tt.err) || got != tt.want {
+			t.Errorf("%s: %+v, %v", tt.name, got, err)
+		}
 	}
 }

@@ -46,8 +46,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// launch is a launcher that changes nothing: its arguments are options, "--" and
-// the program's.
+// launch is a launcher that changes nothing: its arguments are options, "--" and the program's.
 func launch(args []string) int {
 	strip := false
 	for ; args[0] != "--"; args = args[1:] {
@@ -76,11 +75,9 @@ func launch(args []string) int {
 	return status(err)
 }
 
-// status is 127 for what does not exist and 126 for what cannot be executed, as
-// env(1) has it; 125 where the copy fails.
+// status is 127 for what does not exist and 126 for what cannot be executed, env(1), and 125 where the copy fails.
 func status(err error) int {
-	var e *Error
-	switch errors.As(err, &e); {
+	switch e, _ := errors.AsType[*Error](err); {
 	case err == nil:
 		return 0
 	case e.Missing():
@@ -94,23 +91,19 @@ func status(err error) int {
 // launcher is a command that launches with the options, as the user.
 func launcher(uid uint32, self string, args ...string) *osexec.Cmd {
 	cmd := osexec.Command("/bin/sh", append([]string{"-c", `ulimit -Sn 321; exec "$0" "$@"`, self}, args...)...)
-	cmd.Env = append(os.Environ(), helperEnv+"=launch", "A=1", "EMPTY=")
-	if uid != 0 {
-		cmd.SysProcAttr = as(uid)
-	}
+	cmd.Env, cmd.SysProcAttr = append(os.Environ(), helperEnv+"=launch", "A=1", "EMPTY="), as(uid)
 	return cmd
 }
 
-// kernel executes path, as uid unless that is negative, and reports what
-// execve(2) said.
-func kernel(t testing.TB, path string, argv []string, attr *syscall.SysProcAttr) unix.Errno {
+// kernel executes path, as whoever the thread is, and reports what execve(2) said.
+func kernel(t testing.TB, path string, argv ...string) unix.Errno {
 	t.Helper()
 	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
 	if err != nil {
 		t.Error(err)
 	}
 	defer null.Close()
-	pid, err := syscall.ForkExec(path, argv, &syscall.ProcAttr{Files: []uintptr{null.Fd(), null.Fd(), null.Fd()}, Sys: attr})
+	pid, err := syscall.ForkExec(path, argv, &syscall.ProcAttr{Files: []uintptr{null.Fd(), null.Fd(), null.Fd()}})
 	if err != nil {
 		return err.(unix.Errno)
 	}
@@ -120,8 +113,11 @@ func kernel(t testing.TB, path string, argv []string, attr *syscall.SysProcAttr)
 	return 0
 }
 
-// as is a user with no groups and no capabilities.
+// as is a user with no groups and no capabilities, and nothing for root, who stays.
 func as(uid uint32) *syscall.SysProcAttr {
+	if uid == 0 {
+		return nil
+	}
 	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 }
 
@@ -135,6 +131,15 @@ func run(t testing.TB, cmd *osexec.Cmd) (string, int) {
 	return string(out), cmd.ProcessState.ExitCode()
 }
 
+// found is the program at path, until the test ends.
+func found(t testing.TB, path string) *Program {
+	t.Helper()
+	p, err := Find(path, "")
+	unit.Must(t, err)
+	t.Cleanup(p.Close)
+	return p
+}
+
 // reason is what the *Error is about, or nil.
 func reason(t testing.TB, err error) error {
 	t.Helper()
@@ -144,6 +149,9 @@ func reason(t testing.TB, err error) error {
 	e, ok := errors.AsType[*Error](err)
 	if !ok {
 		t.Fatalf("%v is no *Error", err)
+	}
+	if e.Path == "" && e.Err != ErrNoName {
+		t.Errorf("%v of no file", e.Err)
 	}
 	return e.Err
 }

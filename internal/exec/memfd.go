@@ -31,11 +31,6 @@ func (p *Program) Copy() error {
 	case header.Origin:
 		return fail(ErrOrigin)
 	}
-	// Past this limit a write is answered with SIGXFSZ.
-	var limit unix.Rlimit
-	if unix.Getrlimit(unix.RLIMIT_FSIZE, &limit) == nil && uint64(f.Stat.Size) > limit.Cur {
-		return fail(unix.EFBIG)
-	}
 	dst, err := memfd(path.Base(p.Path))
 	if err != nil {
 		return fail(err)
@@ -43,9 +38,6 @@ func (p *Program) Copy() error {
 	err = fill(dst, f.fd, f.Stat.Size)
 	if !f.isUnchanged() { // after the copy: the bytes inspected are the bytes copied
 		err = ErrChanged
-	}
-	if err == nil {
-		err = unix.Fchmod(dst, 0o555)
 	}
 	if err == nil {
 		_, err = unix.FcntlInt(uintptr(dst), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE)

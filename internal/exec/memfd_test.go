@@ -49,8 +49,8 @@ func TestACopyRunsTheBytesWithoutTheirPrivilege(t *testing.T) {
 	}
 	unit.Must(t, unix.Removexattr(sh, "security.capability"))
 	unit.Must(t, unix.Chmod(sh, 0o6755))
-	for option, want := range map[string]string{"strip": "65534 65534\n", "": "0 0\n"} {
-		if out, _ := run(t, launcher(nobody, self, option, "--", sh, "-pc", `echo "$(id -u) $(id -g)"`)); out != want {
+	for option, want := range map[string]string{"strip": "1 65534 65534\n", "": "1 0 0\n"} {
+		if out, _ := run(t, launcher(nobody, self, option, "--", sh, "-pc", `echo "$A $(id -u) $(id -g)"`)); out != want {
 			t.Errorf("set-id, %q: %q", option, out)
 		}
 	}
@@ -69,12 +69,8 @@ func TestACopyRunsWithoutExecveat(t *testing.T) {
 	}
 	unit.Root(t)
 	dir := unit.Folder(t)
-	fds := filepath.Join(dir, "proc/self/fd")
-	unit.Must(t, os.MkdirAll(fds, 0o755))
-	sh := unit.Copy(t, unit.Tool(t, "busybox"), filepath.Join(dir, "sh"), 0o755)
-	for fd := range 20 { // other programs under the numbers
-		unit.Copy(t, sh, filepath.Join(fds, fmt.Sprint(fd)), 0o755)
-	}
+	// Other programs under the numbers.
+	unit.Shell(t, dir, "mkdir -p proc/self/fd; cp "+unit.Tool(t, "busybox")+" sh; for fd in $(seq 0 19); do cp sh proc/self/fd/$fd; done")
 	if out, status := without("EPERM", "chroot="+dir, "--", "/sh", "-c", "echo another program"); status != 126 || out != "/sh: operation not permitted\n" {
 		t.Errorf("behind a false /proc: %d %q", status, out)
 	}
@@ -101,10 +97,7 @@ func TestACopyWantsWhatExecWants(t *testing.T) {
 		}
 	}
 	beside := unit.ELF{Class: 2, Data: 1, Machine: 62, Dynamic: []unit.Tag{{Tag: 29, Text: "$ORIGIN"}}}.Bytes() // RUNPATH
-	p, err := Find(unit.Write(t, sh+"-beside", string(beside), 0o755), "")
-	unit.Must(t, err)
-	defer p.Close()
-	if err := p.Copy(); reason(t, err) != ErrOrigin {
+	if err := found(t, unit.Write(t, sh+"-beside", string(beside), 0o755)).Copy(); reason(t, err) != ErrOrigin {
 		t.Error(err)
 	}
 }
@@ -124,11 +117,10 @@ func TestACopyIsOfWhatWasLookedAt(t *testing.T) {
 		"moved":    {func() { unit.Must(t, os.Rename(dir, dir+"2")); unit.Must(t, os.Mkdir(dir, 0o755)) }, "one"},
 	} {
 		unit.Write(t, path, "one", 0o755)
-		p, err := Find(path, "")
-		unit.Must(t, err)
+		p := found(t, path)
 		time.Sleep(12 * time.Millisecond) // the times of files are no finer on old kernels
 		change.do()
-		err = p.Copy()
+		err := p.Copy()
 		if change.want == "" && (reason(t, err) != ErrChanged || status(err) != 125) || change.want != "" && err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -142,8 +134,7 @@ func TestACopyIsOfWhatWasLookedAt(t *testing.T) {
 		p.Close()
 	}
 	unit.Must(t, os.RemoveAll(dir+"2"))
-	p, err := Find(unit.Write(t, path, "one", 0o755), "")
-	unit.Must(t, err)
+	p := found(t, unit.Write(t, path, "one", 0o755))
 	unit.Must(t, p.Copy())
 	defer unix.Close(p.copy)
 	proc := "/proc/self/fd/" + strconv.Itoa(p.copy)
@@ -166,8 +157,7 @@ func TestACopyOverTheLimitOfFilesIsRefused(t *testing.T) {
 	if !unit.Again(t, 0) {
 		return
 	}
-	p, err := Find("/proc/self/exe", "")
-	unit.Must(t, err)
+	p := found(t, "/proc/self/exe")
 	unit.Must(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: uint64(p.Last().Stat.Size) - 1, Max: unix.RLIM_INFINITY}))
 	if err := p.Copy(); reason(t, err) != unix.EFBIG {
 		t.Error(err)
@@ -183,16 +173,12 @@ func TestMemfdNoexecIsTold(t *testing.T) {
 	unit.Must(t, unix.Mount("none", proc, "proc", 0, ""))
 	defer unix.Unmount(proc, unix.MNT_DETACH)
 	sysctl := filepath.Join(proc, "sys/vm/memfd_noexec")
-	if _, err := os.Stat(sysctl); err != nil {
-		unit.Need(t, false, "vm.memfd_noexec (Linux 6.3)")
-	}
-	path := filepath.Join(unit.Folder(t), "p")
-	unit.Copy(t, "/bin/true", path, 0o755)
-	p, err := Find(path, "")
-	unit.Must(t, err)
+	_, err := os.Stat(sysctl)
+	unit.Need(t, err == nil, "vm.memfd_noexec (Linux 6.3)")
+	p := found(t, unit.Copy(t, "/bin/true", filepath.Join(unit.Folder(t), "p"), 0o755))
 	unit.Must(t, os.WriteFile(sysctl, []byte("1"), 0))
 	unit.Must(t, p.Copy())
-	if errno := kernel(t, fmt.Sprint("/proc/self/fd/", p.copy), []string{"true"}, nil); errno != 0 {
+	if errno := kernel(t, fmt.Sprint("/proc/self/fd/", p.copy), "true"); errno != 0 {
 		t.Errorf("memfd_noexec=1: exec of the copy: %v", errno)
 	}
 	unit.Must(t, os.WriteFile(sysctl, []byte("2"), 0)) // it never goes down again
@@ -205,9 +191,7 @@ func TestMemfdNoexecIsTold(t *testing.T) {
 func TestAFailedExecIsAnError(t *testing.T) {
 	self, strace := unit.Self(t), unit.Tool(t, "strace")
 	program := unit.Copy(t, "/bin/true", filepath.Join(unit.Folder(t), "p"), 0o755)
-	p, err := Find(program, "")
-	unit.Must(t, err)
-	defer p.Close()
+	p := found(t, program)
 	f, err := os.OpenFile(program, os.O_WRONLY, 0)
 	unit.Must(t, err)
 	if err := p.Replace([]string{"p"}, nil); reason(t, err) != unix.ETXTBSY {
@@ -225,19 +209,18 @@ func TestAFailedExecIsAnError(t *testing.T) {
 // Ask runs nothing, and says what the exec would say, where the kernel knows the question.
 func TestAskAsksTheKernel(t *testing.T) {
 	program := unit.Copy(t, "/bin/true", filepath.Join(unit.Folder(t), "p"), 0o755)
-	p, err := Find(program, "")
-	unit.Must(t, err)
-	defer p.Close()
+	p := found(t, program)
 	unit.Must(t, p.Ask([]string{"p"}, nil))
-	unit.Must(t, os.Chmod(program, 0o644))
-	if err := p.Ask([]string{"p"}, nil); err == nil {
+	root := []byte{'/', 0}
+	if errno := execveat(unix.AT_FDCWD, &root[0], nil, nil, 0x10000); errno == unix.EINVAL {
 		t.Skip("needs AT_EXECVE_CHECK (Linux 6.14)")
-	} else if reason(t, err) != unix.EACCES {
+	}
+	unit.Must(t, os.Chmod(program, 0o644))
+	if err := p.Ask([]string{"p"}, nil); reason(t, err) != unix.EACCES {
 		t.Error(err)
 	}
 	unit.Must(t, os.Chmod(program, 0o755))
-	p, err = Find(program, "")
-	unit.Must(t, err)
+	p = found(t, program)
 	unit.Must(t, p.Copy())
 	unit.Must(t, os.Remove(program)) // the copy is asked for
 	unit.Must(t, p.Ask([]string{"p"}, nil))

@@ -37,12 +37,11 @@ func (p *Program) replace(argv, env []string) error {
 	}
 	var empty [1]byte
 	errno := execveat(p.copy, &empty[0], argv, env, unix.AT_EMPTY_PATH)
-	// A handler of binfmt_misc needs a path, and an old seccomp profile may know
-	// execve only.
-	needsPath := errno == unix.ENOENT || errno == unix.ENOSYS || errno == unix.EPERM
-	if !needsPath || !linux.HasProc() { // a file of that name may be another's
+	if !linux.HasProc() { // a file of that name may be another's
 		return errno
 	}
+	// A handler of binfmt_misc needs a path, and an old seccomp profile may know
+	// execve only. What else went wrong goes wrong here too.
 	return syscall.Exec("/proc/self/fd/"+strconv.Itoa(p.copy), argv, env)
 }
 

@@ -10,17 +10,15 @@ import (
 	"testing"
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
+	"github.com/caplaunch/caplaunch/test/unit"
 )
 
 // files writes a passwd and a group file.
 func files(t testing.TB, passwd, group string) Files {
 	t.Helper()
 	f := Files{filepath.Join(t.TempDir(), "passwd"), filepath.Join(t.TempDir(), "group")}
-	for path, text := range map[string]string{f.Passwd: passwd, f.Group: group} {
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	unit.Write(t, f.Passwd, passwd, 0o644)
+	unit.Write(t, f.Group, group, 0o644)
 	return f
 }
 
@@ -28,9 +26,7 @@ func files(t testing.TB, passwd, group string) Files {
 func look(t testing.TB, f Files, spec string) (Answer, error) {
 	t.Helper()
 	s, err := Parse(spec)
-	if err != nil {
-		t.Fatal(err)
-	}
+	unit.Must(t, err)
 	return f.Look(Wish{User: &s}, 0)
 }
 
@@ -93,9 +89,7 @@ func TestLookupsThatFail(t *testing.T) {
 	folder := Files{t.TempDir(), t.TempDir()}
 	path := filepath.Join(t.TempDir(), "fifo")
 	fifo := Files{path, path}
-	if err := syscall.Mkfifo(path, 0o644); err != nil { // nobody ever writes to it
-		t.Fatal(err)
-	}
+	unit.Must(t, syscall.Mkfifo(path, 0o644)) // nobody ever writes to it
 	long := files(t, strings.Repeat("a", 4<<20)+"\n", "")
 	// What is nobody's: comments, what NIS is asked for, a line without a name, and one that no variable can hold.
 	odd := files(t, "#c:x:5:0::/:\n+:x:6:0:::\n-n:x:7:0::/:\n:x:8:8::/:\na\x00b:x:9:9::/:\nh:x:10:10::/\x00:\n\x00n:x:11:11::/:\nm:x:12:12::/:\ncut",
@@ -122,9 +116,8 @@ func TestLookupsThatFail(t *testing.T) {
 	} {
 		for spec := range strings.FieldsSeq(c.specs) {
 			_, err := look(t, c.f, spec)
-			var e *LookupError
 			user, group, isGroup := strings.Cut(spec, ":")
-			if !errors.As(err, &e) || e.Why != c.want || e.Group != (isGroup && e.Name.Text == group) || !e.Group && e.Name.Text != user {
+			if e, ok := errors.AsType[*LookupError](err); !ok || e.Why != c.want || e.Group != (isGroup && e.Name.Text == group) || !e.Group && e.Name.Text != user {
 				t.Errorf("%q: %v, want %q", spec, err, c.want)
 			}
 		}
@@ -167,16 +160,12 @@ func TestGroupsStandInThePlaceOfMemberships(t *testing.T) {
 			t.Errorf("%+v, %v, want %v", a, err, want)
 		}
 	}
-	good, _ := Parse("5:6")
-	bad, _ := Parse("5:nogroup")
-	for _, c := range []struct {
-		list string
-		user Spec
-	}{{"nogroup 7", good}, {"7 bad", good}, {"7", bad}} {
-		names, _ := ParseGroups(c.list)
-		var e *LookupError
-		if _, err := f.Look(Wish{User: &c.user, Groups: names, KeepGroups: true}, 0); !errors.As(err, &e) || !e.Group {
-			t.Errorf("%s: %v", c.list, err)
+	for list, user := range map[string]string{"nogroup 7": "5:6", "7 bad": "5:6", "7": "5:nogroup"} {
+		names, _ := ParseGroups(list)
+		s, _ := Parse(user)
+		_, err := f.Look(Wish{User: &s, Groups: names, KeepGroups: true}, 0)
+		if e, ok := errors.AsType[*LookupError](err); !ok || !e.Group {
+			t.Errorf("%s: %v", list, err)
 		}
 	}
 }
@@ -204,11 +193,10 @@ func TestKeptGroupsAreLessThoseOfTheStartingUser(t *testing.T) {
 		"a malformed entry":      {"root:x:0:zero:::\n", alpine, 0, "", true},
 	} {
 		a, err := files(t, c.passwd, c.group).Look(Wish{KeepGroups: true}, c.start)
-		if (err != nil) != c.fails || err == nil && a.Memberships != c.want {
-			t.Errorf("%s: %v, %v", name, a.Memberships, err)
-		}
-		if e := (*LookupError)(nil); c.fails && (!errors.As(err, &e) || e.Path == "" || e.Name.Text != "0" || e.Why == Unreadable && e.Err == nil) {
-			t.Errorf("%s: %+v", name, err)
+		e, told := errors.AsType[*LookupError](err)
+		if (err != nil) != c.fails || err == nil && a.Memberships != c.want ||
+			c.fails && (!told || e.Path == "" || e.Name.Text != "0" || e.Why == Unreadable && e.Err == nil) {
+			t.Errorf("%s: %v, %+v", name, a.Memberships, err)
 		}
 	}
 	// An image without files has no memberships. Who may not read passwd has those of nobody.
@@ -230,14 +218,8 @@ func TestKeptGroupsAreLessThoseOfTheStartingUser(t *testing.T) {
 // TestASymlinkToAnotherMountDoesNotTellRootsGroups, since a runtime read what the mount hides.
 func TestASymlinkToAnotherMountDoesNotTellRootsGroups(t *testing.T) {
 	t.Chdir(t.TempDir()) // the way from / may lead over a mount
-	for name, to := range map[string]string{"near": "file", "away": "/proc/sys/kernel/ostype", "gone": "/proc/nonexistent"} {
-		if err := os.Symlink(to, name); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.WriteFile("file", []byte("root:x:0:0::/:\nwheel:x:10:root\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	unit.Shell(t, ".", "ln -s file near; ln -s /proc/sys/kernel/ostype away; ln -s /proc/nonexistent gone")
+	unit.Write(t, "file", "root:x:0:0::/:\nwheel:x:10:root\n", 0o644)
 	for _, c := range []struct {
 		files Files
 		start uint32
@@ -245,15 +227,14 @@ func TestASymlinkToAnotherMountDoesNotTellRootsGroups(t *testing.T) {
 	}{
 		{Files{"file", "file"}, 0, ""},
 		{Files{"near", "near"}, 0, ""},
+		{Files{"file", "gone"}, 5, ""},
 		{Files{"file", "away"}, 0, "away"},
 		{Files{"file", "gone"}, 0, "gone"},
 		{Files{"gone", "near"}, 0, "gone"},
-		{Files{"file", "gone"}, 5, ""},
 	} {
-		var e *LookupError
-		switch _, err := c.files.Look(Wish{KeepGroups: true}, c.start); {
-		case c.fails == "" && err == nil:
-		case !errors.As(err, &e) || e.Path != c.fails || e.Why != Unreadable || !strings.Contains(err.Error(), "another mount"):
+		_, err := c.files.Look(Wish{KeepGroups: true}, c.start)
+		e, ok := errors.AsType[*LookupError](err)
+		if c.fails == "" && err != nil || c.fails != "" && (!ok || e.Path != c.fails || e.Why != Unreadable || !strings.Contains(err.Error(), "another mount")) {
 			t.Errorf("%+v: %v", c, err)
 		}
 	}
@@ -299,10 +280,10 @@ func TestALineThatIsCutOffIsNoLine(t *testing.T) {
 			switch a := a.(type) {
 			case string:
 				return copy(b, a), nil
-			case int:
-				return a, nil
+			case error:
+				return 0, a
 			}
-			return 0, a.(error)
+			return a.(int), nil
 		}
 	}
 	for cut := 1; cut < len(text); cut++ {
@@ -343,8 +324,7 @@ func FuzzFiles(f *testing.F) {
 		}
 		a, err := files(t, passwd, group).Look(Wish{User: &s, Entries: true, KeepGroups: true}, 0)
 		if err != nil {
-			var e *LookupError
-			if !errors.As(err, &e) || strings.Contains(err.Error(), "WHO") {
+			if _, ok := errors.AsType[*LookupError](err); !ok || strings.Contains(err.Error(), "WHO") {
 				t.Fatalf("%T %v", err, err)
 			}
 			return

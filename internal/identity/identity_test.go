@@ -19,8 +19,7 @@ func TestHostileSpecsAreRefused(t *testing.T) {
 		strings.Repeat("a", 256): NotAName,
 	} {
 		_, err := Parse(spec)
-		var e *SpecError
-		if !errors.As(err, &e) || e.Problem != want || !strings.Contains(spec, e.Text) || e.Text == "" && spec != "" {
+		if e, ok := errors.AsType[*SpecError](err); !ok || e.Problem != want || !strings.Contains(spec, e.Text) || e.Text == "" && spec != "" {
 			t.Errorf("Parse(%q): %v, want it to be refused because it %s", spec, err, want)
 		}
 	}
@@ -54,8 +53,8 @@ func TestListsOfGroups(t *testing.T) {
 	}
 	for list, want := range map[string]Problem{"": Empty, ", \t\n": Empty, "1,+2": NotDecimal, "1,4294967295": TooLarge, "net:log": NotAName, strings.Repeat("1,", 70_000): TooMany} {
 		_, err := ParseGroups(list)
-		var e *SpecError
-		if !errors.As(err, &e) || e.Problem != want || len(err.Error()) > 200 || !strings.Contains(list, e.Text) || e.Text == "" && list != "" {
+		e, ok := errors.AsType[*SpecError](err)
+		if !ok || e.Problem != want || len(err.Error()) > 200 || !strings.Contains(list, e.Text) || e.Text == "" && list != "" {
 			t.Errorf("ParseGroups(%.20q): %v", list, err)
 		}
 	}

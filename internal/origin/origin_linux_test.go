@@ -5,7 +5,6 @@ package origin
 import (
 	"errors"
 	"os"
-	"runtime"
 	"slices"
 	"syscall"
 	"testing"
@@ -44,81 +43,69 @@ func TestAnAnswerThatWasRefusedOrNotGivenIsAnError(t *testing.T) {
 		var a answers
 		c.spoil(&a)
 		_, err := a.process()
-		var failed *CallError
-		if !errors.As(err, &failed) || *failed != c.want {
+		if failed, ok := errors.AsType[*CallError](err); !ok || *failed != c.want {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
 }
 
-// alone runs the test in a process of its own: what Restore changes cannot be undone in this one.
-func alone(t *testing.T, do func()) {
-	if unit.Again(t, 0) {
-		runtime.LockOSThread()
-		do()
+// What Restore changes cannot be undone, so it is called in a process of its own.
+func TestWithoutTheEntryNothingIsRecordedAndNothingChanges(t *testing.T) {
+	if !unit.Again(t, 0) {
+		return
+	}
+	if Recorded() || StdoutClosed() || Check() != nil {
+		t.Error("a test binary does not start at the entry")
+	}
+	if !slices.Equal(Environ(), os.Environ()) {
+		t.Errorf("%q", Environ())
+	}
+	before, err := current()
+	unit.Must(t, err)
+	for _, ignored := range []Signals{0, SignalsOf(13)} {
+		unit.Must(t, Restore(ignored))
+		before.ignored |= ignored
+		if now, err := current(); err != nil || now != before {
+			t.Errorf("got %v, %v; want %v", now, err, before)
+		}
 	}
 }
 
-func TestWithoutTheEntryNothingIsRecordedAndNothingChanges(t *testing.T) {
-	alone(t, func() {
-		if Recorded() || StdoutClosed() || Check() != nil {
-			t.Error("a test binary does not start at the entry")
-		}
-		if !slices.Equal(Environ(), os.Environ()) {
-			t.Errorf("%q", Environ())
-		}
-		before, err := current()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := Restore(0); err != nil {
-			t.Error(err)
-		}
-		if now, err := current(); err != nil || now != before {
-			t.Errorf("got %v, %v; want %v", now, err, before)
-		}
-		if err := Restore(SignalsOf(13)); err != nil {
-			t.Error(err)
-		}
-		before.ignored |= SignalsOf(13)
-		if now, err := current(); err != nil || now != before {
-			t.Errorf("got %v, %v; want %v", now, err, before)
-		}
-	})
-}
-
 func TestRestoreRefusesTheImpossible(t *testing.T) {
-	alone(t, func() {
-		var failed *CallError
-		if err := Restore(SignalsOf(9)); !errors.As(err, &failed) || failed.Arg != 9 || !errors.Is(err, syscall.EINVAL) {
-			t.Errorf("got %v", err)
-		}
-	})
+	if !unit.Again(t, 0) {
+		return
+	}
+	var failed *CallError
+	if err := Restore(SignalsOf(9)); !errors.As(err, &failed) || failed.Arg != 9 || !errors.Is(err, syscall.EINVAL) {
+		t.Errorf("got %v", err)
+	}
 }
 
 // A filter answers for the kernel, and the mask stays as it was.
 func TestRestoreFindsAMaskThatWasNotSet(t *testing.T) {
-	alone(t, func() {
-		initialStack = unsafe.Pointer(new(uintptr)) // as if the entry had run
-		received = answers{mask: 1 << 9}
-		const sigSetmask = 2
-		unit.Answer(t, unix.SYS_RT_SIGPROCMASK, 0, sigSetmask)
-		if err := Restore(0); !errors.As(err, new(*MismatchError)) {
-			t.Errorf("got %v", err)
-		}
-	})
+	if !unit.Again(t, 0) {
+		return
+	}
+	initialStack = unsafe.Pointer(new(uintptr)) // as if the entry had run
+	received = answers{mask: 1 << 9}
+	const sigSetmask = 2
+	unit.Answer(t, unix.SYS_RT_SIGPROCMASK, 0, sigSetmask)
+	if err := Restore(0); !errors.As(err, new(*MismatchError)) {
+		t.Errorf("got %v", err)
+	}
 }
 
 // The signals of a fault are the runtime's, and so is the one that reaches all threads.
 func TestNotEverySignalIsIgnored(t *testing.T) {
-	alone(t, func() {
-		Ignore(^Signals(0))
-		now, err := current()
-		if want := ^SignalsOf(9, 19, 33); err != nil || now.ignored != want {
-			t.Errorf("%x, not %x, %v", now.ignored, want, err)
-		}
-		if _, _, errno := syscall.AllThreadsSyscall(syscall.SYS_GETPID, 0, 0, 0); errno != 0 {
-			t.Error(errno)
-		}
-	})
+	if !unit.Again(t, 0) {
+		return
+	}
+	Ignore(^Signals(0))
+	now, err := current()
+	if want := ^SignalsOf(9, 19, 33); err != nil || now.ignored != want {
+		t.Errorf("%x, not %x, %v", now.ignored, want, err)
+	}
+	if _, _, errno := syscall.AllThreadsSyscall(syscall.SYS_GETPID, 0, 0, 0); errno != 0 {
+		t.Error(errno)
+	}
 }

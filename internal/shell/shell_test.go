@@ -5,6 +5,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/caplaunch/caplaunch/test/unit"
 )
 
 // What is pasted into a shell comes out as it went in, and is one line.
@@ -22,9 +24,7 @@ func TestWordsComeOutOfAShellAsTheyWentIn(t *testing.T) {
 		t.Errorf("%q is not one plain line", line)
 	}
 	out, err := exec.Command("bash", "-c", `printf '%s\0' `+line).Output()
-	if err != nil {
-		t.Fatal(err)
-	}
+	unit.Must(t, err)
 	for i, got := range strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00") {
 		if got != words[i] {
 			t.Errorf("%q became %q by %s", words[i], got, Word(words[i]))

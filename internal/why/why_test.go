@@ -21,22 +21,26 @@ import (
 	"github.com/caplaunch/caplaunch/test/unit"
 )
 
+// found is the program, until the test ends.
+func found(t *testing.T, program string) *exec.Program {
+	t.Helper()
+	p, err := exec.Find(program, "/bin:/usr/bin")
+	unit.Must(t, err)
+	t.Cleanup(p.Close)
+	return p
+}
+
 // native is a dynamic program of this machine, with another ELF interpreter and
 // machine: a copy of /bin/true where these two are changed.
 func native(t *testing.T, loader string, machine uint16) string {
 	t.Helper()
-	p, err := exec.Find("true", "/bin:/usr/bin")
-	unit.Must(t, err)
-	defer p.Close()
+	p := found(t, "true")
 	h, err := p.Last().ELF()
 	unit.Must(t, err)
-	unit.Need(t, h.Interp != "", "a dynamic /bin/true")
+	unit.Need(t, h.Interp != "" && len(h.Interp) >= len(loader), "a dynamic /bin/true, whose ELF interpreter has a long name")
 	b, err := os.ReadFile(p.Last().Path)
 	unit.Must(t, err)
 	if loader != "" {
-		if len(loader) > len(h.Interp) {
-			t.Fatalf("%s does not fit", loader)
-		}
 		b = bytes.Replace(b, []byte(h.Interp+"\x00"), []byte(loader+strings.Repeat("\x00", 1+len(h.Interp)-len(loader))), 1)
 	}
 	if machine != 0 {
@@ -61,11 +65,11 @@ type broken struct {
 }
 
 func (b broken) as(t *testing.T, do func()) {
-	if b.user.UID == 0 {
-		do()
+	if b.user.UID != 0 {
+		b.user.As(t, do)
 		return
 	}
-	b.user.As(t, do)
+	do()
 }
 
 var brokens = []broken{
@@ -73,34 +77,23 @@ var brokens = []broken{
 	{name: "no name", make: func(*testing.T, string) string { return "" }, row: noName},
 	{name: "nowhere", make: in("nothere"), row: notFound},
 	{name: "a part that is no directory", make: file("p", "#!/bin/sh\n", 0o755, "/x"), row: notReached, text: "/p/x: not a directory", hint: "ls -ld "},
-	{name: "a loop", make: func(t *testing.T, dir string) string {
-		unit.Must(t, os.Symlink("loop", filepath.Join(dir, "loop")))
-		return dir + "/loop"
-	}, row: notReached, text: "too many levels of symbolic links"},
-	{name: "a closed directory", make: func(t *testing.T, dir string) string {
-		unit.Must(t, os.Mkdir(dir+"/locked dir", 0o700))
-		return unit.Write(t, dir+"/locked dir/p", "#!/bin/sh\n", 0o755)
-	}, user: unit.Someone, row: notSearchable, text: "uid 4711 may not search the directory '", hint: "chmod a+x '", mend: true},
-	{name: "a closed directory behind a symlink", make: func(t *testing.T, dir string) string {
-		unit.Must(t, os.Mkdir(dir+"/locked", 0o700))
-		unit.Write(t, dir+"/locked/p", "#!/bin/sh\n", 0o755)
-		unit.Must(t, os.Symlink("locked/p", dir+"/link"))
-		return dir + "/link"
-	}, user: unit.Someone, row: notSearchable, text: "/locked", hint: "chmod a+x /", mend: true},
+	{name: "a loop", make: made("loop", "ln -s loop loop"), row: notReached, text: "too many levels of symbolic links"},
+	{name: "a closed directory", make: made("locked dir/p",
+		"mkdir -m 700 'locked dir'; echo '#!/bin/sh' > 'locked dir/p'; chmod 755 */p"), user: unit.Someone, row: notSearchable, text: "uid 4711 may not search the directory '", hint: "chmod a+x '", mend: true},
+	{name: "a closed directory behind a symlink", make: made("link",
+		"mkdir -m 700 locked; echo '#!/bin/sh' > locked/p; chmod 755 */p; ln -s locked/p link"), user: unit.Someone, row: notSearchable, text: "/locked", hint: "chmod a+x /", mend: true},
 	{name: "a directory", make: in(""), row: notRegular, text: "not a program but a directory"},
 	{name: "a device", make: func(*testing.T, string) string { return "/dev/null" }, row: notRegular, text: "/dev/null: not a program but a device"},
-	{name: "a FIFO", make: func(t *testing.T, dir string) string { unit.Must(t, unix.Mkfifo(dir+"/f", 0o777)); return dir + "/f" }, row: notRegular, text: "a FIFO"},
+	{name: "a FIFO", make: made("f", "mkfifo -m 777 f"), row: notRegular, text: "a FIFO"},
 	{name: "no x", make: file("plain 1", "#!/bin/sh\n", 0o600, ""), row: notExecutable, text: "may not execute it (mode 0600, owner 0:0)", hint: "chmod a+rx '", mend: true},
 	{name: "no x for this user", make: file("plain*", "#!/bin/sh\n", 0o700, ""), user: unit.Someone, row: notExecutable, text: "uid 4711 may not execute it (mode 0700, owner 0:0)", hint: "chmod a+rx '", mend: true},
 	{name: "no x in PATH", make: func(t *testing.T, dir string) string {
-		unit.Write(t, dir+"/only-here", "#!/bin/sh\n", 0o644)
-		return "only-here"
+		return filepath.Base(unit.Write(t, dir+"/only-here", "#!/bin/sh\n", 0o644))
 	}, row: notExecutable, text: "/only-here: uid 0", mend: true},
 	{name: "no interpreter of a script", make: file("p", "#!/not/here -x\n", 0o755, ""), row: missingInterpreter, text: `its "#!" line, /not/here, does not`, hint: "install /not/here, or write"},
 	{name: "a carriage return", make: file("crlf's \"$x\" `file` \\", "#!/bin/sh\r\nexit 0\r\n", 0o755, ""), row: carriageReturn, text: `$'/bin/sh\015'`, hint: `sed -i 's/\r$//' '/`, mend: true},
-	{name: "an interpreter without x", make: func(t *testing.T, dir string) string {
-		return unit.Write(t, dir+"/s", "#!"+unit.Write(t, dir+"/sh", "#!/bin/sh\n", 0o644)+"\n", 0o755)
-	}, row: notExecutable, text: "/sh, the interpreter of /", hint: "/sh (in a", mend: true},
+	{name: "an interpreter without x", make: made("s",
+		`echo '#!/bin/sh' > sh; chmod 644 sh; echo "#!$PWD/sh" > s; chmod 755 s`), row: notExecutable, text: "/sh, the interpreter of /", hint: "/sh (in a", mend: true},
 	{name: "an interpreter that is a directory", make: file("p", "#!/bin\n", 0o755, ""), row: notRegular, text: "/bin, the interpreter of /"},
 	{name: "an empty #! line", make: file("p", "#!", 0o755, ""), row: noInterpreter, hint: "sed -i '1c #!/bin/sh' /", mend: true},
 	{name: "its own interpreter", make: func(t *testing.T, dir string) string { return unit.Write(t, dir+"/p", "#!"+dir+"/p\n", 0o755) }, row: tooDeep},
@@ -122,10 +115,16 @@ var brokens = []broken{
 	{name: "of another system", make: file("p", "\xcf\xfa\xed\xfe\x00\n", 0o755, ""), row: notText, hint: "use the build for linux/"},
 	{name: "text", make: file("it's text", "echo hello\n", 0o755, ""), row: noFormat, hint: "sed -i '1i #!/bin/sh' '/", mend: true},
 	{name: "empty", make: file("p", "", 0o755, ""), row: empty},
-	{name: "an interpreter that is empty", make: func(t *testing.T, dir string) string {
-		return unit.Write(t, dir+"/p", "#!"+unit.Write(t, dir+"/e", "", 0o755)+"\n", 0o755)
-	}, row: empty, text: "/e: the file is empty"},
+	{name: "an interpreter that is empty", make: made("p", `touch e; echo "#!$PWD/e" > p; chmod 755 e p`), row: empty, text: "/e: the file is empty"},
 	{name: "too long", make: file("p", "#!/bin/sh\n", 0o755, ""), argv: []string{strings.Repeat("x", 200<<10)}, row: tooLong},
+}
+
+// made is what commands make in the folder.
+func made(name, commands string) func(*testing.T, string) string {
+	return func(t *testing.T, dir string) string {
+		unit.Shell(t, dir, commands)
+		return filepath.Join(dir, name)
+	}
 }
 
 // in is a path in the folder.
@@ -146,8 +145,7 @@ func patched(loader string, machine uint16) func(*testing.T, string) string {
 	}
 }
 
-// try looks for the program and executes it. What comes back is why that failed,
-// and the program, if it was found.
+// try looks for the program and executes it. What comes back is why that failed, and the program, if it was found.
 func try(t *testing.T, program, path string, argv []string) (*exec.Error, *exec.Program) {
 	p, err := exec.Find(program, path)
 	if err == nil {
@@ -224,9 +222,7 @@ func paste(t *testing.T, hint string) {
 	t.Helper()
 	command, _, _ := strings.Cut(hint, " (")
 	command, _, _ = strings.Cut(command, ", or ")
-	if out, err := osexec.Command("/bin/sh", "-c", command).CombinedOutput(); err != nil {
-		t.Errorf("%s: %v %s", command, err, out)
-	}
+	unit.Shell(t, "/", command)
 }
 
 // mended checks that the program runs.
@@ -248,11 +244,10 @@ func TestEachErrnoHasItsReason(t *testing.T) {
 	path := unit.Write(t, dir+"/p", native(t, "", 0), 0o755)
 	foreign := unit.Write(t, dir+"/foreign", native(t, "", 258), 0o755)
 	for _, c := range []struct {
-		e    exec.Error
-		of   string
-		row  *row
-		text string
-		hint string
+		e          exec.Error
+		of         string
+		row        *row
+		text, hint string
 	}{
 		{exec.Error{Err: unix.ENOENT}, foreign, missingEmulator, "built for loong64", "flag F"},
 		{exec.Error{Err: exec.ErrBadCaps}, path, badCaps, "", "setcap -r " + path + " in the image, or caplaunch --strip-file-caps"},
@@ -277,12 +272,9 @@ func TestEachErrnoHasItsReason(t *testing.T) {
 		{exec.Error{Err: unix.ENOSYS, Copy: true}, path, copyFailed, "function not implemented", "memfd_create"},
 		{exec.Error{Err: unix.EIO, Copy: true}, path, copyFailed, "input/output error", "memfd_create"},
 	} {
-		p, err := exec.Find(c.of, "")
-		unit.Must(t, err)
 		c.e.Path = c.of
-		text, hint := Explain(&c.e, p)
+		text, hint := Explain(&c.e, found(t, c.of))
 		said(t, broken{name: c.e.Err.Error(), row: c.row, text: c.text, hint: c.hint}, text, hint)
-		p.Close()
 	}
 }
 
@@ -297,10 +289,7 @@ func TestFilePrivilegeIsTakenFromTheFile(t *testing.T) {
 	}
 	mends := func(via, want string) {
 		t.Helper()
-		p, err := exec.Find(via, "")
-		unit.Must(t, err)
-		defer p.Close()
-		if got := Mend(p); got != want {
+		if got := Mend(found(t, via)); got != want {
 			t.Errorf("%q, not %q", got, want)
 		}
 	}
@@ -313,9 +302,7 @@ func TestFilePrivilegeIsTakenFromTheFile(t *testing.T) {
 	// Who cannot read it has no copy of it.
 	unit.Someone.As(t, func() { mends(path, "chmod ug-s "+path+" in the image") })
 	setcap()
-	p, err := exec.Find(path, "")
-	unit.Must(t, err)
-	defer p.Close()
+	p := found(t, path)
 	text, hint := Explain(&exec.Error{Path: path, Err: unix.EPERM, Copy: true}, p)
 	said(t, broken{name: "no memfd_create", row: copyFailed}, text, hint)
 	text, hint = Explain(&exec.Error{Path: p.Path, Err: unix.EPERM}, p)
@@ -343,12 +330,9 @@ func TestAForeignFormatMayHaveAHandler(t *testing.T) {
 		"native": {native(t, "", 0), false, false}, "another machine": {native(t, "", 258), true, true}, "binary": {"\xcf\xfa\xed\xfe\x00\n", true, true},
 		"text": {"echo hello\n", true, false}, "cut off": {"\x7fELF\x02\x01\x01", true, false}, "script": {"#!/bin/sh\n", false, false},
 	} {
-		p, err := exec.Find(unit.Write(t, dir+"/p", c.text, 0o755), "")
-		unit.Must(t, err)
-		e, foreign := Doubt(p)
+		e, foreign := Doubt(found(t, unit.Write(t, dir+"/p", c.text, 0o755)))
 		if (e != nil) != c.doubted || foreign != c.foreign {
 			t.Errorf("%s: %v, %v", name, e, foreign)
 		}
-		p.Close()
 	}
 }

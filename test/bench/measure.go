@@ -101,8 +101,6 @@ func (b *bench) prepare() {
 			must(err)
 			l.words[0] = path
 		}
-	}
-	for _, l := range b.launchers {
 		b.calls(l)
 	}
 	var cpus unix.CPUSet

@@ -6,7 +6,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -32,10 +35,13 @@ func Need(t testing.TB, ok bool, what string) {
 	t.Skip("needs " + what)
 }
 
-// Root needs the root of the machine.
-func Root(t testing.TB) {
+// Root needs the root of the machine, and these commands.
+func Root(t testing.TB, commands ...string) {
 	t.Helper()
 	Need(t, os.Geteuid() == 0 && os.Getenv(again) == "", "root")
+	for _, name := range commands {
+		Tool(t, name)
+	}
 }
 
 // Tool is the path of a command that is needed.
@@ -56,11 +62,20 @@ func Folder(t testing.TB) string {
 	return dir
 }
 
+// Shell runs commands in a folder, up to the first that fails.
+func Shell(t testing.TB, dir, commands string) {
+	t.Helper()
+	cmd := exec.Command("/bin/sh", "-ec", commands)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v %s", commands, err, out)
+	}
+}
+
 // Write makes a file of that mode, set-id bits included, and gives its path.
 func Write(t testing.TB, path, text string, mode uint32) string {
 	t.Helper()
-	// Under the fork lock: a child that another test forks would hold the file open, and its exec would be "text
-	// file busy".
+	// Under the fork lock: a child of another test would hold the file open, and its exec would be "text file busy".
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	Must(t, os.WriteFile(path, []byte(text), 0o600))
@@ -91,6 +106,30 @@ func Rand(t testing.TB) *rand.Rand {
 	}
 	t.Logf("TEST_SEED=%d", seed)
 	return rand.New(rand.NewPCG(seed, 0))
+}
+
+// InParallel calls f with each of the items, as many at a time as there are processors. Whenever so many more are done, it
+// logs how far it is.
+func InParallel[T any](t testing.TB, items []T, every int64, f func(T)) {
+	t.Helper()
+	var wg sync.WaitGroup
+	var done atomic.Int64
+	next := make(chan T)
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for item := range next {
+				f(item)
+				if n := done.Add(1); n%every == 0 {
+					t.Logf("%d of %d", n, len(items))
+				}
+			}
+		})
+	}
+	for _, item := range items {
+		next <- item
+	}
+	close(next)
+	wg.Wait()
 }
 
 // again is the variable of a test that Again has started: its name.

@@ -1,6 +1,7 @@
 package unit
 
 import (
+	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -56,17 +58,20 @@ func (u User) As(t testing.TB, do func()) {
 	<-done
 }
 
-// Again runs the test again, in a process and in namespaces of its own, and reports whether it already is there. Who is
-// not root gets a user namespace, too.
+// Again runs the test again, in a process and in namespaces of its own, and reports whether it already is there, on a
+// thread of its own. Who is not root gets a user namespace, too.
 func Again(t *testing.T, namespaces uintptr) bool {
 	t.Helper()
 	if os.Getenv(again) == t.Name() {
+		runtime.LockOSThread()
 		if namespaces != 0 {
 			Must(t, unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
 		}
 		return true
 	}
-	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second) // what psx cannot reach it waits for, for ever
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
 	cmd.Env = append(os.Environ(), again+"="+t.Name())
 	if namespaces != 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | namespaces}

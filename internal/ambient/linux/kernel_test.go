@@ -3,58 +3,33 @@
 package linux
 
 import (
-	"context"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
+	"github.com/caplaunch/caplaunch/test/unit"
 )
-
-// asChild runs a test again as a process of its own, and is true there.
-func asChild(t *testing.T, attr *syscall.SysProcAttr) bool {
-	const childEnv = "LINUX_TEST_CHILD"
-	if os.Getenv(childEnv) != "" {
-		runtime.LockOSThread()
-		return true
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // what psx cannot reach it waits for, for ever
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env, cmd.SysProcAttr = append(os.Environ(), childEnv+"=1"), attr
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
-	}
-	return false
-}
 
 // TestOnlyAllThreadsNeedsAQueuedSignal, which others of the same user may prevent.
 func TestOnlyAllThreadsNeedsAQueuedSignal(t *testing.T) {
-	if !asChild(t, nil) {
+	if !unit.Again(t, 0) {
 		return
 	}
 	step := ambient.SetNoNewPrivs{}
-	if err := unix.Setrlimit(unix.RLIMIT_SIGPENDING, &unix.Rlimit{}); err != nil {
-		t.Fatal(err)
-	}
+	unit.Must(t, unix.Setrlimit(unix.RLIMIT_SIGPENDING, &unix.Rlimit{}))
 	if err := AllThreads().Do(step); !errors.Is(err, ErrNoQueue) {
 		t.Errorf("all threads: %v", err)
 	}
 	if s, err := AllThreads().State(); err != nil || s.NoNewPrivs {
 		t.Errorf("it was done: %+v, %v", s, err)
 	}
-	if err := OneThread().Do(step); err != nil {
-		t.Errorf("one thread: %v", err)
-	}
+	unit.Must(t, OneThread().Do(step))
 	if s, err := OneThread().State(); err != nil || !s.NoNewPrivs {
 		t.Errorf("it was not done: %+v, %v", s, err)
 	}
@@ -62,7 +37,7 @@ func TestOnlyAllThreadsNeedsAQueuedSignal(t *testing.T) {
 
 // TestTheQuestionAboutTheQueueLeavesNoTrace: no signal is pending, and the mask is as before.
 func TestTheQuestionAboutTheQueueLeavesNoTrace(t *testing.T) {
-	if !asChild(t, nil) {
+	if !unit.Again(t, 0) {
 		return
 	}
 	const probe = 1 << 63
@@ -80,9 +55,7 @@ func TestTheQuestionAboutTheQueueLeavesNoTrace(t *testing.T) {
 		set := uint64(probe)
 		ask(unix.SYS_RT_SIGPROCMASK, how, &set)
 		before := ask(unix.SYS_RT_SIGPROCMASK, 0, nil)
-		if err := AllThreads().Do(ambient.SetNoNewPrivs{}); err != nil {
-			t.Fatal(err)
-		}
+		unit.Must(t, AllThreads().Do(ambient.SetNoNewPrivs{}))
 		if after, pending := ask(unix.SYS_RT_SIGPROCMASK, 0, nil), ask(unix.SYS_RT_SIGPENDING, 0, nil); after != before || pending&probe != 0 {
 			t.Errorf("mask %x, before %x, pending %x", after, before, pending)
 		}
@@ -91,7 +64,7 @@ func TestTheQuestionAboutTheQueueLeavesNoTrace(t *testing.T) {
 
 // TestSetGroupsIsAskedOfWhoMayCallIt: the kernel refuses anybody else in any case.
 func TestSetGroupsIsAskedOfWhoMayCallIt(t *testing.T) {
-	if !asChild(t, nil) {
+	if !unit.Again(t, 0) {
 		return
 	}
 	err := OneThread().Do(ambient.Capset{})
@@ -101,7 +74,7 @@ func TestSetGroupsIsAskedOfWhoMayCallIt(t *testing.T) {
 }
 
 func TestTheDeathSignalIsSetAndRead(t *testing.T) {
-	if !asChild(t, nil) {
+	if !unit.Again(t, 0) {
 		return
 	}
 	for _, want := range []int{15, 0} {
@@ -112,46 +85,67 @@ func TestTheDeathSignalIsSetAndRead(t *testing.T) {
 	}
 }
 
-// TestGroupsAreDoubtfulWhereNotEveryGIDIsMapped: an entry of the overflow gid may be
-// another group there.
+// TestGroupsAreDoubtfulWhereNotEveryGIDIsMapped: an entry of the overflow gid may be another group there.
 func TestGroupsAreDoubtfulWhereNotEveryGIDIsMapped(t *testing.T) {
 	g := ambient.NewGroups(7, 65534)
-	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
-	gids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
-	if !asChild(t, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS, UidMappings: ids, GidMappings: gids}) {
+	if !unit.Again(t, unix.CLONE_NEWUSER) {
 		if b, err := os.ReadFile("/proc/self/gid_map"); err == nil && strings.Join(strings.Fields(string(b)), " ") == "0 0 4294967295" && Doubtful(g) != "" {
 			t.Errorf("%v of %v where every gid is mapped", Doubtful(g), g)
 		}
 		return
 	}
 	sysctl := filepath.Join(t.TempDir(), "overflowgid")
-	for _, c := range []struct {
-		content string
-		want    uint32
-	}{{"65534\n", 65534}, {"7\n", 7}, {"x", 65534}} {
-		if err := errors.Join(os.WriteFile(sysctl, []byte(c.content), 0o644), unix.Mount(sysctl, "/proc/sys/kernel/overflowgid", "", unix.MS_BIND, "")); err != nil {
-			t.Fatal(err)
+	for content, want := range map[string]uint32{"65534\n": 65534, "7\n": 7, "x": 65534} {
+		unit.Must(t, os.WriteFile(sysctl, []byte(content), 0o644))
+		unit.Must(t, unix.Mount(sysctl, "/proc/sys/kernel/overflowgid", "", unix.MS_BIND, ""))
+		if got, none := Doubtful(g), Doubtful(ambient.NewGroups(5)); got != ambient.NewGroups(want) || none != "" {
+			t.Errorf("%v of %v, and %v of 5; the sysctl is %q", got, g, none, content)
 		}
-		if got := Doubtful(g); got != ambient.NewGroups(c.want) {
-			t.Errorf("%v of %v, the sysctl is %q", got, g, c.content)
-		}
-		if got := Doubtful(ambient.NewGroups(5)); got != "" {
-			t.Errorf("%v of 5", got)
-		}
-		if err := unix.Unmount("/proc/sys/kernel/overflowgid", 0); err != nil {
-			t.Fatal(err)
-		}
+		unit.Must(t, unix.Unmount("/proc/sys/kernel/overflowgid", 0))
 	}
 }
 
 // TestAHiddenProcessIsNotDumpable, and says so itself.
 func TestAHiddenProcessIsNotDumpable(t *testing.T) {
-	if !asChild(t, nil) {
+	if !unit.Again(t, 0) {
 		return
 	}
 	err := OneThread().Hide()
 	now, errno := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
 	if err != nil || errno != nil || now != 0 {
 		t.Errorf("%d, %v, %v", now, err, errno)
+	}
+}
+
+func TestAReadOrAStepThatFailsIsAnError(t *testing.T) {
+	unit.Root(t)
+	if err := OneThread().Do(nil); err != unix.ENOSYS {
+		t.Error(err)
+	}
+	unit.Someone.As(t, func() {
+		unit.Answer(t, unix.SYS_READ, unix.EIO)
+		if _, err := ReadFile("/proc/self/status"); err != unix.EIO {
+			t.Error(err)
+		}
+	})
+}
+
+func TestWithoutProcThereIsNone(t *testing.T) {
+	if !unit.Again(t, unix.CLONE_NEWNS) {
+		return
+	}
+	if !HasProc() {
+		t.Error("there is one")
+	}
+	// What an image has under that name says nothing.
+	dir := t.TempDir()
+	unit.Shell(t, dir, "mkdir -p proc/self proc/sys/kernel; printf '0 0 4294967295' > proc/self/gid_map; printf 5 > proc/sys/kernel/overflowgid")
+	unit.Must(t, unix.Chroot(dir))
+	if groups := ambient.NewGroups(5, 65534); HasProc() || MapsAll("/proc/self/gid_map") || Doubtful(groups) != ambient.NewGroups(65534) {
+		t.Errorf("there is none: %v, %v", HasProc(), Doubtful(groups))
+	}
+	unit.Must(t, os.RemoveAll("/proc"))
+	if HasProc() {
+		t.Error("there is not even a folder")
 	}
 }

@@ -3,6 +3,7 @@
 package linux
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -19,10 +21,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
+	"github.com/caplaunch/caplaunch/test/unit"
 )
 
-// A lie is an answer that somebody gives to some calls in the place of the kernel:
-// value, or the failure errno. The buffers stay as they were.
+// A lie is an answer to some calls in the place of the kernel, value or errno. The buffers stay as they were.
 type lie struct {
 	name  string
 	call  uintptr
@@ -40,15 +42,13 @@ type told struct {
 	NoAmbient bool          // and that there is no ambient set
 }
 
-func option(o uint64, more ...uint64) func(a [6]uint64) bool {
-	return func(a [6]uint64) bool {
-		for i, m := range more {
-			if a[1+i] != m {
-				return false
-			}
-		}
-		return a[0] == o
-	}
+// option is what the first arguments are.
+func option(options ...uint64) func(a [6]uint64) bool {
+	return func(a [6]uint64) bool { return slices.Equal(a[:len(options)], options) }
+}
+
+func either(o, other uint64) func(a [6]uint64) bool {
+	return func(a [6]uint64) bool { return a[0] == o || a[0] == other }
 }
 
 func first(n uint32) func(a [6]uint64) bool {
@@ -57,8 +57,7 @@ func first(n uint32) func(a [6]uint64) bool {
 
 const isSet = unix.PR_CAP_AMBIENT_IS_SET
 
-// lies are told to a process with the group 5, in which capability 12 is
-// inheritable and not permitted, and 13 is permitted and not inheritable.
+// lies are told to a process with the group 5, in which 12 is inheritable and not permitted, and 13 the other way round.
 var lies = []lie{
 	{name: "no lie", call: unix.SYS_GETPID},
 	{name: "capget does nothing", call: unix.SYS_CAPGET, want: told{Faked: true}},
@@ -88,21 +87,16 @@ var lies = []lie{
 	{name: "there is no ambient set", call: unix.SYS_PRCTL, to: option(unix.PR_CAP_AMBIENT), errno: unix.EINVAL, want: told{NoAmbient: true}},
 	{name: "securebits fail", call: unix.SYS_PRCTL, to: option(unix.PR_GET_SECUREBITS), errno: unix.EPERM, want: told{Errno: unix.EPERM}},
 	{name: "securebits are not known", call: unix.SYS_PRCTL, to: option(unix.PR_GET_SECUREBITS), errno: unix.EINVAL, want: told{Errno: unix.EINVAL}},
-	{
-		name: "neither ambient nor securebits, as in an old gVisor", call: unix.SYS_PRCTL,
-		to:    func(a [6]uint64) bool { return a[0] == unix.PR_CAP_AMBIENT || a[0] == unix.PR_GET_SECUREBITS },
-		errno: unix.EINVAL, want: told{NoAmbient: true},
-	},
+	{name: "neither ambient nor securebits, as in an old gVisor", call: unix.SYS_PRCTL, to: either(unix.PR_CAP_AMBIENT,
+		unix.PR_GET_SECUREBITS), errno: unix.EINVAL, want: told{NoAmbient: true}},
 	{name: "no_new_privs is odd", call: unix.SYS_PRCTL, to: option(unix.PR_GET_NO_NEW_PRIVS), value: 2, want: told{Faked: true}},
 	{name: "no_new_privs fails", call: unix.SYS_PRCTL, to: option(unix.PR_GET_NO_NEW_PRIVS), errno: unix.EPERM, want: told{Errno: unix.EPERM}},
 	{name: "the death signal is not filled in", call: unix.SYS_PRCTL, to: option(unix.PR_GET_PDEATHSIG), want: told{Faked: true}},
 	{name: "the death signal fails", call: unix.SYS_PRCTL, to: option(unix.PR_GET_PDEATHSIG), errno: unix.EPERM, want: told{Errno: unix.EPERM}},
 	{name: "hiding does nothing", call: unix.SYS_PRCTL, to: option(unix.PR_SET_DUMPABLE), want: told{Faked: true}},
 	{name: "hiding does nothing, and refuses what is false", call: unix.SYS_PRCTL, to: option(unix.PR_SET_DUMPABLE, 0), want: told{Faked: true}},
-	{
-		name: "hiding does nothing, and looks as if it did", call: unix.SYS_PRCTL,
-		to: func(a [6]uint64) bool { return a[0] == unix.PR_SET_DUMPABLE || a[0] == unix.PR_GET_DUMPABLE }, want: told{Faked: true},
-	},
+	{name: "hiding does nothing, and looks as if it did", call: unix.SYS_PRCTL, to: either(unix.PR_SET_DUMPABLE, unix.PR_GET_DUMPABLE), want: told{Faked: true}},
+	{name: "hiding is refused", call: unix.SYS_PRCTL, to: option(unix.PR_SET_DUMPABLE, 0), errno: unix.EPERM, want: told{Errno: unix.EPERM}},
 	{name: "hiding fails", call: unix.SYS_PRCTL, to: option(unix.PR_SET_DUMPABLE), errno: unix.EPERM, want: told{Errno: unix.EPERM}},
 	{name: "too many groups are taken", call: sysSetgroups, want: told{Faked: true}},
 	{name: "setgroups is denied", call: sysSetgroups, errno: unix.EPERM, want: told{NoGroups: true}},
@@ -118,12 +112,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestNoReadBelievesALie answers every call of the reads in another way than the
-// kernel: what is not a state of this process is an error.
+// TestNoReadBelievesALie answers every call of the reads for the kernel: what is no state of this process is an error.
 func TestNoReadBelievesALie(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("needs root, to have groups and to set them")
-	}
+	unit.Root(t) // to have groups and to set them
 	for n, l := range lies {
 		t.Run(l.name, func(t *testing.T) {
 			cmd := exec.Command("/proc/self/exe")
@@ -168,21 +159,15 @@ func (l lie) child() {
 		panic("another state")
 	}
 	_, deathErr := k.DeathSignal()
-	for _, more := range []error{deathErr, k.Hide()} {
-		if err == nil {
-			err = more
-		}
-	}
+	err = cmp.Or(err, deathErr, k.Hide())
 	var got told
 	if errors.As(err, &got.Errno); err == nil {
 		got.NoGroups, got.NoAmbient = !h.SetGroups, !h.Ambient
 	}
 	got.Faked = errors.Is(err, ErrFaked)
-	b, err := json.Marshal(got)
-	if err != nil {
+	if err := json.NewEncoder(os.Stdout).Encode(got); err != nil {
 		panic(err)
 	}
-	os.Stdout.Write(b)
 	os.Exit(0)
 }
 
@@ -229,11 +214,8 @@ func (l lie) tell() {
 }
 
 func TestAFileIsReadWhole(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "file")
 	text := strings.Repeat("a line\n", 20_000)
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	path := unit.Write(t, filepath.Join(t.TempDir(), "file"), text, 0o644)
 	for of, want := range map[string]error{path: nil, path + "2": unix.ENOENT, filepath.Dir(path): unix.EISDIR} {
 		if got, err := ReadFile(of); err != want || err == nil && got != text {
 			t.Errorf("%s: %d bytes, %v", of, len(got), err)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -107,8 +108,8 @@ func (b *box) stop() {
 
 // said is the end of what the daemon said.
 func (b *box) said() string {
-	log, _ := os.ReadFile(b.log.Name())
-	return string(log[max(0, len(log)-4000):])
+	log := Content(b.log.Name())
+	return log[max(0, len(log)-4000):]
 }
 
 // command is argv to be run inside the box.
@@ -166,36 +167,74 @@ func cleanEnv(extra ...string) []string {
 // fromKeeper calls f on a thread that lives as long as the process: a parent-death signal is sent when the thread
 // that started the child ends.
 func fromKeeper(f func() error) error {
-	keeper.Do(func() {
-		go func() {
-			runtime.LockOSThread()
-			for job := range jobs {
-				job()
-			}
-		}()
-	})
 	err := make(chan error)
-	jobs <- func() { err <- f() }
+	keeper() <- func() { err <- f() }
 	return <-err
 }
 
-var (
-	keeper sync.Once
-	jobs   = make(chan func())
-)
+var keeper = sync.OnceValue(func() chan func() {
+	jobs := make(chan func())
+	go func() {
+		runtime.LockOSThread()
+		for job := range jobs {
+			job()
+		}
+	}()
+	return jobs
+})
 
 // descendant finds the process below pid, in this process's PID namespace, whose name is comm.
 func descendant(pid int, comm string) (int, error) {
 	dir := fmt.Sprintf("/proc/%d", pid)
-	if name, _ := os.ReadFile(dir + "/comm"); strings.TrimSpace(string(name)) == comm {
+	if strings.TrimSpace(Content(dir+"/comm")) == comm {
 		return pid, nil
 	}
-	children, _ := os.ReadFile(fmt.Sprintf("%s/task/%d/children", dir, pid))
-	for _, child := range strings.Fields(string(children)) {
+	for child := range strings.FieldsSeq(Content(fmt.Sprintf("%s/task/%d/children", dir, pid))) {
 		n, _ := strconv.Atoi(child)
 		if found, err := descendant(n, comm); err == nil {
 			return found, nil
 		}
 	}
 	return 0, errors.New("no process " + comm)
+}
+
+// GuestRoot is a root file system of LXC and nspawn: caplaunch, the probe, a user app, 65532, and what nspawn wants to find.
+func GuestRoot(t testing.TB) string {
+	t.Helper()
+	busybox := Tool(t, "busybox")
+	return Tree(t, map[string]Src{
+		"/caplaunch": File(Caplaunch(t)), "/probe": File(Probe(t)), "/proc": Dir(0o755), "/dev": Dir(0o755), "/sys": Dir(0o755),
+		"/tmp": Dir(0o755), "/run": Dir(0o755), "/etc/os-release": Text("ID=test\n"), "/usr/bin": Dir(0o755),
+		"/etc/passwd": Text("root:x:0:0::/:/bin/sh\napp:x:65532:65532::/:/bin/sh\n"), "/etc/group": Text("app:x:65532:\n"),
+		// nspawn asks the container's own getent.
+		"/bin/sh": File(busybox), "/usr/bin/getent": {Content: "#!/bin/sh\ncase $1 in passwd) while read -r l; do case $l in $2:*) echo \"$l\" ;; esac; done </etc/passwd ;; *) echo \"$2\" ;; esac\n", Mode: 0o755},
+	})
+}
+
+// LXC runs argv in a container of LXC that has the root and those lines of configuration.
+func LXC(t testing.TB, root, keys string, argv ...string) Result {
+	t.Helper()
+	Require(t, "lxc-execute")
+	config := "lxc.rootfs.path = dir:" + root + "\nlxc.net.0.type = none\nlxc.apparmor.profile = unconfined\n" + keys
+	path := Write(t, "config", config)
+	return Exec(t, slices.Concat([]string{"lxc-execute", "-P", TempDir(t), "-n", "words", "-f", path, "-o", "none", "--"}, argv)...)
+}
+
+// Nspawn runs argv in a container of systemd-nspawn that has the root and those flags.
+func Nspawn(t testing.TB, root string, flags []string, argv ...string) Result {
+	t.Helper()
+	Require(t, "systemd-nspawn")
+	return Command(t, Box(t, slices.Concat([]string{"systemd-nspawn", "-q", "-D", root, "--register=no", "--keep-unit", "--private-network", "--pipe"}, flags, argv)...))
+}
+
+// Mounting is sh in a mount namespace of its own that runs script, and then what follows.
+func Mounting(script string) []string {
+	return []string{"unshare", "--mount", "sh", "-ec", script + "\n" + `exec "$@"`, "sh"}
+}
+
+// Accounts is Mounting, of a passwd and a group over those of the machine.
+func Accounts(t testing.TB, passwd, group string) []string {
+	t.Helper()
+	etc := Tree(t, map[string]Src{"/passwd": Text(passwd), "/group": Text(group)})
+	return Mounting(fmt.Sprintf("mount --bind %[1]s/passwd /etc/passwd\nmount --bind %[1]s/group /etc/group", etc))
 }

@@ -5,10 +5,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
+
+	"github.com/caplaunch/caplaunch/test/unit"
 )
 
 // BuildC compiles a C program statically and gives its path, where every user may execute it. The source is named from
@@ -41,16 +43,14 @@ func BuildGo(t testing.TB, dir, arch string, flags ...string) string {
 	if len(flags) > 0 {
 		name += "-" + hash(flags...)
 	}
-	builds.Lock()
-	defer builds.Unlock()
+	kept := filepath.Join(CacheDir(), "go", name)
+	Must(t, os.MkdirAll(filepath.Dir(kept), 0o755))
+	held, err := lock(kept+".lock", os.O_CREATE, 0)
+	Must(t, err)
+	defer held.Close()
 	if path := filepath.Join(PublicDir(), "bin", "go", name); exists(path) {
 		return path
 	}
-	kept := filepath.Join(CacheDir(), "go", name)
-	Must(t, os.MkdirAll(filepath.Dir(kept), 0o755))
-	unlock, err := lock(kept)
-	Must(t, err)
-	defer unlock()
 	cmd := exec.Command("go", append(append([]string{"build", "-o", kept}, flags...), "./"+dir)...)
 	cmd.Dir, cmd.Env = Root, append(os.Environ(), "CGO_ENABLED=0", "GOARCH="+arch)
 	if strings.HasPrefix(dir, "test/integration/") { // a module of its own
@@ -81,8 +81,6 @@ func Install(t testing.TB, pkg, version string) string {
 	}
 	return filepath.Join(dir, name)
 }
-
-var builds sync.Mutex
 
 // Overlay is go's flag -overlay, by which the files named have other contents, or are not there if that is "".
 func Overlay(t testing.TB, contents map[string]string) string {
@@ -143,11 +141,7 @@ func Copy(t testing.TB, path string, mode os.FileMode) string {
 // Write makes a new program of a text.
 func Write(t testing.TB, name, text string) string {
 	t.Helper()
-	path := filepath.Join(TempDir(t), name)
-	syscall.ForkLock.RLock() // see CopyFile
-	defer syscall.ForkLock.RUnlock()
-	Must(t, os.WriteFile(path, []byte(text), 0o755))
-	return path
+	return unit.Write(t, filepath.Join(TempDir(t), name), text, 0o755)
 }
 
 // Setcap gives a file capabilities by the tool that users have, such as cap_net_raw=+ep.
@@ -163,4 +157,54 @@ func WithCaps(t testing.TB, path, caps string) string {
 	to := Copy(t, path, 0o755)
 	Setcap(t, caps, to)
 	return to
+}
+
+// Probe is the path of the static program testdata/probe.c.
+func Probe(t testing.TB, flags ...string) string {
+	t.Helper()
+	return BuildC(t, "testdata/probe.c", flags...)
+}
+
+// Starter is the path of one of the programs that testdata/start.c has. See there for their options.
+func Starter(t testing.TB, name string, flags ...string) string {
+	t.Helper()
+	return BuildC(t, "testdata/start.c", append(flags[:len(flags):len(flags)], "-DMAIN="+name, "-pthread")...)
+}
+
+// Capstart is the starter of that name.
+func Capstart(t testing.TB) string {
+	t.Helper()
+	return Starter(t, "capstart")
+}
+
+// OutOfTheWay are flags that put a C program where the starter "deny" can tell its calls from caplaunch's.
+var OutOfTheWay = []string{"-no-pie", "-Wl,-Ttext-segment=0x10000000"}
+
+// Start runs argv from the starting state that capstart's options describe, without any engine.
+func Start(t testing.TB, options []string, argv ...string) Result {
+	t.Helper()
+	RequireRoot(t)
+	return Command(t, StartCommand(t, options, argv...))
+}
+
+// StartCommand is the command behind Start, for tests that set its directory, environment or descriptors.
+func StartCommand(t testing.TB, options []string, argv ...string) *exec.Cmd {
+	t.Helper()
+	return exec.Command(Capstart(t), append(append(append([]string{}, options...), "--"), argv...)...)
+}
+
+// ParseProbe reads what probe printed. Quoted values are unquoted; a key that comes twice keeps its last value.
+func ParseProbe(out string) map[string]string {
+	m := map[string]string{}
+	for line := range strings.Lines(out) {
+		key, value, ok := strings.Cut(strings.TrimRight(line, "\r\n"), "=")
+		if !ok {
+			continue
+		}
+		if u, err := strconv.Unquote(value); err == nil {
+			value = u
+		}
+		m[key] = value
+	}
+	return m
 }

@@ -3,15 +3,12 @@ package engine
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -213,12 +210,10 @@ func Await(ask func() bool) bool {
 	}
 }
 
-// Must fails the test at an error.
-func Must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
+// Content is that of a file, or nothing.
+func Content(path string) string {
+	data, _ := os.ReadFile(path)
+	return string(data)
 }
 
 // Read is the content of a file, which must be there.
@@ -227,25 +222,6 @@ func Read(t testing.TB, path string) string {
 	data, err := os.ReadFile(path)
 	Must(t, err)
 	return string(data)
-}
-
-var seed = flag.Uint64("seed", 0, "seed of the random tests; 0 takes TEST_SEED, or the time")
-
-var theSeed = sync.OnceValue(func() uint64 {
-	if *seed != 0 {
-		return *seed
-	}
-	if n, err := strconv.ParseUint(os.Getenv("TEST_SEED"), 10, 64); err == nil {
-		return n
-	}
-	return uint64(time.Now().UnixNano())
-})
-
-// Rand is seeded by "-args -seed=N" or TEST_SEED=N, and by the time without. The seed is logged.
-func Rand(t testing.TB) *rand.Rand {
-	t.Helper()
-	t.Logf("-seed=%d", theSeed())
-	return rand.New(rand.NewPCG(theSeed(), 0))
 }
 
 // Terminal makes a terminal of 33 rows and 77 columns.

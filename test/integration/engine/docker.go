@@ -87,7 +87,6 @@ func (d *Docker) Network() string {
 	return fmt.Sprintf("--net=/proc/%d/ns/net", d.box.init.Process.Pid)
 }
 
-// Cmd runs a docker command.
 func (d *Docker) Cmd(t testing.TB, args ...string) Result {
 	t.Helper()
 	return Command(t, d.Command(args...))

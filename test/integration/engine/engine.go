@@ -10,7 +10,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,6 +22,8 @@ import (
 	"testing"
 	"time"
 	"unsafe"
+
+	"github.com/caplaunch/caplaunch/test/unit"
 )
 
 // Result is how a program ended. A program killed by signal N has Code 128+N, in every engine.
@@ -84,6 +85,13 @@ func Unusable(t testing.TB, format string, args ...any) {
 	t.Skipf(format, args...)
 }
 
+// What the tests beside the code use as well.
+var (
+	Must        = unit.Must
+	Tool        = unit.Tool
+	RequireRoot = unit.Root
+)
+
 // Do is Exec of what must succeed.
 func Do(t testing.TB, argv ...string) Result {
 	t.Helper()
@@ -130,10 +138,15 @@ func Runs(t testing.TB, path string) bool {
 func Require(t testing.TB, names ...string) {
 	t.Helper()
 	for _, name := range names {
-		if _, err := exec.LookPath(name); err != nil {
-			Unusable(t, "%v", err)
-		}
+		Tool(t, name)
 	}
+}
+
+// Begin begins a test, beside the others: it needs root and these commands.
+func Begin(t *testing.T, commands ...string) {
+	t.Helper()
+	t.Parallel()
+	RequireRoot(t, commands...)
 }
 
 // started gives an engine, or skips the test where it does not start.
@@ -144,23 +157,6 @@ func started[T any](t testing.TB, start func() (T, error)) T {
 		Unusable(t, "an engine is not usable here: %v", err)
 	}
 	return engine
-}
-
-// Tool is the path of a command that is required.
-func Tool(t testing.TB, name string) string {
-	t.Helper()
-	Require(t, name)
-	path, err := exec.LookPath(name)
-	Must(t, err)
-	return path
-}
-
-// RequireRoot skips the test (see Unusable) unless it runs as root, and every command is in PATH.
-func RequireRoot(t testing.TB, commands ...string) {
-	t.Helper()
-	if err := needs(commands...); err != nil {
-		Unusable(t, "%v", err)
-	}
 }
 
 // needs is nil when the process is root and all commands are in PATH.
@@ -265,26 +261,26 @@ var PublicDir = sync.OnceValue(func() string {
 	}
 	old, _ := filepath.Glob(filepath.Join(tmp, prefix+"*"))
 	for _, dir := range old {
-		if lock, err := tryLock(filepath.Join(dir, "lock"), 0); err == nil {
+		if held, err := lock(filepath.Join(dir, "lock"), 0, syscall.LOCK_NB); err == nil {
 			_ = os.RemoveAll(dir)
-			lock.Close()
+			held.Close()
 		}
 	}
 	var dir string
-	var lock *os.File
-	for lock == nil { // another process may sweep between the two calls
+	var held *os.File
+	for held == nil { // another process may sweep between the two calls
 		var err error
 		if dir, err = os.MkdirTemp(tmp, prefix); err != nil {
 			panic(err)
 		}
-		lock, _ = tryLock(filepath.Join(dir, "lock"), os.O_CREATE)
+		held, _ = lock(filepath.Join(dir, "lock"), os.O_CREATE, syscall.LOCK_NB)
 	}
 	if err := os.Chmod(dir, 0o755); err != nil {
 		panic(err)
 	}
 	onCleanup(func() {
 		_ = os.RemoveAll(dir)
-		lock.Close()
+		held.Close()
 	})
 	return dir
 })
@@ -301,13 +297,13 @@ func TempDir(t testing.TB) string {
 	return dir
 }
 
-// tryLock opens path and locks it, or fails at once when another process has it locked.
-func tryLock(path string, flags int) (*os.File, error) {
+// lock opens path and locks it. Where another process has it locked it waits, and with LOCK_NB it fails.
+func lock(path string, flags, how int) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|flags, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|how); err != nil {
 		f.Close()
 		return nil, err
 	}
@@ -321,9 +317,8 @@ func slot(name string) (dir string, err error) {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return "", err
 		}
-		lock, err := tryLock(filepath.Join(dir, "lock"), os.O_CREATE)
-		if err == nil {
-			onCleanup(func() { lock.Close() })
+		if held, err := lock(filepath.Join(dir, "lock"), os.O_CREATE, syscall.LOCK_NB); err == nil {
+			onCleanup(func() { held.Close() })
 			return dir, nil
 		}
 	}
@@ -337,15 +332,12 @@ func cached(name string, make func(tmp string) error) (string, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return "", err
 	}
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
-	}
-	unlock, err := lock(path)
+	held, err := lock(path+".lock", os.O_CREATE, 0)
 	if err != nil {
 		return "", err
 	}
-	defer unlock()
-	if _, err := os.Stat(path); err == nil {
+	defer held.Close()
+	if exists(path) {
 		return path, nil
 	}
 	tmp := path + ".tmp"
@@ -355,15 +347,6 @@ func cached(name string, make func(tmp string) error) (string, error) {
 		return "", err
 	}
 	return path, os.Rename(tmp, path)
-}
-
-// lock waits until no other process has path locked.
-func lock(path string) (unlock func() error, err error) {
-	f, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	return f.Close, syscall.Flock(int(f.Fd()), syscall.LOCK_EX)
 }
 
 // hash names content: the first 12 hex digits of the SHA-256 of the parts.
@@ -380,18 +363,12 @@ func hash(parts ...string) string {
 func CopyFile(dst, src string, mode os.FileMode) error {
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
-	in, err := os.Open(src)
+	data, err := os.ReadFile(src)
 	if err != nil {
 		return err
 	}
-	defer in.Close()
 	_ = os.Remove(dst)
-	out, err := os.OpenFile(dst, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Chmod(mode), out.Close())
+	return errors.Join(os.WriteFile(dst, data, mode), os.Chmod(dst, mode))
 }
 
 // Quote is argv as a line for a shell.

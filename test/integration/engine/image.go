@@ -9,13 +9,14 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"github.com/caplaunch/caplaunch/test/unit"
 )
 
 // Src is where a file in an image comes from: a file of this machine, or the content itself.
@@ -77,10 +78,7 @@ func Tree(t testing.TB, files map[string]Src) string {
 		case src.Mode.IsDir():
 			Must(t, os.MkdirAll(to, 0o755))
 		default:
-			syscall.ForkLock.RLock() // see CopyFile
-			err := os.WriteFile(to, []byte(src.Content), 0o644)
-			syscall.ForkLock.RUnlock()
-			Must(t, err)
+			unit.Write(t, to, src.Content, 0o644)
 		}
 		if src.Mode != 0 {
 			Must(t, os.Chmod(to, src.Mode))

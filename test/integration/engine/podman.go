@@ -2,10 +2,11 @@ package engine
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -13,9 +14,9 @@ import (
 
 // A Podman is podman with storage of its own, as root or as an unprivileged user.
 type Podman struct {
-	box  *box
-	root bool
-	dir  string
+	box          *box
+	dir, runroot string
+	as, env      []string // in front of a command, and what its environment has besides
 	loader
 }
 
@@ -41,34 +42,30 @@ var (
 const rootlessUID = 40000
 
 func newPodman(root bool) (*Podman, error) {
-	commands := []string{"podman", "crun", "runc", "conmon"}
+	commands, uid := []string{"podman", "crun", "runc", "conmon"}, 0
+	p := &Podman{dir: filepath.Join(PublicDir(), "podman"), runroot: "/run/podman"}
 	if !root {
-		commands = append(commands, "newuidmap", "newgidmap", "setpriv")
+		commands, uid = append(commands, "newuidmap", "newgidmap", "setpriv"), rootlessUID
 		for _, f := range []string{"/etc/subuid", "/etc/subgid"} {
 			if !exists(f) {
 				return nil, errors.New("no " + f)
 			}
 		}
+		id := strconv.Itoa(uid)
+		p.dir, p.runroot = p.dir+"-rootless", "/run/user/"+id+"/podman"
+		p.as = []string{"setpriv", "--reuid", id, "--regid", id, "--clear-groups", "--"}
+		p.env = []string{"HOME=/run/caplaunch", "TMPDIR=" + p.dir, "XDG_RUNTIME_DIR=/run/user/" + id}
 	}
-	if err := needs(commands...); err != nil {
-		return nil, err
-	}
-	b, err := theBox()
+	err := needs(commands...)
 	if err != nil {
 		return nil, err
 	}
-	p := &Podman{box: b, root: root, dir: filepath.Join(PublicDir(), "podman")}
-	if !root {
-		p.dir += "-rootless"
-	}
-	p.loader = loader{load: func() *exec.Cmd { return p.Command("load", "-q") }}
-	if err := os.Mkdir(p.dir, 0o755); err != nil {
+	if p.box, err = theBox(); err != nil {
 		return nil, err
 	}
-	if !root {
-		if err := os.Chown(p.dir, rootlessUID, rootlessUID); err != nil {
-			return nil, err
-		}
+	p.loader = loader{load: func() *exec.Cmd { return p.Command("load", "-q") }}
+	if err := errors.Join(os.Mkdir(p.dir, 0o755), os.Chown(p.dir, uid, uid)); err != nil {
+		return nil, err
 	}
 	for name, text := range map[string]string{
 		// SYS_RESOURCE may be missing: podman's own default raises limits. No cgroup manager runs here.
@@ -96,27 +93,13 @@ func (p *Podman) Buildah(t testing.TB, args ...string) Result {
 }
 
 func (p *Podman) command(name string, args []string) *exec.Cmd {
-	var argv []string
-	if !p.root {
-		id := fmt.Sprint(rootlessUID)
-		argv = append(argv, "setpriv", "--reuid", id, "--regid", id, "--clear-groups", "--")
-	}
-	runroot := "/run/podman"
-	if !p.root {
-		runroot = fmt.Sprintf("/run/user/%d/podman", rootlessUID)
-	}
-	argv = append(argv, name, "--root", filepath.Join(p.dir, "root"), "--runroot", runroot)
-	cmd := p.box.command(append(argv, args...)...)
+	cmd := p.box.command(slices.Concat(p.as, []string{name, "--root", filepath.Join(p.dir, "root"), "--runroot", p.runroot}, args)...)
 	cmd.Dir = "/"
-	cmd.Env = append(cmd.Env, "CONTAINERS_CONF="+filepath.Join(p.dir, "containers.conf"),
-		"CONTAINERS_REGISTRIES_CONF="+filepath.Join(p.dir, "registries.conf"))
-	if !p.root {
-		cmd.Env = append(cmd.Env, "HOME=/run/caplaunch", "TMPDIR="+p.dir, fmt.Sprintf("XDG_RUNTIME_DIR=/run/user/%d", rootlessUID))
-	}
+	cmd.Env = append(append(cmd.Env, "CONTAINERS_CONF="+filepath.Join(p.dir, "containers.conf"),
+		"CONTAINERS_REGISTRIES_CONF="+filepath.Join(p.dir, "registries.conf")), p.env...)
 	return cmd
 }
 
-// Cmd runs a podman command.
 func (p *Podman) Cmd(t testing.TB, args ...string) Result {
 	t.Helper()
 	return Command(t, p.Command(args...))

@@ -84,7 +84,6 @@ func (s *Systemd) Command(argv ...string) *exec.Cmd {
 	return cmd
 }
 
-// Cmd runs argv inside.
 func (s *Systemd) Cmd(t testing.TB, argv ...string) Result {
 	t.Helper()
 	return Command(t, s.Command(argv...))
@@ -102,7 +101,6 @@ func (s *Systemd) Cp(t testing.TB, src, dst string, mode os.FileMode) {
 	Must(t, CopyFile(s.Path(dst), src, mode))
 }
 
-// WriteFile writes a file inside.
 func (s *Systemd) WriteFile(t testing.TB, dst, content string, mode os.FileMode) {
 	t.Helper()
 	s.Cp(t, Write(t, filepath.Base(dst), content), dst, mode)
@@ -131,12 +129,6 @@ func (s *Systemd) Systemctl(t testing.TB, args ...string) string {
 	return r.Stdout
 }
 
-// Start starts a unit, which must succeed.
-func (s *Systemd) Start(t testing.TB, unit string) {
-	t.Helper()
-	s.Systemctl(t, "start", unit)
-}
-
 // Show gives one property of a unit, as systemctl show does.
 func (s *Systemd) Show(t testing.TB, unit, property string) string {
 	t.Helper()
@@ -158,11 +150,8 @@ func (s *Systemd) RunUnit(t testing.TB, properties []string, argv ...string) Res
 	t.Helper()
 	unit := fmt.Sprintf("test%d", s.units.Add(1))
 	out, errs := "/run/"+unit+".out", "/run/"+unit+".err"
-	run := []string{
-		"systemd-run", "--wait", "--collect", "--unit=" + unit,
-		"-p", "StandardOutput=file:" + out, "-p", "StandardError=file:" + errs,
-	}
-	for _, p := range properties {
+	run := []string{"systemd-run", "--wait", "--collect", "--unit=" + unit}
+	for _, p := range append([]string{"StandardOutput=file:" + out, "StandardError=file:" + errs}, properties...) {
 		run = append(run, "-p", p)
 	}
 	told := s.Cmd(t, append(append(run, "--"), argv...)...)
@@ -181,7 +170,6 @@ func (s *Systemd) RunUnit(t testing.TB, properties []string, argv ...string) Res
 
 // take reads a file inside and removes it.
 func (s *Systemd) take(inside string) string {
-	data, _ := os.ReadFile(s.Path(inside))
-	_ = os.Remove(s.Path(inside))
-	return string(data)
+	defer os.Remove(s.Path(inside))
+	return Content(s.Path(inside))
 }

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"maps"
 	"os/exec"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,6 +21,7 @@ import (
 	"time"
 
 	"github.com/caplaunch/caplaunch/test/integration/engine"
+	"github.com/caplaunch/caplaunch/test/unit"
 )
 
 var (
@@ -92,15 +92,6 @@ func credentials(id int, groups string, caps uint64) engine.Promise {
 // understood, unreadable; or the filter's, which Seccomp shows.
 var changing = []string{"pid", "ppid", "pgid", "sid", "namespace mnt", "nice", "autogroup", "comm", "execfn", "dumpable", "seccomp", "speculation0", "speculation1", "speculation2"}
 
-// steady is a promise without what changes.
-func steady(p engine.Promise) engine.Promise {
-	p = maps.Clone(p)
-	for _, key := range changing {
-		delete(p, key)
-	}
-	return p
-}
-
 // judge holds the end against the rule: what the program must find, by an engine.Promise. The problem is "" unless the
 // outcome is broken.
 func judge(p engine.Promise, e end) (o outcome, problem string) {
@@ -142,50 +133,25 @@ func (e end) said() string {
 	return ""
 }
 
-// A tally counts outcomes.
-type tally struct {
-	sync.Mutex
-	count map[outcome]int
-	bad   map[string][]string // by problem, so that one fault of the product is one failure
-}
-
-// add counts a launch. what says which one it was.
-func (c *tally) add(o outcome, problem, what string, e end) {
-	c.Lock()
-	defer c.Unlock()
-	c.count[o]++
-	if o == broken {
-		c.bad[problem] = append(c.bad[problem], fmt.Sprintf("%s\nexit %d, stdout %.100q, stderr\n%.1000s", what, e.Code, e.Stdout, e.Stderr))
-	}
-}
-
-// report fails the test for each kind of problem, and prints the counts.
-func (c *tally) report(t *testing.T) {
+// tryAll tries each of the items, or as many as -share says, and counts how they ended. All of them take half an hour.
+func tryAll[T any](t *testing.T, items []T, try func(T) (o outcome, problem, what string, e end)) {
 	t.Helper()
-	for _, problem := range slices.Sorted(maps.Keys(c.bad)) {
-		cases := c.bad[problem]
-		t.Errorf("%s: %d times; among them\n%s", problem, len(cases), strings.Join(cases[:min(len(cases), 3)], "\n"))
-	}
-	t.Log(c.count)
-}
-
-// inParallel calls f with each of the items, or with as many as -share says, as many at a time as there are processors.
-func inParallel[T any](items []T, f func(T)) {
 	if !*all {
 		items = items[:min(len(items), *share)]
 	}
-	var wg sync.WaitGroup
-	next := make(chan T)
-	for range runtime.NumCPU() {
-		wg.Go(func() {
-			for item := range next {
-				f(item)
-			}
-		})
+	var lock sync.Mutex
+	count, bad := map[outcome]int{}, map[string][]string{} // by problem, so that one fault of the product is one failure
+	unit.InParallel(t, items, 2000, func(item T) {
+		o, problem, what, e := try(item)
+		lock.Lock()
+		defer lock.Unlock()
+		if count[o]++; o == broken {
+			bad[problem] = append(bad[problem], fmt.Sprintf("%s\nexit %d, stdout %.100q, stderr\n%.1000s", what, e.Code, e.Stdout, e.Stderr))
+		}
+	})
+	for _, problem := range slices.Sorted(maps.Keys(bad)) {
+		cases := bad[problem]
+		t.Errorf("%s: %d times; among them\n%s", problem, len(cases), strings.Join(cases[:min(len(cases), 3)], "\n"))
 	}
-	for _, item := range items {
-		next <- item
-	}
-	close(next)
-	wg.Wait()
+	t.Log(count)
 }

@@ -1,7 +1,6 @@
 package faults
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -20,7 +19,7 @@ import (
 type hardship struct {
 	name  string
 	start []string       // words in front of caplaunch
-	argv  []string       // of caplaunch
+	argv  []string       // of caplaunch; nil is launch
 	keep  engine.Promise // what the program finds, nil when it must not run
 	says  string         // a part of the error, or of the hint, when it does not
 	may   []outcome      // what else is allowed
@@ -30,8 +29,15 @@ type hardship struct {
 const poor = 64321
 
 // launch is a command line of caplaunch that gives net_admin to the poor user.
-func launch(t testing.TB, more ...string) []string {
-	return slices.Concat([]string{engine.Caplaunch(t), "-c", "net_admin", "-u", fmt.Sprintf("%d:%d", poor, poor)}, more, []string{"--", probe(t), "all"})
+func launch(t testing.TB) []string {
+	return []string{engine.Caplaunch(t), "-c", "net_admin", "-u", fmt.Sprintf("%d:%d", poor, poor), "--", probe(t), "all"}
+}
+
+// copied is launch, of a program that has to be copied.
+func copied(t testing.TB) []string {
+	argv := slices.Insert(launch(t), 1, "--strip-file-caps")
+	argv[len(argv)-2] = privileged(t)
+	return argv
 }
 
 // thePoor is what launch promises.
@@ -40,6 +46,9 @@ func thePoor() engine.Promise { return credentials(poor, strconv.Itoa(poor), net
 // endure makes the launch and holds its end against the rule.
 func (h hardship) endure(t *testing.T) {
 	t.Helper()
+	if h.argv == nil {
+		h.argv = launch(t)
+	}
 	h.judge(t, run(t, 30*time.Second, append(h.start[:len(h.start):len(h.start)], h.argv...)...))
 }
 
@@ -79,30 +88,28 @@ func limited(limits ...string) []string {
 func TestLimitsAreKeptOrNamed(t *testing.T) {
 	engine.RequireRoot(t)
 	engine.Require(t, "prlimit", "gcc")
+	capable := []string{"-u", "65532:65532", "--", privileged(t), "all"}
+	stripped := append([]string{engine.Caplaunch(t), "--strip-file-caps"}, capable...)
 	list := []hardship{
-		{name: "no process allowed to a user who has none", start: limited("nproc=0"), argv: launch(t), keep: thePoor().With("rlimit nproc", "0 0")},
-		{name: "no address space for the Go runtime", start: limited("as=100000000"), argv: launch(t), may: []outcome{aborted}},
-		{name: "too little address space for the Go runtime", start: limited("as=1200000000"), argv: launch(t), may: []outcome{aborted}},
-		{name: "address space enough for the Go runtime", start: limited("as=1300000000"), argv: launch(t), keep: thePoor().With("rlimit as", "1300000000 1300000000")},
-		{name: "a small stack", start: limited("stack=65536"), argv: launch(t), keep: thePoor().With("rlimit stack", "65536 65536")},
-		{name: "no file may be written", start: limited("fsize=0"), argv: launch(t), keep: thePoor().With("rlimit fsize", "0 0")},
-		{
-			name: "no file may be written, and a copy is needed", start: limited("fsize=0"), says: "RLIMIT_FSIZE",
-			argv: []string{engine.Caplaunch(t), "--strip-file-caps", "-u", "65532:65532", "--", privileged(t), "all"},
-		},
+		{name: "no process allowed to a user who has none", start: limited("nproc=0"), keep: thePoor().With("rlimit nproc", "0 0")},
+		{name: "no address space for the Go runtime", start: limited("as=100000000"), may: []outcome{aborted}},
+		{name: "too little address space for the Go runtime", start: limited("as=1200000000"), may: []outcome{aborted}},
+		{name: "address space enough for the Go runtime", start: limited("as=1300000000"), keep: thePoor().With("rlimit as", "1300000000 1300000000")},
+		{name: "a small stack", start: limited("stack=65536"), keep: thePoor().With("rlimit stack", "65536 65536")},
+		{name: "no file may be written", start: limited("fsize=0"), keep: thePoor().With("rlimit fsize", "0 0")},
+		{name: "no file may be written, and a copy is needed", start: limited("fsize=0"), argv: stripped, says: "RLIMIT_FSIZE"},
 		{
 			name: "no core, no locked memory, no queues, no priority", start: limited("core=0", "memlock=0", "msgqueue=0", "nice=0", "rtprio=0", "locks=0"),
-			argv: launch(t), keep: thePoor().With("rlimit memlock", "0 0", "rlimit msgqueue", "0 0"),
+			keep: thePoor().With("rlimit memlock", "0 0", "rlimit msgqueue", "0 0"),
 		},
 	}
 	for n := 3; n <= 10; n++ {
 		few, limit := limited(fmt.Sprintf("nofile=%d", n)), fmt.Sprintf("%d %d", n, n)
-		capable := []string{"-u", "65532:65532", "--", privileged(t), "all"}
 		list = append(list, hardship{
-			name: fmt.Sprintf("%d descriptors", n), start: few, argv: launch(t),
+			name: fmt.Sprintf("%d descriptors", n), start: few,
 			keep: thePoor().With("rlimit nofile", limit), may: []outcome{refused}, says: "too many open files",
 		}, hardship{
-			name: fmt.Sprintf("%d descriptors, and a copy is needed", n), start: few, argv: append([]string{engine.Caplaunch(t), "--strip-file-caps"}, capable...),
+			name: fmt.Sprintf("%d descriptors, and a copy is needed", n), start: few, argv: stripped,
 			keep: credentials(65532, "65532", 0).With("rlimit nofile", limit), may: []outcome{refused}, says: "too many open files",
 		})
 		if n > 4 {
@@ -119,7 +126,7 @@ func TestTooFewTasksEndBeforeTheProgram(t *testing.T) {
 	for most := 1; most <= 10; most++ {
 		t.Run(fmt.Sprintf("pids.max %d", most), func(t *testing.T) {
 			engine.Must(t, os.WriteFile(filepath.Join(group, "pids.max"), []byte(strconv.Itoa(most)), 0o644))
-			h := hardship{start: []string{"sh", "-ec", `echo $$ >"$1"; shift; exec "$@"`, "sh", filepath.Join(group, "cgroup.procs")}, argv: launch(t), keep: thePoor()}
+			h := hardship{start: []string{"sh", "-ec", `echo $$ >"$1"; shift; exec "$@"`, "sh", filepath.Join(group, "cgroup.procs")}, keep: thePoor()}
 			if most < 8 {
 				h.may = []outcome{refused, aborted}
 			}
@@ -131,21 +138,18 @@ func TestTooFewTasksEndBeforeTheProgram(t *testing.T) {
 // pidsCgroup is a new cgroup that limits tasks.
 func pidsCgroup(t *testing.T) string {
 	t.Helper()
-	var errs error
+	var err error
 	for _, root := range []string{"/sys/fs/cgroup/pids", "/sys/fs/cgroup"} {
 		group := filepath.Join(root, fmt.Sprintf("caplaunch-test-%d", os.Getpid()))
-		if err := os.Mkdir(group, 0o755); err != nil {
-			errs = errors.Join(errs, err)
+		if err = os.Mkdir(group, 0o755); err != nil {
 			continue
 		}
 		t.Cleanup(func() { _ = os.Remove(group) })
-		_, err := os.Stat(filepath.Join(group, "pids.max"))
-		if err == nil {
+		if _, err = os.Stat(filepath.Join(group, "pids.max")); err == nil {
 			return group
 		}
-		errs = errors.Join(errs, err)
 	}
-	engine.Unusable(t, "no cgroup with pids.max can be made: %v", errs)
+	engine.Unusable(t, "no cgroup with pids.max can be made: %v", err)
 	return ""
 }
 
@@ -161,29 +165,26 @@ func TestALaunchNeedsNoFileButTheProgram(t *testing.T) {
 	readOnly := engine.Tree(t, bare)
 	fifo := filepath.Join(engine.TempDir(t), "fifo")
 	engine.Must(t, syscall.Mkfifo(fifo, 0o644))
-	over := func(what, passwd string) []string { return mounting("mount --bind " + passwd + " " + what) }
+	over := func(what, passwd string) []string { return engine.Mounting("mount --bind " + passwd + " " + what) }
 	endureAll(t, []hardship{
 		{name: "a root with caplaunch and the program and nothing else", start: root(), argv: inside, keep: thePoor().With("proc", "0", "cwd", "/")},
 		{
-			name: "a read-only root", start: append(mounting(fmt.Sprintf("mount --bind %[1]s %[1]s\nmount -o remount,bind,ro %[1]s", readOnly)), capstart(t), "-R", readOnly, "--"),
+			name: "a read-only root", start: append(engine.Mounting(fmt.Sprintf("mount --bind %[1]s %[1]s\nmount -o remount,bind,ro %[1]s", readOnly)), capstart(t), "-R", readOnly, "--"),
 			argv: inside, keep: thePoor(),
 		},
 		{
-			name: "a full /tmp", start: mounting("mount -t tmpfs -o size=4k,mode=1777 none /var/tmp\ncat /dev/zero >/var/tmp/full 2>/dev/null || true\nmount --bind /var/tmp /dev/shm"),
-			argv: []string{engine.Caplaunch(t), "--strip-file-caps", "-c", "net_admin", "-u", fmt.Sprintf("%d:%d", poor, poor), "--", privileged(t), "all"}, keep: thePoor(),
+			name: "a full /tmp", start: engine.Mounting("mount -t tmpfs -o size=4k,mode=1777 none /var/tmp\ncat /dev/zero >/var/tmp/full 2>/dev/null || true\nmount --bind /var/tmp /dev/shm"),
+			argv: copied(t), keep: thePoor(),
 		},
-		{name: "no /proc", start: mounting("umount -l /proc"), argv: launch(t), keep: thePoor().With("proc", "0")},
-		{name: "no /dev", start: mounting("mount -t tmpfs none /dev"), argv: launch(t), keep: thePoor()},
-		{
-			name: "no /dev, and a copy is needed", start: mounting("mount -t tmpfs none /dev\numount -l /proc"), keep: thePoor(),
-			argv: []string{engine.Caplaunch(t), "--strip-file-caps", "-c", "net_admin", "-u", fmt.Sprintf("%d:%d", poor, poor), "--", privileged(t), "all"},
-		},
+		{name: "no /proc", start: engine.Mounting("umount -l /proc"), keep: thePoor().With("proc", "0")},
+		{name: "no /dev", start: engine.Mounting("mount -t tmpfs none /dev"), keep: thePoor()},
+		{name: "no /dev, and a copy is needed", start: engine.Mounting("mount -t tmpfs none /dev\numount -l /proc"), argv: copied(t), keep: thePoor()},
 		// The Go runtime puts /dev/null on what is closed, and gives up without one.
 		{name: "no /dev/null for a closed stdin", start: root("-C", "0"), argv: inside, may: []outcome{aborted}},
 		{name: "no /dev/null for a closed stderr", start: root("-C", "2"), argv: inside, may: []outcome{aborted}},
 
-		{name: "a passwd that is a FIFO, and a number", start: over("/etc/passwd", fifo), argv: launch(t), keep: thePoor(), may: []outcome{refused}},
-		{name: "a passwd that is /dev/zero, and a number", start: over("/etc/passwd", "/dev/zero"), argv: launch(t), keep: thePoor(), may: []outcome{refused}},
+		{name: "a passwd that is a FIFO, and a number", start: over("/etc/passwd", fifo), keep: thePoor(), may: []outcome{refused}},
+		{name: "a passwd that is /dev/zero, and a number", start: over("/etc/passwd", "/dev/zero"), keep: thePoor(), may: []outcome{refused}},
 	})
 }
 
@@ -206,31 +207,29 @@ func TestQuantitiesAreKeptOrRefused(t *testing.T) {
 	own := func(flags ...string) []string {
 		return slices.Concat([]string{engine.Caplaunch(t), "-c", "net_admin"}, flags, []string{"--", probe(t), "all"})
 	}
+	there := []string{engine.Caplaunch(t), "-u", "65532:65532", "--", "./probe"}
+	inFolder := func(script string) []string {
+		return []string{"sh", "-ec", `cd "$1"; shift; ` + script + `; exec "$@"`, "sh", engine.TempDir(t)}
+	}
 	const entry = "faults:x:65536:65536::/:/bin/sh\n"
 	endureAll(t, []hardship{
 		{name: "no arguments at all, not even a name", start: []string{starter(t, "noargs")}, argv: []string{engine.Caplaunch(t)}, says: "--"},
 		{name: "65,536 groups received and kept", start: from("1-65536"), argv: own("-u", "65536:65536", "--keep-groups"), keep: credentials(65536, most, netAdmin)},
-		{name: "65,536 groups received and dropped", start: from("1-65536"), argv: launch(t), keep: thePoor()},
+		{name: "65,536 groups received and dropped", start: from("1-65536"), keep: thePoor()},
 		{name: "65,537 groups, with the primary one", start: from("1-65536"), argv: own("-u", "65537:65537", "--keep-groups"), says: "hint: caplaunch --groups="},
 		{name: "65,536 groups asked for", argv: own(append(flags, "-u", "65536:65536")...), keep: credentials(65536, most, netAdmin)},
 		{name: "65,537 groups asked for", argv: own(append(flags, "--groups=65537", "-u", "65536:65536")...), says: "more groups than the kernel takes"},
-		{name: "65,536 groups of a name", start: accounts(t, entry, members.String()), argv: own("-u", "faults"), keep: credentials(65536, most, netAdmin)},
-		{name: "65,537 groups of a name", start: accounts(t, entry, members.String()+"one:x:65537:faults\n"), argv: own("-u", "faults"), says: "more than the kernel takes"},
+		{name: "65,536 groups of a name", start: engine.Accounts(t, entry, members.String()), argv: own("-u", "faults"), keep: credentials(65536, most, netAdmin)},
 		{
-			name: "a working directory that is deleted", argv: launch(t), keep: thePoor().With("cwd", ""),
-			start: []string{"sh", "-ec", `cd "$1"; rmdir "$1"; shift; exec "$@"`, "sh", engine.TempDir(t)},
+			name: "65,537 groups of a name", start: engine.Accounts(t, entry, members.String()+"one:x:65537:faults\n"), argv: own("-u", "faults"),
+			says: "more than the kernel takes",
 		},
+		{name: "a working directory that is deleted", start: inFolder(`rmdir "$PWD"`), keep: thePoor().With("cwd", "")},
+		{name: "a working directory that is deleted, and a program in it", start: inFolder(`rmdir "$PWD"`), argv: there, says: "./probe"},
+		{name: "a working directory that the user may not enter", start: inFolder("chmod 0 ."), keep: thePoor()},
 		{
-			name: "a working directory that is deleted, and a program in it", argv: []string{engine.Caplaunch(t), "-u", "65532:65532", "--", "./probe"}, says: "./probe",
-			start: []string{"sh", "-ec", `cd "$1"; rmdir "$1"; shift; exec "$@"`, "sh", engine.TempDir(t)},
-		},
-		{
-			name: "a working directory that the user may not enter", argv: launch(t), keep: thePoor(),
-			start: []string{"sh", "-ec", `cd "$1"; chmod 0 .; shift; exec "$@"`, "sh", engine.TempDir(t)},
-		},
-		{
-			name: "a working directory that the user may not enter, and a program in it", argv: []string{engine.Caplaunch(t), "-u", "65532:65532", "--", "./probe"}, says: "may not search",
-			start: []string{"sh", "-ec", `cd "$1"; cp "$2" probe; chmod 0 .; shift 2; exec "$@"`, "sh", engine.TempDir(t), probe(t)},
+			name: "a working directory that the user may not enter, and a program in it", start: inFolder("cp " + probe(t) + " probe; chmod 0 ."),
+			argv: there, says: "may not search",
 		},
 	})
 }

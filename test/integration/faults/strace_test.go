@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/caplaunch/caplaunch/test/integration/engine"
+	"github.com/caplaunch/caplaunch/test/unit"
 )
 
 // Faults are injected into the main thread alone, which is the one that plans, verifies and execs: without -f strace
@@ -107,14 +108,6 @@ var waits = []string{"clone", "clone3", "futex", "epoll_pwait"}
 
 // probeSignal is by which explain asks whether a signal can be queued.
 const probeSignal = "SIGRT_32"
-
-// mayLeave is what else the promise allows: a file that the Go runtime opened without close-on-exec and could not close.
-func (i injection) mayLeave() []string {
-	if i.call.name == "close" && !i.own {
-		return []string{"descriptors", "*"}
-	}
-	return nil
-}
 
 // faults are the ways in which the call is made to fail.
 func (c call) faults() []string {
@@ -216,10 +209,7 @@ func becomesTheProgram(line string) bool {
 // traceFile is a file that strace may write to as any user.
 func traceFile(t testing.TB) string {
 	t.Helper()
-	path := filepath.Join(engine.TempDir(t), "trace")
-	engine.Must(t, os.WriteFile(path, nil, 0o666))
-	engine.Must(t, os.Chmod(path, 0o666))
-	return path
+	return unit.Write(t, filepath.Join(engine.TempDir(t), "trace"), "", 0o666)
 }
 
 // try makes the launch with the fault in it. The outcome is unreached when the call was not made before the program's
@@ -246,7 +236,11 @@ func (i injection) try(t testing.TB, caplaunch string) (outcome, string, end) {
 	if i.call.name == "tgkill" && at >= 0 && !strings.Contains(lines[at], probeSignal) {
 		return unreached, "", e // it was the runtime's: how many threads that reaches changes
 	}
-	o, problem := i.door.judge(i.scenario, e, i.mayLeave()...)
+	var more []string
+	if i.call.name == "close" && !i.own { // the runtime opens a file without close-on-exec, and cannot get rid of it
+		more = []string{"descriptors", "*"}
+	}
+	o, problem := i.door.judge(i.scenario, e, more...)
 	switch {
 	case o == refused && i.code == 0 && i.step && i.door == toRun && !i.named(e.said()):
 		return broken, "the error does not name the step", e
@@ -267,15 +261,9 @@ func (i injection) named(said string) bool {
 	if i.fails() {
 		return names(said, i.op)
 	}
-	if strings.HasPrefix(said, "the kernel reports another state than planned: ") {
-		return true
-	}
-	for _, op := range []string{"capset ", "setgroups ", "setgroups: ", "setresgid ", "setresuid ", "prctl "} {
-		if strings.HasPrefix(said, op) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc([]string{
+		"the kernel reports another state than planned: ", "capset ", "setgroups ", "setgroups: ", "setresgid ", "setresuid ", "prctl ",
+	}, func(prefix string) bool { return strings.HasPrefix(said, prefix) })
 }
 
 // names reports whether an error names a call, or the reason for which the kernel refuses it with EINVAL alone.
@@ -313,11 +301,9 @@ func injections(t *testing.T, caplaunch string) []injection {
 					}
 				}
 				for _, f := range c.faults() {
-					i := injection{s, d, c, f}
-					if !i.fails() && s.outOfReach(c.op) {
-						continue
+					if i := (injection{s, d, c, f}); i.fails() || !s.outOfReach(c.op) {
+						list = append(list, i)
 					}
-					list = append(list, i)
 				}
 			}
 		}
@@ -342,16 +328,14 @@ func TestNoSystemCallThatFailsOrLiesBreaksThePromise(t *testing.T) {
 	engine.Require(t, "strace", "unshare")
 	caplaunch := engine.Caplaunch(t)
 	list := injections(t, caplaunch)
-	engine.Rand(t).Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	unit.Rand(t).Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 	if !*all {
 		list = fairly(t, list)
 	}
-	count := &tally{count: map[outcome]int{}, bad: map[string][]string{}}
-	inParallel(list, func(i injection) {
+	tryAll(t, list, func(i injection) (outcome, string, string, end) {
 		o, problem, e := i.try(t, caplaunch)
-		count.add(o, problem, i.String()+"\n"+i.line, e)
+		return o, problem, i.String() + "\n" + i.line, e
 	})
-	count.report(t)
 }
 
 // fairly puts one of each credential step and of what could turn a refusal into a launch first, then one of each other

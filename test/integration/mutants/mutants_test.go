@@ -1,5 +1,3 @@
-//go:build linux
-
 // Package mutants breaks caplaunch in one place at a time: a mutant that the tests of its room pass is a test that is
 // missing.
 package mutants
@@ -27,6 +25,7 @@ import (
 	"time"
 
 	"github.com/caplaunch/caplaunch/test/integration/engine"
+	"github.com/caplaunch/caplaunch/test/unit"
 )
 
 var (
@@ -57,36 +56,37 @@ const (
 	fails     = `(?m)^\s*--- FAIL: |^panic: |^fatal error: `
 )
 
-func unit(dir string) judge { return judge{dir: dir, run: "."} }
+// beside are the tests beside the code.
+func beside(dir string) judge { return judge{dir: dir, run: "."} }
 
 // integration is a package of test/integration that starts caplaunch.
 func integration(dir, run string) judge { return judge{dir: "test/integration/" + dir, run: run} }
 
 var rooms = []*room{
 	{dir: "internal/ambient", files: "rules|plan|allow", judges: []judge{
-		unit("internal/ambient"),
+		beside("internal/ambient"),
 		{"test/integration/oracle", "^TestModelAgreesAsRoot$", []string{"-n=20000"}, disagrees},
 		{"test/integration/oracle", "^TestMoreGroupsThanNGROUPS_MAXAreRefused$", nil, disagrees},
 		{"test/integration/oracle", "^TestModelAgreesWhereOneIDIsMapped$", []string{"-n=20000"}, disagrees},
 	}},
 	// A Kernel that is wrong can already fail to take up the starting state.
 	{dir: "internal/ambient/linux", judges: []judge{
-		unit("internal/ambient/linux"),
+		beside("internal/ambient/linux"),
 		{"test/integration/oracle", "^Test(ModelAgrees(AsRoot|ThroughAllThreads)$|MoreGroups)", []string{"-n=1200", "-doors=600"}, disagrees +
 			`|starting state|thread \d+ has|no signal can be queued|not enough to start with|results? differs? between threads|no answer about the rule for ids|: it reports success without an answer`},
 	}},
 	{dir: "internal/launch", judges: []judge{
-		unit("internal/launch"), starts, integration("transparency", plain), integration("security", "^Test(NobodyA|TheFirst|AQuestion|KeepGroupsL|AGroup|AnID)"), integration("words", quick),
+		beside("internal/launch"), starts, integration("transparency", plain), integration("security", "^Test(NobodyA|TheFirst|AQuestion|KeepGroupsL|AGroup|AnID)"), integration("words", quick),
 	}},
 	{dir: "internal/exec", judges: []judge{
 		{dir: "internal/exec", run: ".", args: []string{"-test.skip=Access|Large"}},
-		integration("programs", "ALook|EveryPriv|Privilege|AScript|Strip|TooMany|FileCaps"), integration("security", "^Test(ASwapped|APath|NobodyA)"), unit("internal/exec"),
+		integration("programs", "ALook|EveryPriv|Privilege|AScript|Strip|TooMany|FileCaps"), integration("security", "^Test(ASwapped|APath|NobodyA)"), beside("internal/exec"),
 	}},
-	{dir: "internal/identity", judges: []judge{unit("internal/identity")}},
+	{dir: "internal/identity", judges: []judge{beside("internal/identity")}},
 	{dir: "internal/origin", judges: []judge{
 		{dir: "internal/origin", run: "^Test(Answers|AnAnswer|Without|Restore|Not|Set)"}, integration("transparency", plain), integration("transparency", "^Test(Each|Ignored|WhatCannot)"), integration("security", "^Test(Signals|AQuestion)"),
 	}},
-	{dir: "internal/grant", judges: []judge{unit("internal/grant")}},
+	{dir: "internal/grant", judges: []judge{beside("internal/grant")}},
 	{dir: "cmd/caplaunch", files: "main|cli|run|ask|check|variables|status|signals|report", judges: []judge{
 		{dir: "cmd/caplaunch", run: ".", args: []string{"-test.skip=Poller|Init|Rooms|Pure|Door|Reader"}},
 		integration("words", quick), integration("security", "^Test(NoVariable|APrivileged|AHint|CheckSees|TheFirst|Strict)"), integration("words", "ExplainSays|EveryOtherHint|ExplainFor|InstallC"),
@@ -158,29 +158,22 @@ func mutateAll(t *testing.T) *build {
 		}
 	}
 	overlay, dir := engine.Overlay(t, contents), engine.TempDir(t)
-	var wg sync.WaitGroup
 	var mu sync.Mutex
-	limit := make(chan bool, runtime.GOMAXPROCS(0))
-	for of := range maps.Clone(b.binaries) {
-		wg.Go(func() {
-			limit <- true
-			defer func() { <-limit }()
-			path := filepath.Join(dir, strings.ReplaceAll(of, "/", "_"))
-			cmd := exec.Command("go", "test", "-c", "-vet=off", "-o", path, ".")
-			if of == program {
-				cmd = exec.Command("make", "-C", engine.Root, "build", "BIN="+path)
-			}
-			cmd.Dir, cmd.Env = filepath.Join(engine.Root, of), append(os.Environ(), "GOFLAGS="+overlay)
-			if r := engine.Command(t, cmd); r.Code != 0 {
-				t.Error(r)
-				return
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			b.binaries[of] = []byte(engine.Read(t, path))
-		})
-	}
-	wg.Wait()
+	unit.InParallel(t, slices.Collect(maps.Keys(b.binaries)), 50, func(of string) {
+		path := filepath.Join(dir, strings.ReplaceAll(of, "/", "_"))
+		cmd := exec.Command("go", "test", "-c", "-vet=off", "-o", path, ".")
+		if of == program {
+			cmd = exec.Command("make", "-C", engine.Root, "build", "BIN="+path)
+		}
+		cmd.Dir, cmd.Env = filepath.Join(engine.Root, of), append(os.Environ(), "GOFLAGS="+overlay)
+		if r := engine.Command(t, cmd); r.Code != 0 {
+			t.Error(r)
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		b.binaries[of] = []byte(engine.Read(t, path))
+	})
 	if t.Failed() {
 		t.Fatal("the mutants do not build")
 	}
@@ -191,17 +184,9 @@ func mutateAll(t *testing.T) *build {
 func write(path string, program []byte, n int) error {
 	syscall.ForkLock.RLock() // no other child may have it open for writing
 	defer syscall.ForkLock.RUnlock()
-	out := slices.Clone(program)
-	for from := 0; ; {
-		i := bytes.Index(out[from:], []byte(mark))
-		if i < 0 {
-			break
-		}
-		from += i + len(mark)
-		binary.NativeEndian.PutUint64(out[from:], uint64(n))
-	}
+	number := func(n int) []byte { return binary.NativeEndian.AppendUint64([]byte(mark), uint64(n)) }
 	_ = os.Remove(path)
-	return os.WriteFile(path, out, 0o755)
+	return os.WriteFile(path, bytes.ReplaceAll(program, number(0), number(n)), 0o755)
 }
 
 // contained keeps a mutant, which is root, from what belongs to the machine: one of install would put itself in the
@@ -248,7 +233,7 @@ func TestEveryMutantIsFoundOut(t *testing.T) {
 	slices.SortFunc(chosen, func(a, b mutant) int { return cmp.Compare(hash(a), hash(b)) })
 	isAll := *all || *only != ""
 	if !isAll {
-		chosen = slices.DeleteFunc(chosen, func(m mutant) bool { return isAlike(m) }) // they take the longest
+		chosen = slices.DeleteFunc(chosen, isAlike) // they take the longest
 		taken := map[*room]int{}
 		chosen = slices.DeleteFunc(chosen, func(m mutant) bool {
 			taken[m.room]++
@@ -270,56 +255,39 @@ func TestEveryMutantIsFoundOut(t *testing.T) {
 	for _, m := range chosen {
 		tasks = append(tasks, task{m, m.room.judges})
 	}
-	work := make(chan task)
 	var mu sync.Mutex
-	caught, same := map[*room]int{}, map[*room]int{}
-	spent, done := map[*room]time.Duration{}, 0
-	var wg sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
-		dir := engine.TempDir(t)
-		wg.Go(func() {
-			for m := range work {
-				begin, found, out := time.Now(), false, ""
-				for _, j := range m.judges {
-					if found, out = b.judge(t, dir, j, m.mutant); found {
-						break
-					}
-				}
-				out = out[max(0, len(out)-1500):]
-				mu.Lock()
-				switch {
-				case m.n == 0:
-					if found {
-						t.Errorf("%s %s fails without a mutant:\n%s", m.judges[0].dir, m.judges[0].run, out)
-					}
-				case found:
-					caught[m.room]++
-				case isAlike(m.mutant):
-					same[m.room]++
-				default:
-					t.Errorf("lives: %d %s", m.n, m.name)
-				}
-				spent[m.room] += time.Since(begin)
-				if done++; done%50 == 0 {
-					t.Logf("%d of %d", done, len(tasks))
-				}
-				mu.Unlock()
+	caught, same, spent := map[*room]int{}, map[*room]int{}, map[*room]time.Duration{}
+	dirs := make(chan string, runtime.GOMAXPROCS(0)) // one for each that runs at a time
+	for range cap(dirs) {
+		dirs <- engine.TempDir(t)
+	}
+	unit.InParallel(t, tasks, 50, func(m task) {
+		begin, found, out, dir := time.Now(), false, "", <-dirs
+		for _, j := range m.judges {
+			if found, out = b.judge(t, dir, j, m.mutant); found {
+				break
 			}
-		})
-	}
-	for _, m := range tasks {
-		work <- m
-	}
-	close(work)
-	wg.Wait()
+		}
+		dirs <- dir
+		out = out[max(0, len(out)-1500):]
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case m.n == 0 && found:
+			t.Errorf("%s %s fails without a mutant:\n%s", m.judges[0].dir, m.judges[0].run, out)
+		case m.n == 0:
+		case found:
+			caught[m.room]++
+		case isAlike(m.mutant):
+			same[m.room]++
+		default:
+			t.Errorf("lives: %d %s", m.n, m.name)
+		}
+		spent[m.room] += time.Since(begin)
+	})
 	for _, r := range rooms {
-		count := func(list []mutant) (n int) {
-			for _, m := range list {
-				if m.room == r {
-					n++
-				}
-			}
-			return n
+		count := func(list []mutant) int {
+			return len(slices.DeleteFunc(slices.Clone(list), func(m mutant) bool { return m.room != r }))
 		}
 		t.Logf("%-24s %4d of %4d mutants, %4d found out, %2d change nothing, %.0f s of one core", r.dir, count(chosen), count(b.mutants), caught[r], same[r], spent[r].Seconds())
 	}
@@ -332,7 +300,7 @@ var alike = []struct{ names, why string }{
 	{`^launch\.go Launch\.identify: r\.User != nil becomes true`, "it only saves reading two files"},
 	{`^process\.go Launch\.openPipe: err != nil becomes false`, "what fcntl does not tell gives no bit"},
 	{`^file\.go File\.(isUnchanged|readCaps): now\.(Dev|Ino|Size|Mode|Uid|Gid|Mtim) `, "ctime changes with it, but for a write in the same tick of the clock"},
-	{`^memfd\.go memfd: (fd <= 2|err == nil) `, "only somebody who answers for the kernel gives such a descriptor"},
+	{`^memfd\.go memfd: (fd <= 2|err == nil|unix\.EBADF) `, "only somebody who answers for the kernel gives such a descriptor"},
 	{`^replace\.go Program\.Ask: unix\.\w+ becomes another`, "only an older kernel, or a filter, answers so"},
 	{`^replace\.go execveat: ((argv|env)?[eE]rr != nil becomes false|unix\.EINVAL becomes zero)`, "no word that came through execve has a NUL"},
 	{`^run_linux\.go descriptor\.Read: err == nil becomes true`, "whoever reads sees either error"},

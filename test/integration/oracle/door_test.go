@@ -1,5 +1,3 @@
-//go:build linux
-
 package oracle
 
 import (
@@ -47,19 +45,12 @@ func oneThread(q sequence) (all []record, err error) {
 // childEnv makes this binary the process in which allThreads makes a sequence.
 const childEnv = "ORACLE_CHILD"
 
-// A request is a sequence on its way to the child, and an answer what comes back. A number is a step without arguments,
-// of which gob takes none.
-type (
-	request struct {
-		Start ambient.State
-		Steps []any
-		Path  string
-	}
-	answer struct {
-		Records []record
-		Trouble string
-	}
-)
+// A request is a sequence on its way to the child. A number is a step without arguments, of which gob takes none.
+type request struct {
+	Start ambient.State
+	Steps []any
+	Path  string
+}
 
 var bare = []ambient.Step{ambient.SetKeepCaps{}, ambient.SetNoNewPrivs{}}
 
@@ -70,7 +61,7 @@ func init() {
 }
 
 // allThreads makes it in a process of its own.
-func allThreads(q sequence) ([]record, error) {
+func allThreads(q sequence) (all []record, err error) {
 	r := request{Start: q.Start, Path: q.Exec.Path}
 	for _, s := range q.Steps {
 		var step any = s
@@ -91,14 +82,8 @@ func allThreads(q sequence) ([]record, error) {
 	if err := cmd.Run(); err != nil {
 		return nil, fmt.Errorf("the child: %w: %s", err, text.String())
 	}
-	var a answer
-	if err := gob.NewDecoder(&out).Decode(&a); err != nil {
-		return nil, err
-	}
-	if a.Trouble != "" {
-		return nil, errors.New(a.Trouble)
-	}
-	return a.Records, nil
+	err = gob.NewDecoder(&out).Decode(&all)
+	return all, err
 }
 
 // child never returns.
@@ -116,13 +101,13 @@ func child() {
 		q.Steps = append(q.Steps, s.(ambient.Step))
 	}
 	records, err := perform(linux.AllThreads(), psx.Syscall6, q)
-	a := answer{Records: records}
-	if err != nil {
-		a.Trouble = err.Error()
-	}
 	sameThreads()
-	if err := gob.NewEncoder(os.Stdout).Encode(a); err != nil {
-		panic(err)
+	if err == nil {
+		err = gob.NewEncoder(os.Stdout).Encode(records)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 	os.Exit(0)
 }
@@ -204,36 +189,26 @@ func takeUp(k linux.Kernel, call rawCall, want ambient.State) error {
 
 // readReport reads what report.c prints.
 func readReport(text string) (s ambient.State, err error) {
-	var n []uint64
-	for word := range strings.FieldsSeq(text) {
-		i, err := strconv.ParseUint(word, 10, 64)
+	n, err := fmt.Sscan(text, &s.Permitted, &s.Inheritable, &s.Effective, &s.Bounding, &s.Ambient, &s.Securebits, &s.NoNewPrivs,
+		&s.UID.Real, &s.UID.Effective, &s.UID.Saved, &s.GID.Real, &s.GID.Effective, &s.GID.Saved)
+	if err != nil {
+		return s, err
+	}
+	var groups []uint32
+	for _, word := range strings.Fields(text)[n:] {
+		g, err := strconv.ParseUint(word, 10, 32)
 		if err != nil {
 			return s, err
 		}
-		n = append(n, i)
-	}
-	const fixed = 13
-	if len(n) < fixed {
-		return s, errors.New("no report")
-	}
-	var groups []uint32
-	for _, g := range n[fixed:] {
 		groups = append(groups, uint32(g))
 	}
-	ids := func(n []uint64) ambient.IDs {
-		return ambient.IDs{Real: uint32(n[0]), Effective: uint32(n[1]), Saved: uint32(n[2])}
-	}
-	set := func(i int) ambient.Set { return ambient.Set(n[i]) }
-	return ambient.State{
-		Permitted: set(0), Inheritable: set(1), Effective: set(2), Bounding: set(3), Ambient: set(4),
-		Securebits: ambient.Securebits(n[5]), NoNewPrivs: n[6] == 1, UID: ids(n[7:]), GID: ids(n[10:]), Groups: ambient.NewGroups(groups...),
-	}, nil
+	s.Groups = ambient.NewGroups(groups...)
+	return s, nil
 }
 
 var credentials = regexp.MustCompile(`(?m)^(Uid|Gid|Groups|Cap...|NoNewPrivs):.*$`)
 
-// sameThreads panics unless the threads of this process all have the same
-// credentials: psx(3) is about that.
+// sameThreads panics unless the threads of this process all have the same credentials: psx(3) is about that.
 func sameThreads() {
 	tasks, err := os.ReadDir("/proc/self/task")
 	if err != nil {

@@ -1,5 +1,3 @@
-//go:build linux
-
 package oracle
 
 import (
@@ -9,12 +7,16 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
+	"testing"
 
 	"golang.org/x/sys/unix"
+	"kernel.org/pub/linux/libs/security/libcap/cap"
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
+	program "github.com/caplaunch/caplaunch/internal/exec"
 )
 
 // A spec is a program as the test makes it: its owner, mode and
@@ -35,18 +37,16 @@ type xattr struct {
 }
 
 func (x *xattr) encode() []byte {
-	magic := uint32(x.Revision) << 24
+	words := []uint32{
+		uint32(x.Revision) << 24, uint32(x.Permitted), uint32(x.Inheritable), uint32(x.Permitted >> 32), uint32(x.Inheritable >> 32), x.RootID,
+	}
 	if x.Effective {
-		magic |= 1
+		words[0] |= 1
 	}
-	b := binary.LittleEndian.AppendUint32(nil, magic)
-	for shift := 0; shift < 64; shift += 32 {
-		b = binary.LittleEndian.AppendUint32(b, uint32(x.Permitted>>shift))
-		b = binary.LittleEndian.AppendUint32(b, uint32(x.Inheritable>>shift))
+	if x.Revision == 2 {
+		words = words[:5]
 	}
-	if x.Revision == 3 {
-		b = binary.LittleEndian.AppendUint32(b, x.RootID)
-	}
+	b, _ := binary.Append(nil, binary.LittleEndian, words)
 	return b
 }
 
@@ -56,8 +56,7 @@ var fileIDs = []uint32{0, 1000, 2000}
 
 const noGroup = 4242
 
-// capKinds are the shapes of a security.capability; "-" is an attribute with
-// empty sets, "none" is no attribute.
+// capKinds are the shapes of a security.capability; "-" is an attribute with empty sets, "none" is no attribute.
 var capKinds = []string{"none", "-", "e", "p", "i", "ip", "ep", "ei", "eip"}
 
 var setIDKinds = []struct {
@@ -78,7 +77,8 @@ func specs(r *rand.Rand, ids idPool, rootIDs []uint32) []spec {
 	add := func(label, shape string, x *xattr, times int) {
 		for _, kind := range setIDKinds {
 			for n := range times {
-				f := spec{Name: fmt.Sprintf("%s,%s,%d", label, kind.name, n), Mode: kind.mode, UID: pick(r, ids.uids(fileIDs)), GID: pick(r, ids.gids(fileIDs))}
+				f := spec{Name: fmt.Sprintf("%s,%s,%d", label, kind.name, n), Mode: kind.mode}
+				f.UID, f.GID = pick(r, mapped(ids.UIDs, fileIDs)), pick(r, mapped(ids.GIDs, fileIDs))
 				if ids.GIDs.has(noGroup) && kind.name == "sgid-without-x" {
 					f.GID = noGroup
 				}
@@ -104,8 +104,7 @@ func specs(r *rand.Rand, ids idPool, rootIDs []uint32) []spec {
 	return all
 }
 
-// aFileSet is a random set of a file's, often small: large ones are rarely to
-// be had.
+// aFileSet is a random set of a file's, often small: large ones are rarely to be had.
 func aFileSet(r *rand.Rand) ambient.Set {
 	switch r.IntN(6) {
 	case 0:
@@ -139,26 +138,19 @@ type folder struct {
 func (f folder) normal() string { return filepath.Join(f.Dir, "normal") }
 func (f folder) nosuid() string { return filepath.Join(f.Dir, "nosuid") }
 
-// make mounts a tmpfs at f.Dir and fills it. The process needs a mount
-// namespace of its own.
+// make mounts a tmpfs at f.Dir and fills it. The process needs a mount namespace of its own.
 func (f folder) make(program string) error {
 	image, err := os.ReadFile(program)
 	if err != nil {
 		return err
 	}
-	step := func(what string, err error) error {
-		if err != nil {
-			return fmt.Errorf("%s: %w", what, err)
-		}
-		return nil
-	}
 	unix.Umask(0)
 	err = errors.Join(
-		step("private mounts", unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")),
-		step("tmpfs", unix.Mount("oracle", f.Dir, "tmpfs", 0, "mode=755")),
+		os.NewSyscallError("private mounts", unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")),
+		os.NewSyscallError("tmpfs", unix.Mount("oracle", f.Dir, "tmpfs", 0, "mode=755")),
 		os.Mkdir(f.normal(), 0o755), os.Mkdir(f.nosuid(), 0o755),
-		step("bind", unix.Mount(f.normal(), f.nosuid(), "", unix.MS_BIND, "")),
-		step("nosuid", unix.Mount("", f.nosuid(), "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_NOSUID, "")),
+		os.NewSyscallError("bind", unix.Mount(f.normal(), f.nosuid(), "", unix.MS_BIND, "")),
+		os.NewSyscallError("nosuid", unix.Mount("", f.nosuid(), "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_NOSUID, "")),
 	)
 	if err != nil {
 		return err
@@ -183,43 +175,32 @@ func (f folder) make(program string) error {
 }
 
 func create(path string, content []byte, s spec) error {
-	if err := os.WriteFile(path, content, 0o700); err != nil {
-		return err
-	}
 	// In this order: chown clears the set-id bits and the attribute.
-	if err := os.Chown(path, int(s.UID), int(s.GID)); err != nil {
-		return err
+	err := errors.Join(os.WriteFile(path, content, 0o700), os.Chown(path, int(s.UID), int(s.GID)), unix.Chmod(path, s.Mode))
+	if err == nil && s.Caps != nil {
+		err = unix.Setxattr(path, "security.capability", s.Caps.encode(), 0)
 	}
-	if err := unix.Chmod(path, s.Mode); err != nil {
-		return err
-	}
-	if s.Caps == nil {
-		return nil
-	}
-	if err := unix.Setxattr(path, "security.capability", s.Caps.encode(), 0); err != nil {
-		return fmt.Errorf("%s: %+v: %w", path, *s.Caps, err)
+	if err != nil {
+		return fmt.Errorf("%s: %+v: %w", path, s, err)
 	}
 	return nil
 }
 
-// A target is what ends a sequence: a path, and what execve takes from it as
-// the test knows it.
+// A target is what ends a sequence: a path, and what execve takes from it as the test knows it.
 type target struct {
 	Path string
 	File ambient.File
 	Kind string
 }
 
-// targets is every program of f by every way, as it counts in the user
-// namespace of v.
+// targets is every program of f by every way, as it counts in the user namespace of v.
 func (f folder) targets(v view) []target {
 	var all []target
 	for _, s := range f.Specs {
 		for _, way := range ways {
 			for _, mount := range []string{f.normal(), f.nosuid()} {
 				nosuid := way == nosuidly || way == direct && mount == f.nosuid()
-				t := target{Path: filepath.Join(mount, s.Name) + way}
-				t.Kind = s.Name
+				t := target{Path: filepath.Join(mount, s.Name) + way, Kind: s.Name}
 				if nosuid {
 					t.Kind += ",nosuid"
 				} else {
@@ -242,8 +223,7 @@ type view struct {
 	Owns     func(rootID uint32) (ok bool) // is it the root of this namespace or of an ancestor?
 }
 
-// file is what execve(2) takes from a program, capabilities(7) and
-// user_namespaces(7).
+// file is what execve(2) takes from a program, capabilities(7) and user_namespaces(7).
 func (v view) file(s spec) ambient.File {
 	var f ambient.File
 	if c := s.Caps; c != nil && v.Owns(c.RootID) { // revision 2 has 0 there
@@ -261,4 +241,60 @@ func (v view) file(s spec) ambient.File {
 		f.SetGID = &gid
 	}
 	return f
+}
+
+// TestNamesAndNumbersAreLibcaps: the field's own library knows nothing of this repository.
+func TestNamesAndNumbersAreLibcaps(t *testing.T) {
+	if len(ambient.NamedCaps.Names()) != int(cap.NamedCount) {
+		t.Errorf("%d names, libcap has %d", len(ambient.NamedCaps.Names()), cap.NamedCount)
+	}
+	for n := range cap.Value(64) {
+		want := strings.TrimPrefix(n.String(), "cap_") // a number when it has no name
+		if got := ambient.Cap(n).String(); got != want {
+			t.Errorf("capability %d is %q, libcap says %q", n, got, want)
+		}
+		for _, name := range []string{n.String(), strings.ToUpper(n.String()), want} {
+			if got, err := ambient.ParseCap(name); err != nil || got != ambient.Cap(n) {
+				t.Errorf("%q is %d, %v, libcap says %d", name, got, err, n)
+			}
+		}
+	}
+}
+
+// TestInspectionSaysWhatTheKernelTakes holds internal/exec to what the test knows of its programs, which the sequences
+// hold against the kernel. Set-id bits of an owner who is not mapped count there, and not for the kernel.
+func TestInspectionSaysWhatTheKernelTakes(t *testing.T) {
+	for _, w := range []world{machine, manyIDs, oneID, noID0} {
+		t.Run(w.name, func(t *testing.T) {
+			w.in(t, func(t *testing.T, g generator) {
+				known, foreign := 0, 0
+				for _, want := range g.targets {
+					at, err := program.Find(want.Path, "")
+					if err != nil {
+						t.Errorf("%s: %v", want.Path, err)
+						continue
+					}
+					got, err := at.Credentials(g.host.Known)
+					at.Close()
+					if f := want.File; f.SetUID == nil && f.SetGID == nil && strings.Contains(want.Kind, ",made outside") {
+						got.SetUID, got.SetGID = nil, nil
+					}
+					switch {
+					case errors.Is(err, program.ErrForeignCaps) && w.nested && (strings.Contains(want.Kind, "-v3-root") || w.name == noID0.name):
+						foreign++
+					case err != nil:
+						t.Errorf("%s: %v", want.Path, err)
+					case !reflect.DeepEqual(got, want.File):
+						t.Errorf("%s: it says %q, want %q", want.Path, target{File: got}.credentials(), want.credentials())
+					default:
+						known++
+					}
+				}
+				t.Logf("%d programs, and %d of which it cannot be told", known, foreign)
+				if known < 1000 {
+					t.Errorf("only %d programs", known)
+				}
+			})
+		})
+	}
 }

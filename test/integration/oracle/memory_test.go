@@ -1,5 +1,3 @@
-//go:build linux
-
 package oracle
 
 import (
@@ -15,6 +13,7 @@ import (
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
 	"github.com/caplaunch/caplaunch/internal/ambient/linux"
+	"github.com/caplaunch/caplaunch/test/unit"
 )
 
 // caplaunchEnv is the launcher to attack, where there is no Go to build it.
@@ -24,14 +23,11 @@ const caplaunchEnv = "ORACLE_CAPLAUNCH"
 // which has nothing, then tries to open the memory of each thread: until the execve some still have what was granted.
 // The virtual machine has fs.suid_dumpable=1, by which a change of ids opens what was closed.
 func TestNobodyReachesTheMemoryOfALaunch(t *testing.T) {
-	if os.Getuid() != 0 {
-		unusable(t, "needs root")
-	}
+	unit.Root(t)
 	caplaunch := os.Getenv(caplaunchEnv)
 	if caplaunch == "" {
-		require(t, "go")
-		caplaunch = filepath.Join(publicDir(t), "caplaunch")
-		build := exec.Command("go", "build", "-o", caplaunch, ".")
+		caplaunch = filepath.Join(unit.Folder(t), "caplaunch")
+		build := exec.Command(unit.Tool(t, "go"), "build", "-o", caplaunch, ".")
 		build.Dir, build.Env = "../../../cmd/caplaunch", append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
@@ -56,7 +52,7 @@ func spy(t *testing.T, user int, argv ...string) (stops, launch, program int) {
 	defer runtime.UnlockOSThread()
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true}
-	must(t, cmd.Start())
+	unit.Must(t, cmd.Start())
 	pid := cmd.Process.Pid
 	victims, opened := make(chan int), make(chan bool)
 	defer close(victims)
@@ -66,9 +62,9 @@ func spy(t *testing.T, user int, argv ...string) (stops, launch, program int) {
 	if _, err := syscall.Wait4(pid, &status, syscall.WALL, nil); err != nil || !status.Stopped() {
 		t.Fatal(err, status)
 	}
-	must(t, syscall.PtraceSetOptions(pid, syscall.PTRACE_O_TRACESYSGOOD|syscall.PTRACE_O_TRACEEXEC))
+	unit.Must(t, syscall.PtraceSetOptions(pid, syscall.PTRACE_O_TRACESYSGOOD|syscall.PTRACE_O_TRACEEXEC))
 	for deliver := 0; ; {
-		must(t, syscall.PtraceSyscall(pid, deliver))
+		unit.Must(t, syscall.PtraceSyscall(pid, deliver))
 		if _, err := syscall.Wait4(pid, &status, syscall.WALL, nil); err != nil {
 			t.Fatal(err)
 		}

@@ -1,5 +1,7 @@
-//go:build linux
-
+// Package oracle proves the model of internal/ambient against the running kernel: random sequences of credential system
+// calls, each ended by a real execve, are made by the model and by the kernel side by side and compared state by state,
+// refusals included. Package linux makes them through both of its doors, and a program in C says what it found. Mutants
+// prove the proof: model, plan and calls are broken in one place at a time, and each time a test must find it out.
 package oracle
 
 import (
@@ -9,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
+	"github.com/caplaunch/caplaunch/test/unit"
 )
 
 var (
@@ -39,11 +41,6 @@ var theSeed = sync.OnceValue(func() uint64 {
 	}
 	return *seed
 })
-
-// passedFlags are what a test hands on to itself.
-func passedFlags() []string {
-	return []string{fmt.Sprintf("-n=%d", *number), fmt.Sprintf("-doors=%d", *doors), fmt.Sprintf("-seed=%d", theSeed()), fmt.Sprintf("-seq=%d", *only)}
-}
 
 func TestMain(m *testing.M) {
 	switch {
@@ -127,56 +124,50 @@ func differ(was, want ambient.State, rule error, got record) error {
 }
 
 // agree runs n random sequences, as many at a time as there are processors.
-func agree(t *testing.T, p place, n int, through door) meeting {
+func agree(t *testing.T, g generator, n int, through door) meeting {
 	t.Helper()
-	must(t, p.learn(through))
+	unit.Must(t, g.learn(through))
+	numbers := []int{*only}
+	if *only < 0 {
+		numbers = make([]int, n)
+		for i := range numbers {
+			numbers[i] = i
+		}
+	}
 	sum := meeting{}
 	var mu sync.Mutex
-	var wg sync.WaitGroup
-	work := make(chan int)
-	for range runtime.GOMAXPROCS(0) {
-		wg.Go(func() {
-			mine := meeting{}
-			for i := range work {
-				q := p.gen.sequence(rand.New(rand.NewPCG(theSeed(), 1<<32+uint64(i))))
-				if err := p.gen.compare(q, through, mine); err != nil && !t.Failed() {
-					t.Errorf("-seed=%d -seq=%d: %v\n%v", theSeed(), i, err, q)
-				} else if *only >= 0 {
-					t.Logf("sequence %d:\n%v", i, q)
-				}
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			for what, n := range mine {
-				sum[what] += n
-			}
-		})
-	}
-	first, last := 0, n
-	if *only >= 0 {
-		first, last = *only, *only+1
-	}
-	for i := first; i < last && !t.Failed(); i++ {
-		work <- i
-	}
-	close(work)
-	wg.Wait()
+	unit.InParallel(t, numbers, 20000, func(i int) {
+		if t.Failed() {
+			return
+		}
+		q, met := g.sequence(rand.New(rand.NewPCG(theSeed(), 1<<32+uint64(i)))), meeting{}
+		if err := g.compare(q, through, met); err != nil && !t.Failed() {
+			t.Errorf("-seed=%d -seq=%d: %v\n%v", theSeed(), i, err, q)
+		} else if *only >= 0 {
+			t.Logf("sequence %d:\n%v", i, q)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for what, n := range met {
+			sum[what] += n
+		}
+	})
 	return sum
 }
 
 // learn finds out what differs between kernels, from the kernel itself.
-func (p *place) learn(through door) error {
-	plain := sequence{Start: p.gen.limit, Exec: p.gen.plain[0]}
+func (g *generator) learn(through door) error {
+	plain := sequence{Start: g.limit, Exec: g.plain[0]}
 	plain.Start.Ambient = 0
 
 	// The securebits for scripts came with Linux 6.14.
 	q := plain
 	q.Start.Securebits = 1 << 8
 	if _, err := through(q); err == nil {
-		p.gen.bits |= 0xf00
+		g.bits |= 0xf00
 	}
 	// Does an exec with unequal ids clear ambient?
-	if ids := mapped(p.gen.ids.UIDs, []uint32{1000, 65532}); len(ids) == 2 {
+	if ids := mapped(g.ids.UIDs, []uint32{1000, 65532}); len(ids) == 2 {
 		q := plain
 		q.Start.UID = ambient.IDs{Real: ids[0], Effective: ids[1], Saved: ids[1]}
 		q.Start.Inheritable = ambient.SetOf(12)
@@ -185,7 +176,7 @@ func (p *place) learn(through door) error {
 		if err != nil || len(r) != 2 || r[1].Errno != 0 {
 			return fmt.Errorf("no answer about the rule for ids: %+v, %w", r, err)
 		}
-		p.gen.host.OldExecIDs = r[1].State.Ambient == 0
+		g.host.OldExecIDs = r[1].State.Ambient == 0
 	}
 	return nil
 }
@@ -201,10 +192,10 @@ func release() string {
 
 // inWorld runs n sequences in w and prints what they met.
 func inWorld(t *testing.T, w world, n int, through door) {
-	w.in(t, func(t *testing.T, p place) {
-		p.gen.few = w.few
+	w.in(t, func(t *testing.T, g generator) {
+		g.few = w.few
 		begin := time.Now()
-		met := agree(t, p, max(n, 1), through)
+		met := agree(t, g, max(n, 1), through)
 		if *only < 0 && n >= 1000 {
 			for _, what := range w.mustMeet() {
 				if met[what] == 0 {
@@ -251,16 +242,13 @@ func reporter(t *testing.T, dir string) string {
 	}
 	compiler, err := exec.LookPath("musl-gcc") // starts in half the time
 	if err != nil {
-		if compiler, err = exec.LookPath("gcc"); err != nil {
-			unusable(t, "no C compiler: %v", err)
-		}
+		compiler = unit.Tool(t, "gcc")
 	}
 	path := filepath.Join(dir, "report")
 	cmd := exec.Command(compiler, "-static", "-Os", "-Wall", "-Wextra", "-Werror", "-o", path, filepath.Join("testdata", "report.c"))
-	if out, err := cmd.CombinedOutput(); err != nil {
-		unusable(t, "report.c cannot be compiled: %v\n%s", err, out)
-	}
-	must(t, os.Chmod(path, 0o755))
+	out, err := cmd.CombinedOutput()
+	unit.Need(t, err == nil, "report.c, which cannot be compiled: "+string(out))
+	unit.Must(t, os.Chmod(path, 0o755))
 	return path
 }
 
@@ -270,9 +258,7 @@ func TestModelAgreesInAUserNamespace(t *testing.T) { inWorld(t, manyIDs, *number
 
 func TestModelAgreesWhereOneIDIsMapped(t *testing.T) { inWorld(t, oneID, *number*15/100, oneThread) }
 
-func TestModelAgreesWhereNoRootIsMapped(t *testing.T) {
-	inWorld(t, noID0, *number*5/100, oneThread)
-}
+func TestModelAgreesWhereNoRootIsMapped(t *testing.T) { inWorld(t, noID0, *number*5/100, oneThread) }
 
 func TestModelAgreesThroughAllThreads(t *testing.T) {
 	for _, w := range []world{machine, manyIDs} {
@@ -283,12 +269,12 @@ func TestModelAgreesThroughAllThreads(t *testing.T) {
 
 // TestMoreGroupsThanNGROUPS_MAXAreRefused has what random sequences meet once in thousands.
 func TestMoreGroupsThanNGROUPS_MAXAreRefused(t *testing.T) {
-	machine.in(t, func(t *testing.T, p place) {
+	machine.in(t, func(t *testing.T, g generator) {
 		ids := make([]uint32, ambient.MaxGroups+1)
 		for i := range ids {
 			ids[i] = 10000 + uint32(i)
 		}
-		must(t, p.gen.compare(sequence{Start: p.gen.limit, Exec: p.gen.plain[0], Steps: []ambient.Step{
+		unit.Must(t, g.compare(sequence{Start: g.limit, Exec: g.plain[0], Steps: []ambient.Step{
 			ambient.SetGroups{Groups: ambient.NewGroups(ids...)},
 			ambient.SetGroups{Groups: ambient.NewGroups(ids[1:]...)},
 		}}, oneThread, meeting{}))

@@ -1,5 +1,3 @@
-//go:build linux
-
 package oracle
 
 import (
@@ -40,9 +38,8 @@ func (t target) credentials() string {
 // favourites are the capabilities that the rules speak of, and two others.
 var favourites = ambient.SetOf(ambient.CapSetUID, ambient.CapSetGID, ambient.CapSetPCap, 12, 40)
 
-// processIDs are ids of processes, sorted by how often they are wanted. Some
-// are mapped nowhere but in the initial user namespace; 65536 and above would
-// be cut off by 16-bit calls.
+// processIDs are ids of processes, sorted by how often they are wanted. Some are mapped nowhere but in the initial user
+// namespace; 65536 and above would be cut off by 16-bit calls.
 var processIDs = []uint32{0, 0, 0, 1000, 1000, 2000, 65532, 65536, 100000, 1<<31 - 1, 1<<32 - 2}
 
 // An idPool knows which ids are mapped.
@@ -55,9 +52,6 @@ func mapped(m idMap, ids []uint32) []uint32 {
 	}
 	return ids
 }
-
-func (p idPool) uids(ids []uint32) []uint32 { return mapped(p.UIDs, ids) }
-func (p idPool) gids(ids []uint32) []uint32 { return mapped(p.GIDs, ids) }
 
 // A generator makes random sequences that are possible in a place.
 type generator struct {
@@ -113,9 +107,9 @@ func someGroups(r *rand.Rand, ids []uint32) ambient.Groups {
 
 // start is a random state that a process can be in.
 func (g generator) start(r *rand.Rand) ambient.State {
-	s := ambient.State{UID: someIDs(r, g.ids.uids(processIDs)), GID: someIDs(r, g.ids.gids(processIDs)), NoNewPrivs: one(r, 4)}
+	s := ambient.State{UID: someIDs(r, mapped(g.ids.UIDs, processIDs)), GID: someIDs(r, mapped(g.ids.GIDs, processIDs)), NoNewPrivs: one(r, 4)}
 	if s.Groups = g.limit.Groups; g.host.SetGroups {
-		s.Groups = someGroups(r, g.ids.gids(processIDs))
+		s.Groups = someGroups(r, mapped(g.ids.GIDs, processIDs))
 	}
 	s.Permitted = aSet(r, g.limit.Permitted)
 	s.Inheritable = aSet(r, g.limit.Bounding)
@@ -195,8 +189,7 @@ func (g generator) step(r *rand.Rand, now ambient.State) ambient.Step {
 	return ambient.SetNoNewPrivs{}
 }
 
-// sequence is a random one. The Sim only guides it: whether the Sim is right
-// is for the kernel to say.
+// sequence is a random one. The Sim only guides it: whether the Sim is right is for the kernel to say.
 func (g generator) sequence(r *rand.Rand) sequence {
 	q := sequence{Start: g.start(r), Exec: pick(r, g.targets)}
 	switch {

@@ -1,8 +1,7 @@
-//go:build linux
-
 package oracle
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/caplaunch/caplaunch/test/unit"
 )
 
 // Another kernel than the machine's: Debian's for clouds, in a virtual machine
@@ -26,8 +27,7 @@ const vmEnv = "ORACLE_VM"
 // vmDone ends what the virtual machine prints.
 var vmDone = regexp.MustCompile(`(?m)^oracle-vm: exit (\d+)\r?$`)
 
-// TestDebiansKernelAgreesToo runs the oracle under the kernel of Debian 12, which
-// has the older rule for ids at execve.
+// TestDebiansKernelAgreesToo runs the oracle under the kernel of Debian 12, which has the older rule for ids at execve.
 func TestDebiansKernelAgreesToo(t *testing.T) {
 	n := *number
 	switch {
@@ -37,19 +37,22 @@ func TestDebiansKernelAgreesToo(t *testing.T) {
 	default:
 		t.Skipf("needs %s=1, as make oracle-vm sets it: it takes minutes", vmEnv)
 	}
-	if os.Getuid() != 0 {
-		unusable(t, "needs root")
+	unit.Root(t)
+	for _, tool := range []string{"qemu-system-x86_64", "apt-get", "dpkg-deb", "cpio", "go", "ip", "wg", "dash", "busybox"} {
+		unit.Tool(t, tool)
 	}
-	require(t, "qemu-system-x86_64", "apt-get", "dpkg-deb", "cpio", "go", "ip", "wg", "dash", "busybox")
 	dir := t.TempDir()
+	cache, err := filepath.Abs(filepath.Join(cmp.Or(os.Getenv("TEST_CACHE"), "../../../.cache"), "vm")) // in engine.CacheDir
+	unit.Must(t, err)
+	unit.Must(t, os.MkdirAll(cache, 0o755))
 	begin := time.Now()
 	ctx, stop := context.WithTimeout(t.Context(), 50*time.Minute)
 	defer stop()
-	cmd := exec.CommandContext(ctx, "testdata/vm.sh", cacheDir(t), dir, reporter(t, dir), fmt.Sprintf("-n=%d", n), fmt.Sprintf("-doors=%d", n/30), fmt.Sprintf("-seed=%d", theSeed()))
+	cmd := exec.CommandContext(ctx, "testdata/vm.sh", cache, dir, reporter(t, dir), fmt.Sprintf("-n=%d", n), fmt.Sprintf("-doors=%d", n/30), fmt.Sprintf("-seed=%d", theSeed()))
 	b, err := cmd.CombinedOutput()
 	out := strings.ReplaceAll(string(b), "\r", "")
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.ExitCode() == 9 {
-		unusable(t, "no kernel: %s", out)
+		unit.Need(t, false, "a kernel: "+out)
 	}
 	end := vmDone.FindStringSubmatch(out)
 	if err != nil || end == nil || end[1] != "0" {
@@ -113,18 +116,6 @@ func vmInit() {
 	unix.Sync()
 	time.Sleep(time.Second) // for the serial line
 	panic(unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF))
-}
-
-// cacheDir is engine.CacheDir, see unusable.
-func cacheDir(t *testing.T) string {
-	dir := os.Getenv("TEST_CACHE")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", ".cache")
-	}
-	dir, err := filepath.Abs(filepath.Join(dir, "vm"))
-	must(t, err)
-	must(t, os.MkdirAll(dir, 0o755))
-	return dir
 }
 
 // tunnelSays is what testdata/tunnel.sh prints.

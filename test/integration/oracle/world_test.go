@@ -1,5 +1,3 @@
-//go:build linux
-
 package oracle
 
 import (
@@ -20,6 +18,7 @@ import (
 
 	"github.com/caplaunch/caplaunch/internal/ambient"
 	"github.com/caplaunch/caplaunch/internal/ambient/linux"
+	"github.com/caplaunch/caplaunch/test/unit"
 )
 
 // The environment of the processes that the tests become. Each test runs its
@@ -30,8 +29,7 @@ const (
 	dirEnv      = "ORACLE_DIR" // an empty folder that everybody may enter
 )
 
-// A world is where sequences run: on the machine, or in a user namespace with
-// some ids mapped.
+// A world is where sequences run: on the machine, or in a user namespace with some ids mapped.
 type world struct {
 	name     string
 	nested   bool
@@ -60,75 +58,38 @@ var (
 	}
 )
 
-// A place is a world from the inside.
-type place struct{ gen generator }
-
-// unusable ends the test as engine.Unusable does. That package is not imported
-// here: the clients of container engines in it would weigh on the start of
-// every child and on the build of every mutant.
-func unusable(t testing.TB, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("TEST_REQUIRE") == "1" {
-		t.Fatalf("required by TEST_REQUIRE=1: "+format, args...)
-	}
-	t.Skipf(format, args...)
-}
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// publicDir is a temporary folder that everybody may enter, also by ids that
-// are not mapped.
-func publicDir(t *testing.T) string {
-	dir, err := os.MkdirTemp("", "oracle")
-	must(t, err)
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	must(t, os.Chmod(dir, 0o755))
-	return dir
-}
-
-// in runs body inside w.
-func (w world) in(t *testing.T, body func(*testing.T, place)) {
+// in runs body inside w, with what makes sequences that are possible there. Package unit serves, and not engine: the
+// clients of container engines in that would weigh on the start of every child and on the build of every mutant.
+func (w world) in(t *testing.T, body func(*testing.T, generator)) {
 	t.Helper()
 	switch inside := os.Getenv(insideEnv); {
 	case inside == "":
-		if os.Getuid() != 0 && (!w.nested || w.root) {
-			unusable(t, "needs root")
-		}
+		unit.Need(t, os.Getuid() == 0 || w.nested && !w.root, "root")
 		w.enter(t)
 	case inside == "mounts" && w.nested:
-		must(t, outside(everyID).make(os.Getenv(reporterEnv)))
+		unit.Must(t, outside(everyID).make(os.Getenv(reporterEnv)))
 		w.respawn(t, "/proc/self/exe", "world")
 	default:
-		p, err := prepare()
-		must(t, err)
-		body(t, p)
+		g, err := prepare()
+		unit.Must(t, err)
+		body(t, g)
 	}
 }
 
 // enter is in, seen from outside.
 func (w world) enter(t *testing.T) {
-	dir := publicDir(t)
+	dir := unit.Folder(t)
 	for _, sub := range []string{"outer", "inner"} {
 		sub = filepath.Join(dir, sub)
-		must(t, errors.Join(os.Mkdir(sub, 0o755), os.Chmod(sub, 0o755)))
+		unit.Must(t, errors.Join(os.Mkdir(sub, 0o755), os.Chmod(sub, 0o755)))
 	}
 	t.Setenv(dirEnv, dir)
 	t.Setenv(reporterEnv, reporter(t, dir))
-	// This binary, where everybody may execute it.
-	own := filepath.Join(dir, "oracle.test")
-	data, err := os.ReadFile("/proc/self/exe")
-	must(t, err)
-	must(t, errors.Join(os.WriteFile(own, data, 0o755), os.Chmod(own, 0o755)))
 	inside := "world"
 	if os.Getuid() == 0 {
 		inside = "mounts"
 	}
-	w.respawn(t, own, inside)
+	w.respawn(t, unit.Self(t), inside)
 }
 
 // printed is what inWorld prints.
@@ -138,10 +99,8 @@ var printed = regexp.MustCompile(`(?m)^oracle: .*\n`)
 // outermost process.
 func (w world) respawn(t *testing.T, own, inside string) {
 	t.Helper()
-	cmd := exec.Command(own, append([]string{
-		"-test.run=^" + strings.ReplaceAll(t.Name(), "/", "$/^") + "$",
-		"-test.v=true", "-test.count=1", "-test.timeout=0",
-	}, passedFlags()...)...)
+	cmd := exec.Command(own, "-test.run=^"+strings.ReplaceAll(t.Name(), "/", "$/^")+"$", "-test.v=true", "-test.count=1", "-test.timeout=0",
+		fmt.Sprintf("-n=%d", *number), fmt.Sprintf("-doors=%d", *doors), fmt.Sprintf("-seed=%d", theSeed()), fmt.Sprintf("-seq=%d", *only))
 	cmd.Env = append(os.Environ(), insideEnv+"="+inside)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	if inside == "world" {
@@ -153,11 +112,11 @@ func (w world) respawn(t *testing.T, own, inside string) {
 	out := string(b)
 	switch {
 	case cmd.ProcessState == nil:
-		unusable(t, "%s: %v", w.name, err)
+		unit.Need(t, false, fmt.Sprintf("%s: %v", w.name, err))
 	case err != nil || !strings.Contains(out, "--- "):
 		t.Fatalf("%s: %v\n%s", w.name, err, out)
 	case strings.Contains(out, "--- SKIP: "):
-		unusable(t, "%s: %s", w.name, out)
+		unit.Need(t, false, w.name+": "+out)
 	case *only >= 0:
 		t.Log(out)
 	}
@@ -168,7 +127,19 @@ func (w world) respawn(t *testing.T, own, inside string) {
 func (w world) inUserNamespace(attr *syscall.SysProcAttr) {
 	attr.Cloneflags |= syscall.CLONE_NEWUSER
 	attr.GidMappingsEnableSetgroups = !w.noGroups
-	attr.UidMappings, attr.GidMappings = w.ids(os.Getuid(), os.Getgid())
+	own := func(maps []syscall.SysProcIDMap, id int) []syscall.SysProcIDMap {
+		maps = slices.Clone(maps)
+		for i := range maps {
+			if maps[i].HostID == 0 || os.Getuid() != 0 {
+				maps[i].HostID = id
+			}
+		}
+		return maps
+	}
+	if w.gids == nil {
+		w.gids = w.maps
+	}
+	attr.UidMappings, attr.GidMappings = own(w.maps, os.Getuid()), own(w.gids, os.Getgid())
 	if first := attr.UidMappings[0]; first.HostID != os.Getuid() { // be one that is mapped
 		id := uint32(first.ContainerID)
 		attr.Credential = &syscall.Credential{Uid: id, Gid: id, NoSetGroups: w.noGroups}
@@ -180,23 +151,6 @@ func (w world) inUserNamespace(attr *syscall.SysProcAttr) {
 			}
 		}
 	}
-}
-
-// ids are the maps of the world for a caller.
-func (w world) ids(uid, gid int) (uids, gids []syscall.SysProcIDMap) {
-	own := func(maps []syscall.SysProcIDMap, id int) []syscall.SysProcIDMap {
-		maps = slices.Clone(maps)
-		for i := range maps {
-			if maps[i].HostID == 0 || uid != 0 {
-				maps[i].HostID = id
-			}
-		}
-		return maps
-	}
-	if w.gids == nil {
-		w.gids = w.maps
-	}
-	return own(w.maps, uid), own(w.gids, gid)
 }
 
 // outside is the programs that the machine's root makes before a user namespace
@@ -254,23 +208,21 @@ func (m idMap) translate(id uint32) (uint32, bool) {
 }
 
 // prepare makes the programs and finds out what is possible here.
-func prepare() (place, error) {
-	p := place{}
+func prepare() (g generator, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	now, host, err := linux.OneThread().StateAndHost()
 	uids, err1 := readMap("/proc/self/uid_map")
 	gids, err2 := readMap("/proc/self/gid_map")
 	if err := errors.Join(err, err1, err2); err != nil {
-		return p, err
+		return g, err
 	}
 	if !now.Permitted.Contains(favourites) || now.Permitted != now.Bounding {
-		return p, fmt.Errorf("not enough to start with: %+v on %+v", now, host)
+		return g, fmt.Errorf("not enough to start with: %+v on %+v", now, host)
 	}
-	p.gen = generator{host: host, ids: idPool{uids, gids}, limit: now, bits: 0xff}
+	g = generator{host: host, ids: idPool{uids, gids}, limit: now, bits: 0xff}
 
-	// Files of one's own: revision 2 belongs to the root of the file system's
-	// user namespace, which is this one.
+	// Files of one's own: revision 2 belongs to the root of the file system's user namespace, which is this one.
 	rootIDs := []uint32{0}
 	if ids := mapped(uids, []uint32{5, 1000}); ids[0] != 0 {
 		rootIDs = append(rootIDs, ids[0])
@@ -279,16 +231,17 @@ func prepare() (place, error) {
 		rootIDs = rootIDs[1:]
 	}
 	same := func(id uint32) (uint32, bool) { return id, true }
-	own := folder{filepath.Join(os.Getenv(dirEnv), "inner"), specs(rand.New(rand.NewPCG(theSeed(), 2)), p.gen.ids, rootIDs)}
+	own := folder{filepath.Join(os.Getenv(dirEnv), "inner"), specs(rand.New(rand.NewPCG(theSeed(), 2)), g.ids, rootIDs)}
 	if err := own.make(os.Getenv(reporterEnv)); err != nil {
-		return p, err
+		return g, err
 	}
-	p.gen.targets = own.targets(view{
+	g.targets = own.targets(view{
 		Known: host.Known, UID: same, GID: same,
 		Owns: func(rootID uint32) bool { return rootID == 0 && uids.has(0) },
 	})
 
-	if out := outside(everyID); uids[0].count != everyID.UIDs[0].count && exists(out.normal()) {
+	out := outside(everyID)
+	if _, err := os.Stat(out.normal()); err == nil && uids[0].count != everyID.UIDs[0].count {
 		seen := out.targets(view{Known: host.Known, UID: uids.translate, GID: gids.translate, Owns: func(rootID uint32) bool {
 			id, ok := uids.translate(rootID)
 			return rootID == 0 || ok && id == 0
@@ -296,19 +249,14 @@ func prepare() (place, error) {
 		for i := range seen {
 			seen[i].Kind += ",made outside"
 		}
-		p.gen.targets = append(p.gen.targets, seen...)
+		g.targets = append(g.targets, seen...)
 	}
-	for _, t := range p.gen.targets {
+	for _, t := range g.targets {
 		if t.File == (ambient.File{}) {
-			p.gen.plain = append(p.gen.plain, t)
+			g.plain = append(g.plain, t)
 		} else if t.File.Caps == nil {
-			p.gen.setID = append(p.gen.setID, t)
+			g.setID = append(g.setID, t)
 		}
 	}
-	return p, nil
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
+	return g, nil
 }

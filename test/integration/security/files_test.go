@@ -64,7 +64,7 @@ func race(t *testing.T, judge func(engine.Result), launch ...string) (refused in
 // A part of the path that somebody swaps meanwhile leads to a program which the new user may neither reach nor read: it
 // must not be copied for it. All that is said of a file comes from one open of it, as the new user.
 func TestAPathThatIsSwappedLeadsToNothingTheUserMayNotRead(t *testing.T) {
-	begin(t)
+	engine.Begin(t)
 	for what, isLink := range map[string]bool{"a folder": false, "a symlink": true} {
 		t.Run(what, func(t *testing.T) {
 			dir := engine.TempDir(t)
@@ -105,7 +105,7 @@ func swapped(t *testing.T) string {
 
 // What was looked at need not be what is executed, SECURITY.md: then it has less than the promise, and never more.
 func TestASwappedProgramNeverGetsMoreThanThePromise(t *testing.T) {
-	begin(t)
+	engine.Begin(t)
 	granted, exact := engine.Promised("65532", engine.NetAdmin), 0
 	any := granted.With("CapPrm", "*", "CapEff", "*", "CapInh", "*", "CapAmb", "*", "AT_SECURE", "*")
 	refused := race(t, func(r engine.Result) {
@@ -127,7 +127,7 @@ func TestASwappedProgramNeverGetsMoreThanThePromise(t *testing.T) {
 // With no_new_privs off, the owner of a file could add set-id bits to it at any moment, even while it is held open. So
 // what runs is a copy, always.
 func TestNobodyAddsBitsToACopy(t *testing.T) {
-	begin(t)
+	engine.Begin(t)
 	owned := engine.Copy(t, engine.Probe(t), 0o755)
 	engine.Must(t, os.Chown(owned, 40005, 40006))
 	promise := engine.Promised("65532", engine.NetAdmin).With("NoNewPrivs", "0")
@@ -146,7 +146,7 @@ func TestNobodyAddsBitsToACopy(t *testing.T) {
 
 // install keeps to the folder that it opened, and follows no symlink that is put in its place.
 func TestInstallFollowsNoFolderThatIsSwapped(t *testing.T) {
-	begin(t)
+	engine.Begin(t)
 	dir := engine.TempDir(t)
 	shared, link, secret := filepath.Join(dir, "shared"), filepath.Join(dir, "link"), filepath.Join(dir, "secret")
 	engine.Must(t, os.Mkdir(shared, 0o755))
@@ -171,7 +171,7 @@ func TestInstallFollowsNoFolderThatIsSwapped(t *testing.T) {
 
 // An install that is ended by a signal leaves no temporary file behind.
 func TestInstallThatIsEndedLeavesNothingBehind(t *testing.T) {
-	begin(t, "strace")
+	engine.Begin(t, "strace")
 	dir := engine.TempDir(t)
 	// At each call that can have to do with it, one after the other, from the making of the temporary file on.
 	ended := 0

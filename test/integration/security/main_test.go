@@ -4,7 +4,6 @@
 package security
 
 import (
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -15,21 +14,7 @@ import (
 	"github.com/caplaunch/caplaunch/test/integration/engine"
 )
 
-// read is the content of a file, or nothing.
-func read(path string) string {
-	data, _ := os.ReadFile(path)
-	return string(data)
-}
-
 func TestMain(m *testing.M) { engine.Main(m) }
-
-// begin begins a test, beside the others: it needs root and these commands.
-func begin(t *testing.T, commands ...string) {
-	t.Helper()
-	t.Parallel()
-	engine.RequireRoot(t)
-	engine.Require(t, commands...)
-}
 
 // An end is what became of a launch of the probe that pauses: the program's status as the rest of the machine sees it,
 // or a refusal.
@@ -50,7 +35,7 @@ func outside(t *testing.T, argv ...string) end {
 	dir := filepath.Join("/proc", strconv.Itoa(cmd.Process.Pid))
 	ended := func() bool { return len(done) == 1 }
 	started := func() bool { // in a chroot, and for another user, there is no more to see than its words
-		words := strings.Split(strings.TrimSuffix(read(filepath.Join(dir, "cmdline")), "\x00"), "\x00")
+		words := strings.Split(strings.TrimSuffix(engine.Content(filepath.Join(dir, "cmdline")), "\x00"), "\x00")
 		return len(words) == 2 && words[1] == "pause"
 	}
 	if !engine.Await(func() bool { return ended() || started() }) {
@@ -59,7 +44,7 @@ func outside(t *testing.T, argv ...string) end {
 	e := end{}
 	if !ended() {
 		e.ran = map[string]string{}
-		for line := range strings.Lines(read(filepath.Join(dir, "status"))) {
+		for line := range strings.Lines(engine.Content(filepath.Join(dir, "status"))) {
 			key, value, _ := strings.Cut(line, ":")
 			e.ran[key] = strings.Join(strings.Fields(value), " ")
 		}
@@ -79,6 +64,12 @@ func (e end) is(t *testing.T, uid, gid int, groups string) {
 	} else if e.ran["Uid"] != four(uid) || e.ran["Gid"] != four(gid) || e.ran["Groups"] != groups && groups != "*" {
 		t.Errorf("uid %s, gid %s, groups %q; want %d, %d, %q", e.ran["Uid"], e.ran["Gid"], e.ran["Groups"], uid, gid, groups)
 	}
+}
+
+// inNamespace is the starter "userns" in front of what follows: root of a namespace with those maps, who is 100000 outside.
+func inNamespace(t testing.TB, groups string, more ...string) []string {
+	words := []string{engine.Starter(t, "userns"), "-u", mapped, "-g", mapped, "-G", groups, "-m", contained, "-n", contained}
+	return slices.Concat(words, more, []string{"--"})
 }
 
 // refused checks that nothing ran, and gives the error.

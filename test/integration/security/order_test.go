@@ -2,6 +2,7 @@ package security
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,7 +14,7 @@ import (
 // Of a command line with several faults the first check that fails decides the status: usage, a privileged caplaunch,
 // the allowlist, capabilities, identity, PROGRAM.
 func TestTheFirstCheckThatFailsDecides(t *testing.T) {
-	begin(t, "setcap")
+	engine.Begin(t, "setcap")
 	const root, user = "-b 10c0 -p 10c0", "-u 65532 -g 65532 -G none"
 	plain, privileged := engine.Caplaunch(t), engine.WithCaps(t, engine.Caplaunch(t), "cap_net_raw=ep")
 	for _, c := range []struct {
@@ -46,12 +47,57 @@ func TestTheFirstCheckThatFailsDecides(t *testing.T) {
 
 // What the entry could not find out stops a launch before it has changed anything.
 func TestAQuestionOfTheEntryThatIsRefusedChangesNothing(t *testing.T) {
-	begin(t, "strace")
+	engine.Begin(t, "strace")
 	trace := filepath.Join(t.TempDir(), "trace")
 	r := engine.Exec(t, "strace", "-f", "-qqq", "-o", trace, "-e", "trace=prctl,capset,setgroups,setresgid,setresuid,rt_sigaction", "-e", "inject=rt_sigaction:error=EPERM:when=1",
 		engine.Caplaunch(t), "-u", "65532:65532", "--", engine.Probe(t))
 	engine.Refused(t, r, engine.Failure)
 	if text := engine.Read(t, trace); !strings.Contains(text, "(INJECTED)") || strings.Contains(text, "setres") {
 		t.Error(text)
+	}
+}
+
+// Where fs.suid_dumpable is 1 a change of ids opens the memory of the process. It has to be closed again before the step
+// that gives capabilities up, on whatever thread. TestNobodyReachesTheMemoryOfALaunch of the oracle attacks there.
+func TestAProcessHidesBeforeItGivesUpCapabilities(t *testing.T) {
+	engine.Begin(t, "strace")
+	for _, command := range []string{"run", "explain"} {
+		trace := filepath.Join(t.TempDir(), "trace")
+		r := engine.Exec(t, "strace", "-f", "-o", trace, "-e", "signal=none", "-e", "trace=setresuid,setresgid,capset,prctl",
+			engine.Caplaunch(t), command, "-u", "1000:1000", "--", "/bin/true")
+		if r.Code != 0 {
+			t.Fatal(r)
+		}
+		opened, hidden, trimmed := 0, 0, 0
+		for line := range strings.Lines(engine.Content(trace)) {
+			switch {
+			case strings.Contains(line, "setres"):
+				opened, hidden = opened+1, 0
+			case strings.Contains(line, "PR_SET_DUMPABLE, SUID_DUMP_DISABLE"):
+				hidden++
+			case strings.Contains(line, "capset("):
+				trimmed++
+				if hidden == 0 {
+					t.Errorf("%s: it gives capabilities up in sight of the new user:\n%s", command, engine.Content(trace))
+				}
+			}
+		}
+		if opened < 2 || trimmed == 0 {
+			t.Errorf("%s: %d changes of ids, %d of capabilities: nothing is proved", command, opened, trimmed)
+		}
+	}
+}
+
+// An init of the same container needs KILL to signal a program that is another user: --strict lets it pass there, and
+// nowhere else.
+func TestStrictLetsKillPassForAnInit(t *testing.T) {
+	engine.RequireRoot(t)
+	engine.Require(t, "unshare", "setpriv")
+	for script, want := range map[string]int{`"$@"; exit $?`: 0, `exec "$@"`: 78} {
+		r := engine.Command(t, exec.Command("unshare", "--pid", "--fork", "--mount-proc", "setpriv", "--bounding-set=-all,+kill,+setgid,+setuid", "--inh-caps=-all",
+			"sh", "-c", script, "sh", engine.Caplaunch(t), "--strict", "--user=65532:65532", "--", engine.Probe(t)))
+		if r.Code != want {
+			t.Errorf("%s: %v", script, r)
+		}
 	}
 }

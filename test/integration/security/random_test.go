@@ -11,27 +11,20 @@ import (
 	"testing"
 
 	"github.com/caplaunch/caplaunch/test/integration/engine"
+	"github.com/caplaunch/caplaunch/test/unit"
 )
 
 var starts = flag.Int("starts", 500, "how many random starts are tried")
 
 // The capabilities that the random starts are about.
-const (
-	capSetGID = 6
-	capSetUID = 7
-	setPCap   = 8
-	netAdmin  = 12
-	netRaw    = 13
-)
+const capSetGID, capSetUID, setPCap, netAdmin, netRaw = 6, 7, 8, 12, 13
 
 var caps = []int{capSetGID, capSetUID, setPCap, netAdmin, netRaw}
 
 var capNames = map[int]string{capSetGID: "setgid", capSetUID: "setuid", setPCap: "setpcap", netAdmin: "net_admin", netRaw: "net_raw"}
 
 // Securebits of capabilities(7).
-const (
-	noRoot, noSetuidFixup, keepCapsLocked, noRaise = 1, 4, 0x20, 0x40
-)
+const noSetuidFixup, keepCapsLocked, noRaise = 4, 0x20, 0x40
 
 // A start is a starting state, by the words that make it, and a request.
 type start struct {
@@ -94,8 +87,8 @@ func draw(t testing.TB, r *rand.Rand) start {
 		}
 		s.words = append(s.words, "--")
 	}
-	s.words = append(s.words, engine.Capstart(t))
 	option := func(words ...string) { s.words = append(s.words, words...) }
+	option(engine.Capstart(t))
 	if !s.nested {
 		option("-u", ids(), "-g", ids(), "-G", groups)
 	}
@@ -154,12 +147,11 @@ func draw(t testing.TB, r *rand.Rand) start {
 // flags is the request as a command line.
 func (s start) flags() (words []string) {
 	list := func(mask uint64) (names []string) {
-		for c, name := range capNames {
-			if mask>>c&1 == 1 {
-				names = append(names, name)
+		for _, c := range caps {
+			if has(mask, c) {
+				names = append(names, capNames[c])
 			}
 		}
-		slices.Sort(names)
 		return names
 	}
 	for flag, names := range map[string][]string{"--caps=": list(s.required), "--optional-caps=": list(s.optional)} {
@@ -214,23 +206,21 @@ func factOf(status map[string]string) (f fact) {
 
 // inside is how an id reads in the namespace, and outside the id that one stands for, -1 for none.
 func (s start) inside(id int) int {
-	switch {
-	case !s.nested:
-		return id
-	case id < 100000 || id >= 165536:
+	if s.nested && (id < 100000 || id >= 165536) {
 		return 65534
+	} else if s.nested {
+		return id - 100000
 	}
-	return id - 100000
+	return id
 }
 
 func (s start) outside(id int) int {
-	switch {
-	case !s.nested:
-		return id
-	case id >= 65536:
+	if s.nested && id >= 65536 {
 		return -1
+	} else if s.nested {
+		return id + 100000
 	}
-	return id + 100000
+	return id
 }
 
 func has(mask uint64, c int) bool { return mask>>c&1 == 1 }
@@ -268,7 +258,7 @@ func (s start) predict(now fact, kill uint64) (code int, want fact) {
 	switched, refused, groups := s.identity(now, uid, gid, root)
 	user, group := uid[0], gid[0]
 	if switched {
-		user, group = s.user0(uid[0]), s.group0(gid[0])
+		user, group = s.become(user, group)
 	}
 	// Capabilities. A change of the uid from root to another clears them, unless a bit keeps or locks that.
 	leaves := switched && slices.Contains(uid[:], 0) && user != 0 && s.securebits&noSetuidFixup == 0
@@ -324,18 +314,12 @@ func (s start) predict(now fact, kill uint64) (code int, want fact) {
 	return 0, want
 }
 
-func (s start) user0(stay int) int {
+// become is the user and group that are named, or those that there are.
+func (s start) become(uid, gid int) (user, group int) {
 	if s.user != nil {
-		return s.user[0]
+		return s.user[0], s.user[1]
 	}
-	return stay
-}
-
-func (s start) group0(stay int) int {
-	if s.user != nil {
-		return s.user[1]
-	}
-	return stay
+	return uid, gid
 }
 
 // identity says whether a launch changes ids and groups, to which groups, and whether it cannot.
@@ -358,12 +342,8 @@ func (s start) identity(now fact, uid, gid [3]int, root bool) (switched, refused
 		doubtful = doubtful || s.nested && g == 65534
 		received = add(received, g)
 	}
-	user, group := s.user0(uid[0]), s.group0(gid[0])
-	asked := s.groups
-	if s.user == nil && s.groups == nil {
-		asked = received
-	}
-	groups = add(asked, group)
+	user, group := s.become(uid[0], gid[0])
+	groups = add(s.groups, group)
 	if s.keepGroups {
 		for _, g := range received {
 			if g != 0 && !(s.nested && g == 65534) {
@@ -376,7 +356,7 @@ func (s start) identity(now fact, uid, gid [3]int, root bool) (switched, refused
 		return false, false, nil
 	}
 	able := has(now.p, capSetGID) && (user == uid[0] || has(now.p, capSetUID)) && !s.denied
-	held := !slices.ContainsFunc(asked, func(g int) bool { return !slices.Contains(received, g) })
+	held := !slices.ContainsFunc(s.groups, func(g int) bool { return !slices.Contains(received, g) })
 	switch {
 	case able:
 		return true, false, groups
@@ -389,48 +369,37 @@ func (s start) identity(now fact, uid, gid [3]int, root bool) (switched, refused
 // From random states of sets, securebits, ids, groups and maps each launch ends in exactly what was asked for, or it is
 // refused with the status that the documentation has for it.
 func TestRandomStartsAreExactOrRefused(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
-	random := engine.Rand(t)
+	engine.Begin(t)
+	random := unit.Rand(t)
+	var drawn []start
+	for range *starts {
+		drawn = append(drawn, draw(t, random))
+	}
 	var lock sync.Mutex
 	ran, refusals, skipped := 0, map[int]int{}, 0
-	var wg sync.WaitGroup
-	drawn := make(chan start)
-	for range 3 {
-		wg.Go(func() {
-			for s := range drawn {
-				before := outside(t, append(slices.Clone(s.words), engine.Probe(t), "pause")...)
-				if before.ran == nil { // there is no such state
-					lock.Lock()
-					skipped++
-					lock.Unlock()
-					continue
-				}
-				argv := slices.Concat(s.words, []string{engine.Caplaunch(t)}, s.flags(), []string{"--", engine.Probe(t), "pause"})
-				after := outside(t, argv...)
-				now := factOf(before.ran)
-				code, want := s.predict(now, 1<<5) // no start has KILL
-				lock.Lock()
-				if after.ran != nil {
-					ran++
-				} else {
-					refusals[after.result.Code]++
-				}
-				lock.Unlock()
-				switch {
-				case after.ran == nil && (code == 0 || after.result.Code != code):
-					t.Errorf("%q\nfrom %+v\nrefused with %d, predicted %d %+v\n%s", argv, now, after.result.Code, code, want, after.result.Stderr)
-				case after.ran != nil && (code != 0 || fmt.Sprint(factOf(after.ran)) != fmt.Sprint(want)):
-					t.Errorf("%q\nfrom %+v\nthe program found %+v\npredicted %d %+v", argv, now, factOf(after.ran), code, want)
-				}
+	unit.InParallel(t, drawn, 2000, func(s start) {
+		before := outside(t, append(slices.Clone(s.words), engine.Probe(t), "pause")...)
+		argv := slices.Concat(s.words, []string{engine.Caplaunch(t)}, s.flags(), []string{"--", engine.Probe(t), "pause"})
+		var after end
+		if before.ran != nil {
+			after = outside(t, argv...)
+		}
+		lock.Lock()
+		defer lock.Unlock()
+		if before.ran == nil { // there is no such state
+			skipped++
+			return
+		}
+		now := factOf(before.ran)
+		code, want := s.predict(now, 1<<5) // no start has KILL
+		if after.ran == nil {
+			if refusals[after.result.Code]++; code == 0 || after.result.Code != code {
+				t.Errorf("%q\nfrom %+v\nrefused with %d, predicted %d %+v\n%s", argv, now, after.result.Code, code, want, after.result.Stderr)
 			}
-		})
-	}
-	for range *starts {
-		drawn <- draw(t, random)
-	}
-	close(drawn)
-	wg.Wait()
+		} else if ran++; code != 0 || fmt.Sprint(factOf(after.ran)) != fmt.Sprint(want) {
+			t.Errorf("%q\nfrom %+v\nthe program found %+v\npredicted %d %+v", argv, now, factOf(after.ran), code, want)
+		}
+	})
 	t.Logf("%d ran, refused %v, %d starting states cannot be", ran, refusals, skipped)
 	if ran < *starts/10 || len(refusals) < 3 {
 		t.Error("too few of them run, or are refused: the draw is not random enough")

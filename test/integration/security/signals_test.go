@@ -1,6 +1,7 @@
 package security
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/caplaunch/caplaunch/test/integration/engine"
+	"github.com/caplaunch/caplaunch/test/unit"
 )
 
 // A held launch stands still in the midst of what it does: it tells each step to a pipe that is full.
@@ -56,10 +58,10 @@ func (h *held) launcher(t *testing.T, child bool) (send func(syscall.Signal)) {
 func (h *held) writing(child bool) int {
 	pid := strconv.Itoa(h.cmd.Process.Pid)
 	if child {
-		pid = strings.TrimSpace(read("/proc/" + pid + "/task/" + pid + "/children"))
+		pid = strings.TrimSpace(engine.Content("/proc/" + pid + "/task/" + pid + "/children"))
 	}
 	// write(2) to descriptor 2, on the main thread.
-	number, rest, _ := strings.Cut(read("/proc/"+pid+"/task/"+pid+"/syscall"), " ")
+	number, rest, _ := strings.Cut(engine.Content("/proc/"+pid+"/task/"+pid+"/syscall"), " ")
 	if n, _ := strconv.Atoi(number); number == "" || n != unix.SYS_WRITE || !strings.HasPrefix(rest, "0x2 ") {
 		return 0
 	}
@@ -88,8 +90,8 @@ func (h *held) end(between func()) int {
 // As process 1 a program without handlers does not notice HUP, INT, QUIT and TERM. Neither does caplaunch, and the
 // program then finds them as they were.
 func TestSignalsDoNothingToProcess1DuringTheLaunch(t *testing.T) {
-	begin(t, "unshare")
-	random := engine.Rand(t)
+	engine.Begin(t, "unshare")
+	random := unit.Rand(t)
 	start := []string{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc"}
 	flags := []string{engine.Caplaunch(t), "-v", "-c", "net_admin", "-u", "65532:65532", "--", engine.Probe(t), "all"}
 	const storms = 300
@@ -125,7 +127,7 @@ func TestSignalsDoNothingToProcess1DuringTheLaunch(t *testing.T) {
 
 // As any other process a launch ends by them, as a program would.
 func TestSignalsEndALaunchThatIsNotProcess1(t *testing.T) {
-	begin(t)
+	engine.Begin(t)
 	for signal, status := range map[syscall.Signal]int{1: 129, 2: 130, 15: 143} {
 		argv := []string{engine.Capstart(t), "--", engine.Caplaunch(t), "-v", "-u", "65532:65532", "--", engine.Probe(t), "all"}
 		h := hold(t, argv...)
@@ -138,7 +140,7 @@ func TestSignalsEndALaunchThatIsNotProcess1(t *testing.T) {
 
 // But for those that were ignored at its start: they do nothing to it, from main on, and stay ignored.
 func TestSignalsThatWereIgnoredDoNothingDuringTheLaunch(t *testing.T) {
-	begin(t)
+	engine.Begin(t)
 	ignored, mask := []syscall.Signal{1, 2, 3, 10, 12, 13, 14, 15, 17, 24, 35, 64}, uint64(0)
 	argv := []string{engine.Capstart(t)}
 	for _, signal := range ignored {
@@ -157,3 +159,51 @@ func TestSignalsThatWereIgnoredDoNothingDuringTheLaunch(t *testing.T) {
 		engine.Promised("65532", 0).With("ignored", engine.Mask(mask), "blocked", engine.Mask(0)).Want(t, engine.Result{Stdout: h.stdout.String(), Code: code})
 	}
 }
+
+// asRoot starts a program as the root of a user namespace that is somebody else outside, so that no queue but that
+// user's is filled.
+func asRoot(t testing.TB, outside int) []string {
+	ids, m := fmt.Sprintf("%[1]d,%[1]d,%[1]d", outside), fmt.Sprintf("0 %d 100", outside)
+	return []string{engine.Starter(t, "userns"), "-u", ids, "-g", ids, "-G", "none", "-m", m, "-n", m, "--"}
+}
+
+// The queue of signals is one for all processes of a user, in every container. A process without any capability can fill
+// it. A launch needs no signal.
+func TestAFullQueueOfSignalsStopsNoLaunch(t *testing.T) {
+	engine.Begin(t)
+	fill := engine.Starter(t, "fill")
+	for n, flags := range []string{"-c net_admin -u 5:5", "-c net_admin -u 0:0", "-c net_admin,net_raw -u 5:5 --bounding=drop", "-u 5:5 --strip-file-caps"} {
+		for _, who := range [][]string{nil, {"-u", "5"}} { // of the old user, and of the new one
+			start := slices.Concat(asRoot(t, 77000+1000*n), []string{fill}, who, []string{"--"})
+			r := engine.Exec(t, slices.Concat(start, []string{engine.Caplaunch(t)}, strings.Fields(flags), []string{"--", engine.Probe(t)})...)
+			if r.Code != 0 || engine.ParseProbe(r.Stdout)["NoNewPrivs"] != "1" {
+				t.Errorf("%s, the queue of %v is full: %v", flags, who, r)
+			}
+		}
+	}
+}
+
+// explain reaches every thread of its process by a signal. Where none can be queued it says so, and does not wait.
+func TestExplainRefusesAFullQueueOfSignals(t *testing.T) {
+	engine.Begin(t)
+	const other = 78901
+	for _, c := range []struct {
+		start  []string
+		filled []string // whose queue
+		user   string
+		told   string
+	}{
+		{asRoot(t, 87000), nil, "5:5", "uid 0"},
+		{nil, []string{"-u", strconv.Itoa(other)}, fmt.Sprintf("%d:%[1]d", other), fmt.Sprintf("uid %d", other)}, // after the switch
+	} {
+		explain := []string{engine.Caplaunch(t), "explain", "-c", "net_admin", "-u", c.user, "--", engine.Probe(t)}
+		r := engine.Exec(t, slices.Concat(c.start, []string{engine.Starter(t, "fill")}, c.filled, []string{"--"}, explain)...)
+		if said := flat(r.Stdout); r.Code != engine.Failure || !strings.Contains(said, "no signal can be queued") ||
+			!strings.Contains(said, "run needs none") || !strings.Contains(said, "the queue of "+c.told+" ") {
+			t.Errorf("the queue of %s is full: %v", c.told, r)
+		}
+	}
+}
+
+// flat is text in one line, with single spaces.
+func flat(s string) string { return strings.Join(strings.Fields(s), " ") }

@@ -18,7 +18,7 @@ import (
 // of its refusal, may start it. (The runtime itself does where a standard descriptor is non-blocking, as pipes of package
 // os are.)
 func TestNothingStartsThePoller(t *testing.T) {
-	begin(t, "strace", "prlimit")
+	engine.Begin(t, "strace", "prlimit")
 	dir := t.TempDir()
 	capable, script, locked := engine.WithCaps(t, "/bin/true", "cap_net_raw=+ep"), engine.Write(t, "script", "#!/not/here\n"), filepath.Join(dir, "locked")
 	engine.Must(t, os.WriteFile(locked, []byte("#!/bin/sh\n"), 0o755))
@@ -46,22 +46,29 @@ func TestNothingStartsThePoller(t *testing.T) {
 	}
 }
 
+// waiting starts a program that goes on when it has said "ready", and gives its PID.
+func waiting(t *testing.T, argv ...string) int {
+	t.Helper()
+	cmd := exec.Command(argv[0], argv[1:]...)
+	out, err := cmd.StdoutPipe()
+	engine.Must(t, err)
+	pid := engine.Background(t, cmd)
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+		t.Fatal(line, err)
+	}
+	return pid
+}
+
 // check --pid looks at every thread: each has its own capabilities.
 func TestCheckSeesEveryThread(t *testing.T) {
-	begin(t)
+	engine.Begin(t)
 	threads := engine.Starter(t, "threads")
 	for who, want := range map[string]int{"main": engine.Unexpected, "other": engine.Unexpected, "both": engine.Unexpected, "none": 0} {
 		argv := []string{threads, who}
 		if who == "none" {
 			argv = []string{engine.Capstart(t), "-u", "65532", "-g", "65532", "--", threads, "both"}
 		}
-		cmd := exec.Command(argv[0], argv[1:]...)
-		out, err := cmd.StdoutPipe()
-		engine.Must(t, err)
-		pid := engine.Background(t, cmd)
-		if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
-			t.Fatal(line, err)
-		}
+		pid := waiting(t, argv...)
 		if r := engine.Exec(t, engine.Caplaunch(t), "check", "--allow=none", "--pid", strconv.Itoa(pid)); r.Code != want || want != 0 && !strings.Contains(r.Stderr, " in permitted,effective") {
 			t.Errorf("%s has capabilities: %v", who, r)
 		}
@@ -74,16 +81,8 @@ func TestCheckSeesEveryThread(t *testing.T) {
 
 // A thread that ends while check looks has left its capabilities to another one.
 func TestCheckSeesAThreadThatIsNeverTheSame(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
-	engine.Require(t, "strace")
-	cmd := exec.Command(engine.Starter(t, "threads"), "hop")
-	out, err := cmd.StdoutPipe()
-	engine.Must(t, err)
-	pid := engine.Background(t, cmd)
-	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
-		t.Fatal(line, err)
-	}
+	engine.Begin(t, "strace")
+	pid := waiting(t, engine.Starter(t, "threads"), "hop")
 	// Whoever of them it lists has ended when it opens the status, and another one that it has read when it counts them.
 	for range 3 {
 		r := engine.Exec(t, "strace", "-qqq", "-o", os.DevNull, "-e", "inject=openat,newfstatat:delay_enter=5000", engine.Caplaunch(t), "check", "--allow=none", "--pid", strconv.Itoa(pid))
@@ -95,7 +94,7 @@ func TestCheckSeesAThreadThatIsNeverTheSame(t *testing.T) {
 
 // A set-uid, set-gid or file-capability caplaunch does nothing for whoever calls it, whatever the command.
 func TestAPrivilegedCaplaunchDoesNothing(t *testing.T) {
-	begin(t, "setcap")
+	engine.Begin(t, "setcap")
 	secret := filepath.Join(engine.TempDir(t), "secret")
 	probe := engine.Probe(t)
 	for _, change := range []string{"chmod 4755", "chmod 2755", "setcap cap_dac_override=ep", "setcap cap_net_bind_service,cap_setuid,cap_setgid=ep", "setcap cap_net_admin=p", ""} {
@@ -144,7 +143,7 @@ func TestAPrivilegedCaplaunchDoesNothing(t *testing.T) {
 
 // A small stack with an environment that fills it: a launcher in C runs, and so does caplaunch.
 func TestASmallStackWithALargeEnvironment(t *testing.T) {
-	begin(t, "prlimit")
+	engine.Begin(t, "prlimit")
 	inC := engine.Starter(t, "claunch")
 	for _, stack := range []int{32 << 10, 64 << 10, 128 << 10, 256 << 10, 1 << 20} {
 		for _, entries := range []int{10, 1000, 4000, 8000, 12000} {

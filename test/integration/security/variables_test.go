@@ -12,7 +12,7 @@ import (
 // No variable loosens what a command line says: a flag of a group closes the whole group. One that nobody knows starts
 // nothing.
 func TestNoVariableLoosensTheCommandLine(t *testing.T) {
-	begin(t)
+	engine.Begin(t)
 	const user = "-c net_admin -u 65532:65532 "
 	granted := engine.Promised("65532", engine.NetAdmin)
 	for _, c := range []struct {

@@ -56,13 +56,9 @@ static void quoted(const char *key, const char *s, size_t n) {
 }
 
 static void text(const char *key, const char *s) { quoted(key, s, strlen(s)); }
-
 static void word(const char *key, const char *s) { fprintf(out, "%s%c%s\n", key, eq, s); }
-
 static void number(const char *key, long n) { fprintf(out, "%s%c%ld\n", key, eq, n); }
-
 static void mask(const char *key, uint64_t m) { fprintf(out, "%s%c%016lx\n", key, eq, (unsigned long)m); }
-
 static const char *name(long r) { return r < 0 ? strerrorname_np(errno) : "ok"; }
 
 // answer is the result of a call, or its error.
@@ -74,31 +70,28 @@ static void answer(const char *key, long r) {
 }
 
 static void process(const char *key, pid_t p) {
-	if (p == getpid())
-		word(key, "self");
-	else if (p == getppid())
-		word(key, "parent");
+	if (p == getpid() || p == getppid())
+		word(key, p == getpid() ? "self" : "parent");
 	else
 		number(key, p);
 }
 
-static void target(const char *key, const char *path) {
-	char b[PATH_MAX];
-	ssize_t n = readlink(path, b, sizeof b);
+static void quoted_or_error(const char *key, const char *s, ssize_t n) {
 	if (n < 0)
 		word(key, name(n));
 	else
-		quoted(key, b, n);
+		quoted(key, s, n);
+}
+
+static void target(const char *key, const char *path) {
+	char b[PATH_MAX];
+	quoted_or_error(key, b, readlink(path, b, sizeof b));
 }
 
 static void content(const char *key, const char *path) {
 	static char b[1 << 16];
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, b, sizeof b);
-	if (n < 0)
-		word(key, name(n));
-	else
-		quoted(key, b, n);
+	quoted_or_error(key, b, fd < 0 ? -1 : read(fd, b, sizeof b));
 	if (fd >= 0)
 		close(fd);
 }
@@ -328,12 +321,11 @@ static void controls(void) {
 	};
 	for (size_t i = 0; i < sizeof asked / sizeof *asked; i++)
 		answer(asked[i].name, prctl(asked[i].op, asked[i].arg, 0, 0, 0));
-	int v = -1;
-	prctl(PR_GET_PDEATHSIG, &v);
-	number("pdeathsig", v);
-	v = -1;
-	prctl(PR_GET_CHILD_SUBREAPER, &v);
-	number("subreaper", v);
+	int death = -1, subreaper = -1;
+	prctl(PR_GET_PDEATHSIG, &death);
+	prctl(PR_GET_CHILD_SUBREAPER, &subreaper);
+	number("pdeathsig", death);
+	number("subreaper", subreaper);
 	fprintf(out, "personality%c%lx\n", eq, syscall(SYS_personality, 0xffffffff));
 }
 

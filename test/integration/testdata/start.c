@@ -86,6 +86,8 @@ struct ids { int given; uint32_t r, e, s; };
 
 static struct ids ids(const char *s) {
 	struct ids v = {1, 0, 0, 0};
+	if (!s)
+		return (struct ids){0};
 	int n = sscanf(s, "%u,%u,%u", &v.r, &v.e, &v.s);
 	if (n == 1)
 		v.e = v.s = v.r;
@@ -110,7 +112,21 @@ static void groups(const char *s) {
 	check(syscall(SYS_setgroups, n, list), "setgroups");
 }
 
+// become sets what is given, and keeps the capabilities.
+static void become(const char *list, struct ids g, struct ids u) {
+	if (list)
+		groups(list);
+	if (g.given)
+		check(setresgid(g.r, g.e, g.s), "setresgid");
+	if (u.given) {
+		check(prctl(PR_SET_KEEPCAPS, 1), "keepcaps");
+		check(setresuid(u.r, u.e, u.s), "setresuid");
+	}
+}
+
 static void jail(const char *dir) {
+	if (!dir)
+		return;
 	check(chroot(dir), "chroot");
 	check(chdir("/"), "chdir");
 }
@@ -123,27 +139,22 @@ static int run(char **argv) {
 }
 
 //   -u ID | R,E,S    real, effective and saved uid           -p MASK  permitted     -s BITS  securebits
-//   -g ID | R,E,S    the same for the gid                    -e MASK  effective     -k       keep_caps stays on
-//   -G LIST | none   supplementary groups, ranges as LO-HI   -i MASK  inheritable   -n       no_new_privs
-//   -I SIG  ignore, -M SIG  block a signal                   -b MASK  bounding      -C FD    close a descriptor
+//   -g ID | R,E,S    the same for the gid                    -e MASK  effective     -n       no_new_privs
+//   -G LIST | none   supplementary groups, ranges as LO-HI   -i MASK  inheritable   -C FD    close a descriptor
+//   -I SIG  ignore, -M SIG  block a signal                   -b MASK  bounding
 //   -R DIR  chroot, and cd to its /                          -a MASK  ambient
 //
 // Masks are hex. What is not given stays as the kernel leaves it. The state is that BEFORE execve, which then
 // follows its own rules: a uid other than 0 keeps ambient only; uid 0 gets bounding|inheritable, unless
 // securebits has noroot (1) or no_new_privs is set, which keeps permitted as it was.
 int capstart(int argc, char **argv) {
-	struct ids u = {0}, g = {0};
-	const char *G = NULL;
 	char *has[128] = {0};
 	sigset_t blocked;
 	sigemptyset(&blocked);
 	int o;
-	while ((o = getopt(argc, argv, "+u:g:G:p:i:e:b:a:s:knI:M:C:R:")) != -1) {
+	while ((o = getopt(argc, argv, "+u:g:G:p:i:e:b:a:s:nI:M:C:R:")) != -1) {
 		switch (o) {
-		case 'u': u = ids(optarg); break;
-		case 'g': g = ids(optarg); break;
-		case 'G': G = optarg; break;
-		case 'k': case 'n': has[o] = ""; break;
+		case 'n': has[o] = ""; break;
 		case 'I': signal(atoi(optarg), SIG_IGN); break;
 		case 'M': sigaddset(&blocked, atoi(optarg)); break;
 		case 'C': close(atoi(optarg)); break;
@@ -151,8 +162,7 @@ int capstart(int argc, char **argv) {
 		default: has[o] = optarg;
 		}
 	}
-	if (has['R'])
-		jail(has['R']);
+	jail(has['R']);
 	struct sets now = get();
 	// Inheritable before bounding: a bit may only be added while it is in the bounding set.
 	if (has['i']) {
@@ -165,13 +175,9 @@ int capstart(int argc, char **argv) {
 			if (!(b >> c & 1) && prctl(PR_CAPBSET_READ, c) == 1)
 				check(prctl(PR_CAPBSET_DROP, c), "drop bounding");
 	}
-	if (G)
-		groups(G);
-	if (g.given)
-		check(setresgid(g.r, g.e, g.s), "setresgid");
+	struct ids u = ids(has['u']);
+	become(has['G'], ids(has['g']), u);
 	if (u.given) {
-		check(prctl(PR_SET_KEEPCAPS, 1), "keepcaps");
-		check(setresuid(u.r, u.e, u.s), "setresuid");
 		now.e = now.p; // an effective uid that is not 0 has cleared effective
 		set(now, "effective after setresuid");
 	}
@@ -179,7 +185,7 @@ int capstart(int argc, char **argv) {
 	if (has['a'])
 		check(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0), "clear ambient");
 	raise_ambient(a);
-	check(prctl(PR_SET_KEEPCAPS, has['k'] != NULL), "keepcaps");
+	check(prctl(PR_SET_KEEPCAPS, 0), "keepcaps");
 	// Securebits last of what needs SETPCAP: no_cap_ambient_raise and the locks forbid the steps above.
 	if (has['s'])
 		check(prctl(PR_SET_SECUREBITS, mask(has['s'])), "securebits");
@@ -204,11 +210,10 @@ int capstart(int argc, char **argv) {
 // An id that no map has is left unmapped, as the ids of whoever enters a namespace from outside are.
 int userns(int argc, char **argv) {
 	char *has[128] = {0};
-	int o, ready[2], go[2];
+	int o, ready[2];
 	while ((o = getopt(argc, argv, "+u:g:G:m:n:dkR:")) != -1)
 		has[o] = optarg ? optarg : "";
 	check(pipe2(ready, O_CLOEXEC), "pipe");
-	check(pipe2(go, O_CLOEXEC), "pipe");
 	// The child writes the maps, from outside: whoever started this process waits for it, and no other.
 	pid_t self = getpid(), writer = fork();
 	check(writer, "fork");
@@ -228,22 +233,14 @@ int userns(int argc, char **argv) {
 		}
 		_exit(0);
 	}
-	if (has['G'])
-		groups(has['G']);
-	struct ids g = has['g'] ? ids(has['g']) : (struct ids){0}, u = has['u'] ? ids(has['u']) : (struct ids){0};
-	if (g.given)
-		check(setresgid(g.r, g.e, g.s), "setresgid");
-	prctl(PR_SET_KEEPCAPS, 1);
-	if (u.given)
-		check(setresuid(u.r, u.e, u.s), "setresuid");
+	become(has['G'], ids(has['g']), ids(has['u']));
 	check(unshare(CLONE_NEWUSER), "unshare");
 	check(write(ready[1], "x", 1), "pipe");
 	int status;
 	check(waitpid(writer, &status, 0), "wait");
 	if (status)
 		return 120;
-	if (has['R'])
-		jail(has['R']);
+	jail(has['R']);
 	if (has['k']) {
 		struct sets now = get();
 		now.i = now.p;
@@ -353,6 +350,8 @@ static void ignore(uint64_t signals) {
 	}
 }
 
+static void block(uint64_t signals) { check(syscall(SYS_rt_sigprocmask, SIG_SETMASK, &signals, NULL, 8), "rt_sigprocmask"); }
+
 // limit is NAME:SOFT:HARD, the name being the number of the resource.
 static void limit(const char *v) {
 	unsigned resource;
@@ -409,86 +408,61 @@ static void orphan(const char *path) {
 	_exit(0);
 }
 
+// gone leaves the working directory deleted.
+static void gone(void) {
+	char dir[] = "/tmp/caplaunch-gone-XXXXXX";
+	check(mkdtemp(dir) ? chdir(dir) : -1, dir);
+	check(rmdir(dir), dir);
+}
+
+static void lock(const char *path) {
+	int fd = open(path, O_RDWR);
+	check(fd, path);
+	check(fcntl(fd, F_SETLK, &(struct flock){.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 10, .l_len = 20}), "F_SETLK");
+}
+
 // Each word is KEY or KEY=VALUE; they are obeyed in their order.
 int stage(int argc, char **argv) {
 	(void)argc;
-	uint64_t blocked = 0;
 	for (argv++; *argv && strcmp(*argv, "--"); argv++) {
 		char *v = strchr(*argv, '=');
 		size_t n = v ? (size_t)(v - *argv) : strlen(*argv);
 		if (v)
 			v++;
 #define IS(s) (n == strlen(s) && !strncmp(*argv, s, n))
+#define WORD(s, does) else if (IS(s)) does
 		if (IS("env"))
 			entries(v);
-		else if (IS("ignore"))
-			ignore(mask(v));
-		else if (IS("block")) {
-			blocked = mask(v);
-			check(syscall(SYS_rt_sigprocmask, SIG_SETMASK, &blocked, NULL, 8), "rt_sigprocmask");
-		} else if (IS("pend"))
-			check(kill(getpid(), atoi(v)), "kill");
-		else if (IS("pend-thread"))
-			check(syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), atoi(v)), "tgkill");
-		else if (IS("close"))
-			for (char *p = v; *p; p++)
-				close(*p - '0');
-		else if (IS("limit"))
-			limit(v);
-		else if (IS("fds"))
-			many(atoi(v));
-		else if (IS("nice"))
-			check(setpriority(PRIO_PROCESS, 0, atoi(v)), "setpriority");
-		else if (IS("schedule"))
-			schedule(v);
-		else if (IS("affinity")) {
-			unsigned long cpus = mask(v);
-			check(syscall(SYS_sched_setaffinity, 0, sizeof cpus, &cpus), "sched_setaffinity");
-		} else if (IS("ioprio"))
-			check(syscall(SYS_ioprio_set, 1, 0, atoi(v)), "ioprio_set");
-		else if (IS("oom"))
-			put("/proc/self/oom_score_adj", v);
-		else if (IS("coredump"))
-			put("/proc/self/coredump_filter", v);
-		else if (IS("slack"))
-			check(prctl(PR_SET_TIMERSLACK, strtoul(v, NULL, 10)), "PR_SET_TIMERSLACK");
-		else if (IS("umask"))
-			umask(strtoul(v, NULL, 8));
-		else if (IS("personality"))
-			check(personality(mask(v)), "personality");
-		else if (IS("pdeathsig"))
-			check(prctl(PR_SET_PDEATHSIG, atoi(v)), "PR_SET_PDEATHSIG");
-		else if (IS("setsid"))
-			check(setsid(), "setsid");
-		else if (IS("setpgid"))
-			check(setpgid(0, 0), "setpgid");
-		else if (IS("subreaper"))
-			check(prctl(PR_SET_CHILD_SUBREAPER, 1), "PR_SET_CHILD_SUBREAPER");
-		else if (IS("thp"))
-			check(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0), "PR_SET_THP_DISABLE");
-		else if (IS("undumpable"))
-			check(prctl(PR_SET_DUMPABLE, 0), "PR_SET_DUMPABLE");
-		else if (IS("timers"))
-			for (int i = 0; i < 3; i++)
-				check(setitimer(i, &(struct itimerval){{5, 7}, {1000, 0}}, NULL), "setitimer");
-		else if (IS("gone")) {
-			char dir[] = "/tmp/caplaunch-gone-XXXXXX";
-			check(mkdtemp(dir) ? chdir(dir) : -1, dir);
-			check(rmdir(dir), dir);
-		} else if (IS("cd"))
-			check(chdir(v), v);
-		else if (IS("lock")) {
-			int fd = open(v, O_RDWR);
-			check(fd, v);
-			check(fcntl(fd, F_SETLK, &(struct flock){.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 10, .l_len = 20}), "F_SETLK");
-		} else if (IS("keyring"))
-			check(syscall(SYS_keyctl, 1, "caplaunch-test"), "keyctl");
-		else if (IS("children"))
-			children();
-		else if (IS("orphan"))
-			orphan(v);
-		else if (IS("unshare"))
-			check(unshare(mask(v)), "unshare");
+		WORD("ignore", ignore(mask(v)));
+		WORD("block", block(mask(v)));
+		WORD("pend", check(kill(getpid(), atoi(v)), *argv));
+		WORD("pend-thread", check(syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), atoi(v)), *argv));
+		WORD("close", for (; *v; v++) close(*v - '0'));
+		WORD("limit", limit(v));
+		WORD("fds", many(atoi(v)));
+		WORD("nice", check(setpriority(PRIO_PROCESS, 0, atoi(v)), *argv));
+		WORD("schedule", schedule(v));
+		WORD("affinity", check(syscall(SYS_sched_setaffinity, 0, sizeof(long), &(unsigned long){mask(v)}), *argv));
+		WORD("ioprio", check(syscall(SYS_ioprio_set, 1, 0, atoi(v)), *argv));
+		WORD("oom", put("/proc/self/oom_score_adj", v));
+		WORD("coredump", put("/proc/self/coredump_filter", v));
+		WORD("slack", check(prctl(PR_SET_TIMERSLACK, strtoul(v, NULL, 10)), *argv));
+		WORD("umask", umask(strtoul(v, NULL, 8)));
+		WORD("personality", check(personality(mask(v)), *argv));
+		WORD("pdeathsig", check(prctl(PR_SET_PDEATHSIG, atoi(v)), *argv));
+		WORD("setsid", check(setsid(), *argv));
+		WORD("setpgid", check(setpgid(0, 0), *argv));
+		WORD("subreaper", check(prctl(PR_SET_CHILD_SUBREAPER, 1), *argv));
+		WORD("thp", check(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0), *argv));
+		WORD("undumpable", check(prctl(PR_SET_DUMPABLE, 0), *argv));
+		WORD("timers", for (int i = 0; i < 3; i++) check(setitimer(i, &(struct itimerval){{5, 7}, {1000, 0}}, NULL), *argv));
+		WORD("gone", gone());
+		WORD("cd", check(chdir(v), v));
+		WORD("lock", lock(v));
+		WORD("keyring", check(syscall(SYS_keyctl, 1, "caplaunch-test"), *argv));
+		WORD("children", children());
+		WORD("orphan", orphan(v));
+		WORD("unshare", check(unshare(mask(v)), *argv));
 		else
 			errno = EINVAL, check(-1, *argv);
 	}
@@ -507,9 +481,7 @@ int stage(int argc, char **argv) {
 #error "which architecture is this?"
 #endif
 
-#ifndef BASE
 #define BASE 0x10000000
-#endif
 
 static struct sock_filter code[32];
 static unsigned short len;

@@ -91,7 +91,7 @@ func TestContainerProgramFindsWhatItFindsBehindC(t *testing.T) {
 			dir := engine.TempDir(t)
 			engine.Must(t, os.Chmod(dir, 0o777))
 			r := d.Run(t, img, slices.Concat(args, grant, []string{"--hostname=h", "-v", dir + ":/out"}), append(l, "/probe", "mirror", "/out/mirror")...)
-			report := read(dir + "/mirror")
+			report := engine.Content(dir + "/mirror")
 			if r.Code != 0 || report == "" {
 				t.Errorf("%s: %v: %v", name, l, r)
 			}

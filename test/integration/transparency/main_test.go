@@ -79,15 +79,13 @@ func newPlace(t testing.TB) *place {
 	engine.Must(t, os.Chmod(dir, 0o777))
 	p := &place{out: filepath.Join(dir, "out")}
 	var err error
-	if p.stdin, p.other, err = os.Pipe(); err != nil {
-		t.Fatal(err)
-	}
+	p.stdin, p.other, err = os.Pipe()
+	engine.Must(t, err)
 	s, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	engine.Must(t, err)
 	p.stdout = os.NewFile(uintptr(s), "socket")
-	if p.stderr, err = os.OpenFile(filepath.Join(dir, "stderr"), os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	p.stderr, err = os.OpenFile(filepath.Join(dir, "stderr"), os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
+	engine.Must(t, err)
 	return p
 }
 
@@ -104,13 +102,12 @@ func (c condition) behind(t testing.TB, p *place, l launcher) (report string, er
 		t.Fatal(err)
 	}
 	engine.Must(t, p.stderr.Truncate(0))
-	if _, err := p.stderr.Seek(0, io.SeekStart); err != nil { // the mirror sees the offset, too
-		t.Fatal(err)
-	}
+	_, err = p.stderr.Seek(0, io.SeekStart) // the mirror sees the offset, too
+	engine.Must(t, err)
 	words := c.stage
 	if c.environ != nil {
 		file := p.out + ".env"
-		engine.Must(t, os.WriteFile(file, []byte(strings.Join(c.environ, "\x00")+"\x00"), 0o644))
+		engine.Must(t, os.WriteFile(file, []byte(strings.Join(append(slices.Clone(c.environ), ""), "\x00")), 0o644))
 		words = append([]string{"env=" + file}, words...)
 	}
 	argv := slices.Concat([]string{engine.Starter(t, "stage")}, words, []string{"--"}, l, []string{engine.Probe(t), "mirror", p.out}, c.args)
@@ -124,12 +121,9 @@ func (c condition) behind(t testing.TB, p *place, l launcher) (report string, er
 		c.change(cmd)
 	}
 	r := engine.Command(t, cmd)
-	said, _ := os.ReadFile(p.stderr.Name())
-	data, err := os.ReadFile(p.out)
-	if err != nil || r.Code != 0 {
-		return "", fmt.Errorf("exit status %d: %s", r.Code, said)
+	if report = engine.Content(p.out); report == "" || r.Code != 0 {
+		return "", fmt.Errorf("exit status %d: %s", r.Code, engine.Content(p.stderr.Name()))
 	}
-	report = string(data)
 	// Same process, same parent: the pid that was started is the program's.
 	for key, want := range map[string]int{"pid": cmd.Process.Pid, "ppid": os.Getpid()} {
 		line := fmt.Sprintf("\n%s %d\n", key, want)

@@ -12,8 +12,7 @@ import (
 )
 
 func TestIgnoreSignalsIsWhatTheProgramStartsWith(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
+	engine.Begin(t)
 	p := newPlace(t)
 	defer p.close()
 	want, err := condition{stage: []string{"ignore=" + set(1, 13, 15, 33, 36, 64)}}.behind(t, p, inC(t))
@@ -34,8 +33,7 @@ func TestIgnoreSignalsIsWhatTheProgramStartsWith(t *testing.T) {
 
 // Built by plain go build, caplaunch does not know what was ignored. It says so, and --ignore-signals covers it.
 func TestPlainBuildCoversSIGPIPEWithIgnoreSignals(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
+	engine.Begin(t)
 	plain := engine.BuildGo(t, "cmd/caplaunch", "")
 	if r := engine.Exec(t, plain, "version", "--verbose"); !strings.Contains(r.Stdout, "--ignore-signals") {
 		t.Errorf("it does not say so: %v", r)
@@ -54,8 +52,7 @@ func TestPlainBuildCoversSIGPIPEWithIgnoreSignals(t *testing.T) {
 
 // The parent-death signal is not only shown to the program: it comes.
 func TestParentDeathSignalComesAfterTheLaunch(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
+	engine.Begin(t)
 	for _, l := range []launcher{inC(t), caplaunch(t)} {
 		dir := engine.TempDir(t)
 		engine.Must(t, os.Chmod(dir, 0o777))
@@ -65,17 +62,15 @@ func TestParentDeathSignalComesAfterTheLaunch(t *testing.T) {
 		if err := cmd.Run(); err != nil { // not its output: the orphan has that too
 			t.Fatal(err)
 		}
-		if !engine.Await(func() bool { return read(out) == "ready\ngot 12\n" }) {
-			t.Errorf("%v: %q", l, read(out))
+		if !engine.Await(func() bool { return engine.Content(out) == "ready\ngot 12\n" }) {
+			t.Errorf("%v: %q", l, engine.Content(out))
 		}
 	}
 }
 
 // A parent that dies while the signal is away, because the ids change: caplaunch sends it in the kernel's place.
 func TestParentDeathSignalComesDuringTheLaunch(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
-	engine.Require(t, "strace")
+	engine.Begin(t, "strace")
 	dir := engine.TempDir(t)
 	engine.Must(t, os.Chmod(dir, 0o777))
 	out, trace, end := filepath.Join(dir, "out"), filepath.Join(dir, "trace"), filepath.Join(dir, "end")
@@ -87,19 +82,14 @@ func TestParentDeathSignalComesDuringTheLaunch(t *testing.T) {
 	cmd := exec.Command(engine.Starter(t, "stage"), argv...)
 	engine.Must(t, cmd.Start())
 	traced := func(word string) bool {
-		return engine.Await(func() bool { return strings.Contains(read(trace), word) })
+		return engine.Await(func() bool { return strings.Contains(engine.Content(trace), word) })
 	}
 	traced("setresgid(")
 	engine.Must(t, os.WriteFile(end, nil, 0o644))
 	engine.Must(t, cmd.Wait())
-	if !traced("kill(") || !traced("+++ killed by SIGKILL") || read(out) != "" {
-		t.Errorf("the signal was not sent:\n%s\n%.100s", tail(read(trace), 1500), read(out))
+	if !traced("kill(") || !traced("+++ killed by SIGKILL") || engine.Content(out) != "" {
+		t.Errorf("the signal was not sent:\n%s\n%.100s", tail(engine.Content(trace), 1500), engine.Content(out))
 	}
-}
-
-func read(path string) string {
-	data, _ := os.ReadFile(path)
-	return string(data)
 }
 
 func tail(s string, n int) string { return s[max(0, len(s)-n):] }

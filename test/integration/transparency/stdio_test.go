@@ -26,17 +26,14 @@ func onStdout(l launcher, f *os.File, argv ...string) *exec.Cmd {
 // owner is uid, gid and mode of an open file.
 func owner(t testing.TB, f *os.File) string {
 	t.Helper()
-	var st unix.Stat_t
-	raw, err := f.SyscallConn()
-	if err == nil {
-		err = raw.Control(func(fd uintptr) { err = unix.Fstat(int(fd), &st) })
-	}
-	engine.Must(t, err)
-	return fmt.Sprintf("%d:%d %o", st.Uid, st.Gid, st.Mode&0o7777)
+	return statOf(t, fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
 }
 
-// from is argv from the state that capstart's options describe.
+// from is argv from the state that capstart's options describe, or as it is.
 func from(t testing.TB, options, argv []string) []string {
+	if options == nil {
+		return argv
+	}
 	return slices.Concat([]string{engine.Capstart(t)}, options, []string{"--"}, argv)
 }
 
@@ -45,8 +42,7 @@ var withoutChown = []string{"-b", "10c0", "-p", "10c0", "-i", "0"}
 
 // A pipe gets the permission to be opened in its direction, and keeps its owner.
 func TestPipesCanBeOpenedInTheirDirectionAlone(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
+	engine.Begin(t)
 	for _, c := range []struct {
 		name, flags string
 		reader      string // mode of the pipe on stdin, which is read
@@ -69,10 +65,7 @@ func TestPipesCanBeOpenedInTheirDirectionAlone(t *testing.T) {
 						defer w.Close()
 						files = append(files, r, w)
 					}
-					argv := slices.Concat([]string{engine.Caplaunch(t)}, strings.Fields(c.flags), []string{"--", "sh", "-c", script})
-					if options != nil {
-						argv = from(t, options, argv)
-					}
+					argv := from(t, options, slices.Concat([]string{engine.Caplaunch(t)}, strings.Fields(c.flags), []string{"--", "sh", "-c", script}))
 					cmd := exec.Command(argv[0], argv[1:]...)
 					cmd.Stdin, cmd.Stdout, cmd.Stderr = files[0], files[3], files[5]
 					r := engine.Command(t, cmd)
@@ -94,8 +87,7 @@ func TestPipesCanBeOpenedInTheirDirectionAlone(t *testing.T) {
 
 // One that was opened again through /proc, in both directions.
 func TestAPipeOfBothDirectionsCanBeOpenedInBoth(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
+	engine.Begin(t)
 	both, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", foreignPipe(t, 0).Fd()), os.O_RDWR, 0)
 	engine.Must(t, err)
 	defer both.Close()
@@ -106,8 +98,7 @@ func TestAPipeOfBothDirectionsCanBeOpenedInBoth(t *testing.T) {
 
 // What has a name, or belongs to others, is never touched: not its owner, not its mode.
 func TestNothingButAnonymousPipesIsTouched(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
+	engine.Begin(t)
 	dir := engine.TempDir(t)
 	open := func(path string, flags int) *os.File {
 		f, err := os.OpenFile(path, flags, 0o640)
@@ -134,10 +125,7 @@ func TestNothingButAnonymousPipesIsTouched(t *testing.T) {
 	} {
 		for _, options := range [][]string{nil, withoutChown} {
 			before := owner(t, f)
-			argv := slices.Concat(caplaunch(t), []string{engine.Probe(t), "exit", "7"})
-			if options != nil {
-				argv = from(t, options, argv)
-			}
+			argv := from(t, options, append(caplaunch(t), engine.Probe(t), "exit", "7"))
 			cmd := exec.Command(argv[0], argv[1:]...)
 			cmd.Stdin, cmd.Stdout, cmd.Stderr = f, f, f
 			if r := engine.Command(t, cmd); r.Code != 7 {
@@ -176,9 +164,7 @@ func onTerminal(t testing.TB, tty *os.File, argv ...string) engine.Result {
 
 // The leader of a session hands its terminal over, as login(1) does.
 func TestTheSessionLeaderHandsItsTerminalOver(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
-	reopen := []string{engine.Probe(t), "reopen"}
+	engine.Begin(t)
 	for _, c := range []struct {
 		name    string
 		options []string // of capstart
@@ -195,10 +181,7 @@ func TestTheSessionLeaderHandsItsTerminalOver(t *testing.T) {
 			_, tty := engine.Terminal(t)
 			engine.Must(t, tty.Chown(0, 0))
 			engine.Must(t, tty.Chmod(0o600))
-			argv := slices.Concat(caplaunch(t, c.flags...), reopen)
-			if c.options != nil {
-				argv = from(t, c.options, argv)
-			}
+			argv := from(t, c.options, append(caplaunch(t, c.flags...), engine.Probe(t), "reopen"))
 			if r := onTerminal(t, tty, argv...); (r.Code == 0) != c.reopens || owner(t, tty) != c.want {
 				t.Errorf("%v: exit status %d, %s", argv, r.Code, owner(t, tty))
 			}
@@ -209,9 +192,7 @@ func TestTheSessionLeaderHandsItsTerminalOver(t *testing.T) {
 // A terminal of somebody else is not caplaunch's to give: not under unshare, which is how the host's own terminal gets
 // into a container, not behind an init or a shell, and not the device /dev/tty, which is everybody's.
 func TestNobodyElsesTerminalIsHandedOver(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
-	engine.Require(t, "unshare")
+	engine.Begin(t, "unshare")
 	launch := append(caplaunch(t), engine.Probe(t), "exit", "7")
 	quoted := strings.Join(launch, " ")
 	_, other := engine.Terminal(t)
@@ -243,8 +224,7 @@ func statOf(t testing.TB, path string) string {
 
 // What could not be handed over is said.
 func TestAPipeThatCannotBeHandedOverIsTold(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
+	engine.Begin(t)
 	f := foreignPipe(t, 5)
 	before := owner(t, f)
 	cmd := onStdout(from(t, withoutChown, caplaunch(t, "-v")), f, engine.Probe(t), "exit", "7")
@@ -255,8 +235,7 @@ func TestAPipeThatCannotBeHandedOverIsTold(t *testing.T) {
 
 // Without a change of the user there is nobody to hand anything to.
 func TestNothingIsHandedOverWithoutASwitch(t *testing.T) {
-	t.Parallel()
-	engine.RequireRoot(t)
+	engine.Begin(t)
 	f := foreignPipe(t, 65532)
 	cmd := onStdout(launcher{engine.Caplaunch(t), "--user=0:0", "--"}, f, engine.Probe(t), "exit", "7")
 	before := owner(t, f)

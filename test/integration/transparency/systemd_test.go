@@ -85,8 +85,8 @@ var forms = map[string]struct {
 	"as the user":       {asUser, root},
 }
 
-// unit is the text of a service file.
-func unit(properties []string, argv ...string) string {
+// unitFile is the text of a service file.
+func unitFile(properties []string, argv ...string) string {
 	return "[Service]\n" + strings.Join(properties, "\n") + "\nExecStart=" + strings.Join(argv, " ") + "\n"
 }
 
@@ -107,12 +107,10 @@ func TestServiceFindsWhatItFindsWithoutCaplaunch(t *testing.T) {
 		out := "/tmp/mirror.out"
 		name := newName() + ".service"
 		argv := append(slices.Clone(l), "/usr/local/bin/probe", "mirror", out)
-		s.WriteUnit(t, name, unit(slices.Concat([]string{"Type=oneshot"}, common, properties), argv...))
-		s.Start(t, name)
-		data, err := os.ReadFile(s.Path(out))
-		engine.Must(t, err)
+		s.WriteUnit(t, name, unitFile(slices.Concat([]string{"Type=oneshot"}, common, properties), argv...))
+		s.Systemctl(t, "start", name)
+		report := otherUnits.ReplaceAllString(engine.Read(t, s.Path(out)), "$1 …")
 		_ = os.Remove(s.Path(out))
-		report := otherUnits.ReplaceAllString(string(data), "$1 …")
 		return digits(report, "autogroup", "keyring_session", "namespace ipc")
 	}
 	// An id without an entry in passwd, so that there is nothing to look up.
@@ -134,9 +132,8 @@ func TestSocketActivation(t *testing.T) {
 		n := newName()
 		s.WriteUnit(t, n+".socket", "[Socket]\nListenStream=/run/"+n+".a\nFileDescriptorName=a\n")
 		s.WriteUnit(t, n+"b.socket", "[Socket]\nListenStream=/run/"+n+".b\nFileDescriptorName=b\nService="+n+".service\n")
-		s.WriteUnit(t, n+".service", unit(append([]string{"Sockets=" + n + ".socket " + n + "b.socket"}, f.properties...), append(f.launcher, service, "listen")...))
-		s.Start(t, n+".socket")
-		s.Start(t, n+"b.socket")
+		s.WriteUnit(t, n+".service", unitFile(append([]string{"Sockets=" + n + ".socket " + n + "b.socket"}, f.properties...), append(f.launcher, service, "listen")...))
+		s.Systemctl(t, "start", n+".socket", n+"b.socket")
 		var ends [2]net.Conn
 		for i, end := range []string{".a", ".b"} {
 			c, err := net.Dial("unix", s.Path("/run/"+n+end))
@@ -160,9 +157,9 @@ func TestNotifyAndWatchdog(t *testing.T) {
 	s := boot(t)
 	for name, f := range forms {
 		n := newName() + ".service"
-		s.WriteUnit(t, n, unit(append([]string{"Type=notify", "NotifyAccess=main", "WatchdogSec=1", "WatchdogSignal=SIGKILL", "TimeoutStartSec=20"}, f.properties...), append(f.launcher, service, "notify", "15")...))
+		s.WriteUnit(t, n, unitFile(append([]string{"Type=notify", "NotifyAccess=main", "WatchdogSec=1", "WatchdogSignal=SIGKILL", "TimeoutStartSec=20"}, f.properties...), append(f.launcher, service, "notify", "15")...))
 		start := time.Now()
-		s.Start(t, n) // ends with READY=1, or fails
+		s.Systemctl(t, "start", n) // ends with READY=1, or fails
 		if got := s.Show(t, n, "StatusText"); got != "ready indeed" {
 			t.Errorf("%s: status %q", name, got)
 		}
