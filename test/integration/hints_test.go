@@ -2,12 +2,10 @@ package integration
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/caplaunch/caplaunch/test/integration/engine"
@@ -40,12 +38,7 @@ func (a *attempt) run(t *testing.T) engine.Result {
 		p := engine.TheRootlessPodman(t)
 		return p.Run(t, p.Load(t, image(t)), a.args, words...)
 	case "systemd":
-		s := engine.TheSystemd(t)
-		installed.Do(func() {
-			s.Cp(t, engine.Caplaunch(t), "/caplaunch", 0o755)
-			s.Cp(t, engine.Probe(t), "/probe", 0o755)
-		})
-		return s.RunUnit(t, a.args, words...)
+		return engine.TheSystemd(t).RunUnit(t, a.args, words...)
 	}
 	words[0] = engine.Caplaunch(t)
 	if program[0] == "/probe" {
@@ -56,8 +49,6 @@ func (a *attempt) run(t *testing.T) engine.Result {
 	}
 	return engine.Start(t, a.args, words...)
 }
-
-var installed sync.Once // in systemd
 
 // set puts a word such as --caps=x or User=x in the place of those of the same name.
 func set(words []string, word string) []string { return append(without(words, word), word) }
@@ -82,21 +73,18 @@ var (
 // apply does what the hint says, to the letter: the part of it for this place, and of alternatives the first.
 func (a *attempt) apply(t *testing.T, said engine.Line) {
 	t.Helper()
-	hint, changed := said.Hint, false
+	before := fmt.Sprint(a.flags, a.args)
 	// What only the user knows stands in capitals, or is to be asked for.
-	hint = strings.NewReplacer("UID:GID", "65532:65532", "=GID", "=65532").Replace(hint)
+	hint := strings.NewReplacer("UID:GID", "65532:65532", "=GID", "=65532").Replace(said.Hint)
 	if strings.HasPrefix(hint, "an id that is mapped: ") {
 		a.flags = set(a.flags, "--user=65532:65532")
-		changed = true
 	} else if m := getent.FindStringSubmatch(hint); m != nil {
 		for i, f := range a.flags {
 			a.flags[i] = strings.Replace(f, m[1], "65532", 1)
 		}
-		changed = true
 	} else if m := variable.FindStringSubmatch(hint); m != nil {
 		a.args = slices.DeleteFunc(slices.Clone(a.args), func(w string) bool { return strings.HasPrefix(w, "--env="+m[1]+"=") })
 		a.args = append(a.args, "--env="+m[0])
-		changed = true
 	} else if m := ourLine.FindStringSubmatch(hint); m != nil {
 		for _, f := range strings.Fields(m[1]) {
 			a.flags = set(a.flags, f)
@@ -106,10 +94,8 @@ func (a *attempt) apply(t *testing.T, said engine.Line) {
 				}
 			}
 		}
-		changed = true
 	} else if m := bareLine.FindStringSubmatch(hint); m != nil {
 		a.flags = set(a.flags, m[1])
-		changed = true
 	}
 	switch a.place {
 	case "docker", "podman", "rootless":
@@ -119,28 +105,24 @@ func (a *attempt) apply(t *testing.T, said engine.Line) {
 				a.args = without(a.args, f)
 			}
 			a.args = append(a.args, flags...)
-			changed = true
 		}
 	case "systemd":
 		for _, m := range unitLine.FindAllStringSubmatch(hint, -1) {
 			a.args = set(a.args, m[1]+"="+strings.TrimSpace(m[2]))
-			changed = true
 		}
 	case "unshare":
 		if m := shareLine.FindStringSubmatch(hint); m != nil {
 			a.args = strings.Fields(m[1])
-			changed = true
 		}
 	}
-	if m := shellLine.FindStringSubmatch(hint); m != nil && !changed {
-		if r := engine.Exec(t, "sh", "-c", m[1]); r.Code != 0 {
-			t.Fatalf("%s: %v", m[1], r)
-		}
-		changed = true
+	if fmt.Sprint(a.flags, a.args) != before {
+		return
 	}
-	if !changed {
+	m := shellLine.FindStringSubmatch(hint)
+	if m == nil {
 		t.Fatalf("there is nothing in it to follow: %q", hint)
 	}
+	engine.Do(t, "sh", "-c", m[1])
 }
 
 // From the error to a running program by nothing but following the hint: each refusal in the place where it comes
@@ -156,8 +138,7 @@ func TestHintsWorkWhenPasted(t *testing.T) {
 		return []string{path}
 	}
 
-	denied := filepath.Join(engine.TempDir(t), "seccomp.json")
-	engine.Must(t, os.WriteFile(denied, []byte(`{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["prctl"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1, "args": [{"index": 0, "value": 47, "op": "SCMP_CMP_EQ"}, {"index": 1, "value": 2, "op": "SCMP_CMP_EQ"}]}]}`), 0o644))
+	denied := engine.Write(t, "seccomp.json", `{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["prctl"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1, "args": [{"index": 0, "value": 47, "op": "SCMP_CMP_EQ"}, {"index": 1, "value": 2, "op": "SCMP_CMP_EQ"}]}]}`)
 
 	// A gVisor of before June 2026 has no ambient capabilities. The daemon finds it by this name.
 	runsc := engine.Install(t, "gvisor.dev/gvisor/runsc", "v0.0.0-20260527191743-a81fd9dd382e")

@@ -95,8 +95,7 @@ var changing = regexp.MustCompile(`(?m)^\d+ +\w+\([^\n]*`)
 const question = "setgroups(65537, NULL)"
 
 func TestHostileWordsAreRefusedBeforeAnythingChanged(t *testing.T) {
-	engine.RequireRoot(t)
-	engine.Require(t, "strace")
+	engine.RequireRoot(t, "strace")
 	lines := [][]string{{"-u"}, {}}
 	for _, u := range hostile.users {
 		lines = append(lines, []string{"-u", u}, []string{"--user=" + u})

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -129,8 +130,12 @@ type status struct {
 
 func example(t *testing.T, name string) string {
 	applied.Store(name, true)
+	return read(t, filepath.Join(root, "examples/kubernetes", name))
+}
+
+func read(t *testing.T, path string) string {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(root, "examples/kubernetes", name))
+	data, err := os.ReadFile(path)
 	must(t, err)
 	return string(data)
 }
@@ -150,40 +155,35 @@ func with(t *testing.T, text string, oldnew ...string) string {
 // apply gives the manifest to the cluster, and puts its pods on the node.
 func apply(t *testing.T, ns, manifest string) {
 	t.Helper()
-	must(t, tryApply(ns, manifest))
+	must(t, tryApply(t, ns, manifest))
 }
 
-func tryApply(ns, manifest string) error {
+// tryApply gives the error of a manifest that is not taken.
+func tryApply(t *testing.T, ns, manifest string) error {
+	t.Helper()
 	text, err := try(manifest, "apply", "-n", ns, "-o", "json", "-f", "-")
 	if err != nil {
 		return err
 	}
 	var all object
-	if err := json.Unmarshal([]byte(text), &all); err != nil {
-		return err
-	}
+	must(t, json.Unmarshal([]byte(text), &all))
 	if all.Items == nil {
 		all.Items = []object{all}
 	}
 	for _, o := range all.Items {
 		switch o.Kind {
 		case "Pod": // as the scheduler does
-			err = api("POST", "/api/v1/namespaces/"+ns+"/pods/"+o.Metadata.Name+"/binding", map[string]any{
+			must(t, api("POST", "/api/v1/namespaces/"+ns+"/pods/"+o.Metadata.Name+"/binding", map[string]any{
 				"apiVersion": "v1", "kind": "Binding", "metadata": map[string]any{"name": o.Metadata.Name},
 				"target": map[string]any{"apiVersion": "v1", "kind": "Node", "name": "node0"},
-			}, nil)
+			}, nil))
 		case "Deployment", "DaemonSet": // as their controllers do
 			var pod map[string]any
-			if err := json.Unmarshal(o.Spec.Template, &pod); err != nil {
-				return err
-			}
+			must(t, json.Unmarshal(o.Spec.Template, &pod))
 			pod["apiVersion"], pod["kind"] = "v1", "Pod"
 			pod["metadata"].(map[string]any)["name"] = o.Metadata.Name
 			text, _ := json.Marshal(pod)
-			err = tryApply(ns, string(text))
-		}
-		if err != nil {
-			return err
+			apply(t, ns, string(text))
 		}
 	}
 	return nil
@@ -193,25 +193,17 @@ func tryApply(ns, manifest string) error {
 func wait(t *testing.T, ns, name, what string, done func(object) bool) object {
 	t.Helper()
 	var pod object
-	err := until(what, func() bool {
+	until(t, what, func() bool {
 		pod = object{}
 		return api("GET", "/api/v1/namespaces/"+ns+"/pods/"+name, nil, &pod) == nil && done(pod)
-	})
-	if err != nil {
-		t.Fatalf("%v: %+v", err, pod.Status)
-	}
+	}, &pod.Status)
 	return pod
 }
 
 func ready(t *testing.T, ns, name string) object {
 	t.Helper()
 	return wait(t, ns, name, "all containers to be ready", func(p object) bool {
-		for _, c := range p.Status.ContainerStatuses {
-			if !c.Ready {
-				return false
-			}
-		}
-		return p.Status.Phase == "Running"
+		return p.Status.Phase == "Running" && !slices.ContainsFunc(p.Status.ContainerStatuses, func(c status) bool { return !c.Ready })
 	})
 }
 
@@ -227,42 +219,31 @@ func ended(t *testing.T, ns, name string) (int, string) {
 func logs(t *testing.T, ns, want string, args ...string) {
 	t.Helper()
 	var said string
-	if err := until("the log says so", func() bool {
+	until(t, "the log says "+want, func() bool {
 		out, err := try("", append([]string{"logs", "-n", ns}, args...)...)
 		said = fmt.Sprint(out, err)
 		return strings.Contains(out, want)
-	}); err != nil {
-		t.Fatalf("%v: want %q: %s", err, want, said)
-	}
+	}, &said)
 }
 
 // state is what caplaunch show --json prints.
 type state struct {
-	UID, GID                                             struct{ Real, Effective, Saved int }
+	UID, GID                                             ids
 	Groups                                               []int
 	NoNewPrivs                                           bool `json:"no_new_privs"`
 	Permitted, Effective, Inheritable, Ambient, Bounding []string
 }
 
+type ids struct{ Real, Effective, Saved int }
+
 // promised compares what a program has with what it was promised: the user 65532 and these capabilities.
 func promised(t *testing.T, text string, caps ...string) state {
 	t.Helper()
 	var s state
-	if err := json.Unmarshal([]byte(text), &s); err != nil {
-		t.Fatalf("%v: %s", err, text)
-	}
-	for _, set := range [][]string{s.Permitted, s.Effective, s.Inheritable, s.Ambient} {
-		if !slices.Equal(set, caps) {
-			t.Errorf("want %q: %s", caps, text)
-		}
-	}
-	for _, id := range []int{s.UID.Real, s.UID.Effective, s.UID.Saved, s.GID.Real, s.GID.Effective, s.GID.Saved} {
-		if id != 65532 {
-			t.Errorf("want 65532: %s", text)
-		}
-	}
-	if !s.NoNewPrivs {
-		t.Errorf("want no_new_privs: %s", text)
+	must(t, json.Unmarshal([]byte(text), &s))
+	id := ids{65532, 65532, 65532}
+	if want := (state{id, id, s.Groups, true, caps, caps, caps, caps, s.Bounding}); !reflect.DeepEqual(s, want) {
+		t.Errorf("want %+v: %s", want, text)
 	}
 	return s
 }

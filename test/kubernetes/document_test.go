@@ -21,35 +21,26 @@ func document(t *testing.T, name, text string) {
 	t.Helper()
 	pageMu.Lock()
 	defer pageMu.Unlock()
-	data, err := os.ReadFile(page)
-	must(t, err)
-	part := regexp.MustCompile(`(?s)(<!-- ` + regexp.QuoteMeta(name) + ` -->\n)(.*?)(<!-- end -->\n)`)
-	found := part.FindSubmatch(data)
-	if found == nil {
+	all := read(t, page)
+	_, rest, ok := strings.Cut(all, "<!-- "+name+" -->\n")
+	is, _, ok2 := strings.Cut(rest, "<!-- end -->\n")
+	switch {
+	case !ok || !ok2:
 		t.Fatalf("docs/kubernetes.md has no part %q", name)
+	case *update:
+		must(t, os.WriteFile(page, []byte(all[:len(all)-len(rest)]+text+rest[len(is):]), 0o644))
+	case is != text:
+		t.Fatalf("docs/kubernetes.md says\n%s\nbut it is\n%s\nmake test-kubernetes ARGS=-update writes it", is, text)
 	}
-	if string(found[2]) == text {
-		return
-	}
-	if !*update {
-		t.Fatalf("docs/kubernetes.md says\n%s\nbut it is\n%s\nmake test-kubernetes ARGS=-update writes it", found[2], text)
-	}
-	data = part.ReplaceAllLiteral(data, []byte(string(found[1])+text+string(found[3])))
-	must(t, os.WriteFile(page, data, 0o644))
 }
 
 // Each manifest of the page is a file of examples/kubernetes.
 func TestThePageShowsTheExamples(t *testing.T) {
-	read := func() string {
-		data, err := os.ReadFile(page)
-		must(t, err)
-		return string(data)
-	}
-	shown := regexp.MustCompile("<!-- (.*\\.yaml) -->\n").FindAllStringSubmatch(read(), -1)
+	shown := regexp.MustCompile("<!-- (.*\\.yaml) -->\n").FindAllStringSubmatch(read(t, page), -1)
 	for _, name := range shown {
 		document(t, name[1], "```yaml\n"+example(t, name[1])+"```\n")
 	}
-	if blocks := strings.Count(read(), "```yaml"); len(shown) != blocks {
+	if blocks := strings.Count(read(t, page), "```yaml"); len(shown) != blocks {
 		t.Errorf("%d blocks of YAML, %d of them files", blocks, len(shown))
 	}
 }

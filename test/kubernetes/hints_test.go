@@ -138,7 +138,6 @@ func TestExplainForKubernetesWorks(t *testing.T) {
 
 // security is that of the pod's container, but for a read-only root.
 func security(t *testing.T, ns, manifest string) (s map[string]any) {
-	t.Helper()
 	p, err := admit(ns, manifest)
 	must(t, err)
 	must(t, json.Unmarshal(p.Spec.Containers[0].SecurityContext, &s))

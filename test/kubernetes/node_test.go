@@ -3,6 +3,7 @@
 package kubernetes
 
 import (
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -124,11 +125,13 @@ func clear(run string) {
 // patience is for a machine that is busy with other things; nothing waits that long for a pass.
 const patience = 5 * time.Minute
 
-func until(what string, done func() bool) error {
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
-		if done() {
-			return nil
+// until waits. If it is in vain, it shows the details as they are by then.
+func until(t *testing.T, what string, done func() bool, details ...any) {
+	t.Helper()
+	for end := time.Now().Add(patience); !done(); time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(end) {
+			shown, _ := json.Marshal(details)
+			t.Fatalf("waited %v until %s: %s", patience, what, shown)
 		}
 	}
-	return fmt.Errorf("waited %v until %s", patience, what)
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 )
 
@@ -12,49 +11,37 @@ import (
 // table of docs/kubernetes.md is what this measures.
 func TestPodSecurity(t *testing.T) {
 	levels := []string{"privileged", "baseline", "restricted"}
-	asks := []ask{
-		{"--caps=net_admin --user=65532:65532", "SETGID, SETUID, NET_ADMIN", 0},
-		{"--caps=net_bind_service --user=65532:65532", "SETGID, SETUID, NET_BIND_SERVICE", 0},
-		{"--caps=net_bind_service --user=0:0", "NET_BIND_SERVICE", 0},
-		{"--caps=net_bind_service", "NET_BIND_SERVICE", 65532},
-		{"--optional-caps=net_bind_service", "NET_BIND_SERVICE", 65532},
+	var asks []ask
+	for _, a := range []ask{
+		{"--caps=net_admin --user=65532:65532", "SETGID, SETUID, NET_ADMIN", 0, true},
+		{"--caps=net_bind_service --user=65532:65532", "SETGID, SETUID, NET_BIND_SERVICE", 0, true},
+		{"--caps=net_bind_service --user=0:0", "NET_BIND_SERVICE", 0, true},
+		{"--caps=net_bind_service", "NET_BIND_SERVICE", 65532, true},
+		{"--optional-caps=net_bind_service", "NET_BIND_SERVICE", 65532, true},
+	} {
+		asks = append(asks, a, ask{a.flags, a.add, a.uid, false})
 	}
-	namespaces := map[string]string{}
 	ns := namespace(t, "caplaunch-refuse=off")
 	for _, level := range levels {
-		namespaces[level] = ns + "-" + level
-		kubectl(t, "create", "namespace", namespaces[level])
-		kubectl(t, "label", "namespace", namespaces[level], "caplaunch-refuse=off", "pod-security.kubernetes.io/enforce="+level)
+		kubectl(t, "create", "namespace", ns+"-"+level)
+		kubectl(t, "label", "namespace", ns+"-"+level, "caplaunch-refuse=off", "pod-security.kubernetes.io/enforce="+level)
 	}
 
-	var mu sync.Mutex
-	cells := map[string]string{}
+	cells := make([][3]string, len(asks)) // each of them is one subtest's
 	t.Run("pods", func(t *testing.T) {
 		for i, ask := range asks {
-			for _, hostUsers := range []bool{true, false} {
-				for _, level := range levels {
-					name := fmt.Sprintf("ask%d-%v", i, hostUsers)
-					t.Run(name+"-"+level, func(t *testing.T) {
-						t.Parallel()
-						said := ask.run(t, namespaces[level], name, hostUsers)
-						mu.Lock()
-						defer mu.Unlock()
-						cells[name+level] = said
-					})
-				}
+			for j, level := range levels {
+				t.Run(fmt.Sprintf("ask%d-%s", i, level), func(t *testing.T) {
+					t.Parallel()
+					cells[i][j] = ask.run(t, ns+"-"+level, fmt.Sprintf("ask%d", i))
+				})
 			}
 		}
 	})
 	table := "| caplaunch | `runAsUser` | `add` | `hostUsers` | " + strings.Join(levels, " | ") + " |\n" +
 		strings.Repeat("| --- ", 4+len(levels)) + "|\n"
 	for i, ask := range asks {
-		for _, hostUsers := range []bool{true, false} {
-			table += fmt.Sprintf("| `%s` | %d | %s | %v", ask.flags, ask.uid, ask.add, hostUsers)
-			for _, level := range levels {
-				table += " | " + cells[fmt.Sprintf("ask%d-%v", i, hostUsers)+level]
-			}
-			table += " |\n"
-		}
+		table += fmt.Sprintf("| `%s` | %d | %s | %v | %s |\n", ask.flags, ask.uid, ask.add, ask.hostUsers, strings.Join(cells[i][:], " | "))
 	}
 	document(t, "pod security", table)
 }
@@ -62,35 +49,17 @@ func TestPodSecurity(t *testing.T) {
 type ask struct {
 	flags, add string
 	uid        int
+	hostUsers  bool
 }
 
 var parts = regexp.MustCompile(`violates PodSecurity "[^"]*": (.*)`)
 
 // run says what becomes of a pod that asks for no more than this, and is otherwise all that restricted wants.
-func (a ask) run(t *testing.T, ns, name string, hostUsers bool) string {
-	err := tryApply(ns, fmt.Sprintf(`
-apiVersion: v1
-kind: Pod
-metadata: {name: %s}
-spec:
-  hostUsers: %v
-  restartPolicy: Never
-  volumes:
-    - {name: caplaunch, image: {reference: "registry.example/caplaunch:1"}}
-  containers:
-    - name: c
-      image: busybox:1
-      command: [/opt/caplaunch/caplaunch, %s, --strict, --, "true"]
-      securityContext:
-        runAsUser: %d
-        runAsGroup: %[4]d
-        runAsNonRoot: %v
-        allowPrivilegeEscalation: false
-        seccompProfile: {type: RuntimeDefault}
-        capabilities: {drop: [ALL], add: [%s]}
-      volumeMounts:
-        - {name: caplaunch, mountPath: /opt/caplaunch, readOnly: true}
-`, name, hostUsers, strings.Join(strings.Fields(a.flags), ", "), a.uid, a.uid != 0, a.add))
+func (a ask) run(t *testing.T, ns, name string) string {
+	security := fmt.Sprintf("runAsUser: %d, runAsGroup: %[1]d, runAsNonRoot: %v, allowPrivilegeEscalation: false, "+
+		"seccompProfile: {type: RuntimeDefault}, capabilities: {drop: [ALL], add: [%s]}", a.uid, a.uid != 0, a.add)
+	flags := strings.Join(strings.Fields(a.flags), ", ") + ", --strict"
+	err := tryApply(t, ns, fmt.Sprintf(lone, name, fmt.Sprintf("  hostUsers: %v", a.hostUsers), flags, security))
 	if err != nil {
 		why := parts.FindStringSubmatch(err.Error())
 		if why == nil {

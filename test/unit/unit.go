@@ -35,10 +35,13 @@ func Need(t testing.TB, ok bool, what string) {
 	t.Skip("needs " + what)
 }
 
-// Root needs the root of the machine.
-func Root(t testing.TB) {
+// Root needs the root of the machine, and these commands.
+func Root(t testing.TB, commands ...string) {
 	t.Helper()
 	Need(t, os.Geteuid() == 0 && os.Getenv(again) == "", "root")
+	for _, name := range commands {
+		Tool(t, name)
+	}
 }
 
 // Tool is the path of a command that is needed.

@@ -70,7 +70,6 @@ func engines(t *testing.T) []kind {
 	podman, asRoot, rootless := "Podman "+version(t, "podman"), engine.ThePodman(t), engine.TheRootlessPodman(t)
 	bubblewrap, bwrap := "bubblewrap "+version(t, "bubblewrap"), []string{"bwrap", "--ro-bind", root, "/", "--proc", "/proc"}
 	s := engine.TheSystemd(t)
-	s.Cp(t, engine.Caplaunch(t), "/caplaunch", 0o755)
 	var recorded map[string]map[string]engine.Result
 	engine.Must(t, json.Unmarshal([]byte(engine.Read(t, "testdata/kubernetes.json")), &recorded))
 	for name, pkgVersion := range gVisors {
@@ -109,19 +108,10 @@ var gVisors = map[string]string{
 	"gvisor": "v0.0.0-20260905035102-160fafc42237", "gvisor-old": "v0.0.0-20260527191743-a81fd9dd382e",
 }
 
-// A state is what caplaunch show --json prints.
-type state struct {
-	UID, GID                                             struct{ Real, Effective, Saved int }
-	NoNewPrivs                                           bool `json:"no_new_privs"`
-	Permitted, Effective, Inheritable, Ambient, Bounding []string
-}
-
-// show reads one.
-func show(t *testing.T, r engine.Result) (s state) {
+// show reads what caplaunch show --json prints.
+func show(t *testing.T, r engine.Result) (s engine.State) {
 	t.Helper()
-	if err := json.Unmarshal([]byte(r.Stdout), &s); err != nil || r.Code != 0 {
-		t.Fatalf("%v: %v", err, r)
-	}
+	engine.Decode(t, r.Ran(t).Stdout, &s)
 	return s
 }
 
@@ -164,10 +154,11 @@ func TestEngines(t *testing.T) {
 				r := k.run(t, strings.Fields(flags), "/caplaunch", "--caps=net_admin", "--user=65532:65532", "--", "/caplaunch", "show", "--json")
 				does := "runs"
 				if r.Code == 0 {
-					admin, id := []string{"net_admin"}, struct{ Real, Effective, Saved int }{65532, 65532, 65532}
+					admin, id := []string{"net_admin"}, engine.IDs{Real: 65532, Effective: 65532, Saved: 65532}
 					s := show(t, r)
-					s.Bounding = nil
-					if want := (state{id, id, true, admin, admin, admin, admin, nil}); !reflect.DeepEqual(s, want) {
+					want := engine.State{UID: id, GID: id, NoNewPrivs: true, Permitted: admin, Effective: admin, Inheritable: admin, Ambient: admin}
+					want.Groups, want.Securebits, want.Bounding = s.Groups, s.Securebits, s.Bounding
+					if !reflect.DeepEqual(s, want) {
 						t.Errorf("it runs with %+v", s)
 					}
 				} else {
@@ -181,10 +172,8 @@ func TestEngines(t *testing.T) {
 					}
 					does = fmt.Sprintf("status %d (%c)", r.Code, 'a'+slices.Index(said, why))
 				}
-				if flags == "" {
+				if flags = "`" + flags + "`"; flags == "``" {
 					flags = "–"
-				} else {
-					flags = "`" + flags + "`"
 				}
 				table += fmt.Sprintf("| %s | %s | %d | %s | %s | %s | %s | %s | %s |\n", k.name, flags, now.UID.Real,
 					few(now.Permitted, all), few(now.Inheritable, all), few(now.Ambient, all), few(now.Bounding, all), map[bool]string{true: "yes", false: "no"}[now.NoNewPrivs], does)

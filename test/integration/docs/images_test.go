@@ -36,10 +36,8 @@ var images = map[string]func(testing.TB) engine.Image{
 	"gcr.io/distroless/static-debian12":         func(testing.TB) engine.Image { return engine.Distroless("latest") },
 	"gcr.io/distroless/static-debian12:nonroot": func(testing.TB) engine.Image { return engine.Distroless("nonroot") },
 	"caplaunch": func(t testing.TB) engine.Image {
-		return engine.Image{
-			Name: "caplaunch:latest", Files: map[string]engine.Src{"/caplaunch": engine.File(engine.Caplaunch(t))},
-			Config: v1.Config{User: "65532:65532", Entrypoint: []string{"/caplaunch"}},
-		}
+		files := map[string]engine.Src{"/caplaunch": engine.File(engine.Caplaunch(t))}
+		return engine.Image{Name: "caplaunch:latest", Files: files, Config: v1.Config{User: "65532:65532", Entrypoint: []string{"/caplaunch"}}}
 	},
 	"relay": func(t testing.TB) engine.Image {
 		return engine.Image{
@@ -53,7 +51,6 @@ var caddyOnce sync.Once
 
 // loadImages gives the daemon all of them, once.
 func loadImages(t testing.TB, d *engine.Docker) {
-	t.Helper()
 	for _, img := range images {
 		d.Load(t, img(t))
 	}
@@ -69,11 +66,7 @@ const sources = "deb [trusted=yes] file:/repo ./\n"
 // repository is a folder with those packages and all that they need beside what engine.DebianTar has, and with an index
 // for apt. It is made once.
 func repository(t testing.TB) string {
-	t.Helper()
-	base, err := engine.DebianTar()
-	if err != nil {
-		engine.Unusable(t, "no Debian root file system: %v", err)
-	}
+	base := engine.Debian(t).Bases[0]
 	dir := filepath.Join(engine.CacheDir(), "debs-"+strings.TrimSuffix(filepath.Base(base), ".tar")+"-"+fmt.Sprintf("%x", sha256.Sum256([]byte(packages)))[:12])
 	if _, err := os.Stat(filepath.Join(dir, "Packages")); err == nil {
 		return dir
@@ -99,7 +92,6 @@ mv Packages.new Packages`, "sh", dir, base, packages)
 
 // debian is Debian with the packages in it for apt-get, but not installed.
 func debian(t testing.TB) engine.Image {
-	t.Helper()
 	img := engine.Debian(t)
 	img.Files = map[string]engine.Src{"/repo": engine.File(repository(t)), "/etc/apt/sources.list": engine.Text(sources)}
 	return img
@@ -107,7 +99,6 @@ func debian(t testing.TB) engine.Image {
 
 // caddyImage stands for the official image of caddy, whose server has file capabilities.
 func caddyImage(t testing.TB, d *engine.Docker) {
-	t.Helper()
 	dir := engine.Tree(t, map[string]engine.Src{"/Dockerfile": engine.Text(`FROM debian:bookworm-slim
 RUN apt-get update && apt-get install -y --no-install-recommends caddy libcap2-bin && setcap cap_net_bind_service=+ep /usr/bin/caddy
 ENV XDG_CONFIG_HOME=/config XDG_DATA_HOME=/data

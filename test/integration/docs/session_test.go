@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -166,16 +167,12 @@ exec env -i `+engine.Quote(append(cmd.Env, cmd.Args...)...)+` "$@"`)
 	script = "trap 'kill $(jobs -p) 2>/dev/null || :' EXIT\nip link set lo up 2>/dev/null\n" + script
 	cmd := exec.Command(words[0], append(words[1:], "bash", "-c", script)...)
 	cmd.Dir = s.dir
-	cmd.Env = []string{"PATH=" + path}
-	for _, kv := range os.Environ() {
-		name, _, _ := strings.Cut(kv, "=")
-		ours := strings.HasPrefix(name, "TEST_") || strings.HasPrefix(name, "DOCKER_") || strings.HasPrefix(name, "MAKE") // the make that runs the tests
-		if name != "PATH" && !ours {
-			cmd.Env = append(cmd.Env, kv)
-		}
-	}
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), ours.MatchString), "PATH="+path)
 	return cmd
 }
+
+// ours are variables of the tests, and of the make that runs them.
+var ours = regexp.MustCompile(`^(PATH=|TEST_|DOCKER_|MAKE)`)
 
 // systemd is a shell in the Debian that systemd has booted.
 func (s *session) systemd(t testing.TB, script string) *exec.Cmd {

@@ -89,6 +89,24 @@ type Line struct {
 	Capability, Sets []string
 }
 
+// A State is one in JSON: see docs/json.md.
+type State struct {
+	UID, GID                                                         IDs
+	Groups                                                           []uint32
+	NoNewPrivs                                                       bool `json:"no_new_privs"`
+	Securebits, Permitted, Effective, Inheritable, Ambient, Bounding []string
+}
+
+// IDs are the three of a user or of a group.
+type IDs struct{ Real, Effective, Saved uint32 }
+
+// A Verdict is that of explain --json.
+type Verdict struct {
+	OK        bool
+	Code      int
+	Msg, Hint string
+}
+
 // The beginnings of an error and of its hint as text.
 const (
 	ErrorPrefix = "caplaunch: error: "
@@ -141,6 +159,33 @@ func Refused(t testing.TB, r Result, code int) Line {
 		t.Errorf("something ran, or spoke on stdout: %v", r)
 	}
 	return Failed(t, r, code)
+}
+
+// Says checks that the message contains a part.
+func (l Line) Says(t testing.TB, part string) Line {
+	t.Helper()
+	if !strings.Contains(l.Msg, part) {
+		t.Errorf("want a message that contains %q: %+v", part, l)
+	}
+	return l
+}
+
+// Hints checks how the hint begins.
+func (l Line) Hints(t testing.TB, beginning string) Line {
+	t.Helper()
+	if !strings.HasPrefix(l.Hint, beginning) {
+		t.Errorf("want a hint that begins with %q: %+v", beginning, l)
+	}
+	return l
+}
+
+// Ran checks that it ended well, and that each part is in its output.
+func (r Result) Ran(t testing.TB, parts ...string) Result {
+	t.Helper()
+	if r.Code != 0 || slices.ContainsFunc(parts, func(p string) bool { return !strings.Contains(r.Stdout, p) }) {
+		t.Errorf("want exit status 0 and %q: %v", parts, r)
+	}
+	return r
 }
 
 // Decode reads one line of JSON, without unknown fields.

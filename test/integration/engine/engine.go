@@ -146,8 +146,7 @@ func Require(t testing.TB, names ...string) {
 func Begin(t *testing.T, commands ...string) {
 	t.Helper()
 	t.Parallel()
-	RequireRoot(t)
-	Require(t, commands...)
+	RequireRoot(t, commands...)
 }
 
 // started gives an engine, or skips the test where it does not start.

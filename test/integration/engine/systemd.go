@@ -19,15 +19,21 @@ import (
 
 // Systemd is a Debian with systemd as its PID 1, and a user nonroot, 65532: User= wants an entry in passwd. Its file system is forgotten at the end.
 type Systemd struct {
-	box   *box
-	pid   int // of its init, as seen from here
-	units atomic.Int64
+	box       *box
+	pid       int // of its init, as seen from here
+	units     atomic.Int64
+	installed sync.Once
 }
 
-// TheSystemd boots systemd, once, or skips the test.
+// TheSystemd boots systemd, once, or skips the test. It has /caplaunch and /probe.
 func TheSystemd(t testing.TB) *Systemd {
 	t.Helper()
-	return started(t, theSystemd)
+	s := started(t, theSystemd)
+	s.installed.Do(func() {
+		s.Cp(t, Caplaunch(t), "/caplaunch", 0o755)
+		s.Cp(t, Probe(t), "/probe", 0o755)
+	})
+	return s
 }
 
 var theSystemd = sync.OnceValues(func() (*Systemd, error) {

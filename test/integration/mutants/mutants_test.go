@@ -97,7 +97,7 @@ var rooms = []*room{
 // Tests that need no engine.
 const (
 	plain = "^Test(Nothing|Closed|Only|Cond|Terminal|Parent|Pipes|APipe|TheSession|Nobody|IgnoreS|Env)"
-	quick = "Quiet|Mistakes|Variables|Compares|CheckOf|AMalformed|LinesAre|Version|ComposeKeys|TestAll|Pasted|Sudo|Termination|TheHintOf|AGrantWithout|ExplainJSON|RootOfAPods|ASetUID"
+	quick = "Quiet|Mistakes|Variables|Compares|CheckOf|LinesAre|Version|ComposeKeys|TestAll|Pasted|Sudo|Termination|TheHintOf|AGrantWithout|ExplainJSON|RootOfAPods|ASetUID"
 )
 
 var starts = judge{dir: "test/integration/security", run: "Random", args: []string{"-starts=60"}}

@@ -12,15 +12,8 @@ import (
 	"github.com/caplaunch/caplaunch/test/integration/engine"
 )
 
-// caddy is a copy of Debian's, with the file capabilities that users give it.
-func caddy(t testing.TB) string {
-	t.Helper()
-	path := engine.Tool(t, "caddy")
-	return engine.WithCaps(t, path, "cap_net_bind_service=+ep")
-}
-
-// withoutNetBind is a bounding set of setuid and setgid.
-var withoutNetBind = []string{"-b", "c0"}
+// bind is what users give caddy, which is Debian's here.
+const bind = "cap_net_bind_service=+ep"
 
 // wantVersion checks that "caddy version" ran.
 func wantVersion(t testing.TB, r engine.Result) {
@@ -34,11 +27,11 @@ var isVersion = regexp.MustCompile(`^v?\d+(\.\d+)+$`)
 
 // A file that demands what is not in the bounding set: EPERM, although "version" needs nothing.
 func TestCaddyRunsUnderAnEmptiedBoundingSet(t *testing.T) {
-	path := caddy(t)
-	if r := engine.Start(t, withoutNetBind, path, "version"); r.Code != 127 || !strings.Contains(r.Stderr, "Operation not permitted") {
+	path := engine.WithCaps(t, engine.Tool(t, "caddy"), bind)
+	s := start{from: []string{"-b", "c0"}, flags: []string{asUser}} // setuid and setgid
+	if r := engine.Start(t, s.from, path, "version"); r.Code != 127 || !strings.Contains(r.Stderr, "Operation not permitted") {
 		t.Errorf("alone it should fail as users know it: %v", r)
 	}
-	s := start{from: withoutNetBind, flags: []string{asUser}}
 	s.refused(t, engine.Failure, "demand net_bind_service, and net_bind_service is not in the bounding set", path, "version")
 	s.flags = append(s.flags, "--strip-file-caps")
 	wantVersion(t, s.run(t, path, "version"))
@@ -49,10 +42,9 @@ func TestCaddyRunsUnderDockersDropAll(t *testing.T) {
 	base := engine.Tools(t, "caddy")
 	delete(base, "/bin/caddy") // its libraries stay; it comes by the Dockerfile, as with users
 	d.Load(t, engine.ScratchImage("caplaunch.test/caddy-base:1", base))
-	path := engine.Tool(t, "caddy")
 	dir := engine.Tree(t, map[string]engine.Src{
-		"/caddy": engine.File(path), "/caplaunch": engine.File(engine.Caplaunch(t)),
-		"/Dockerfile": engine.Text("FROM caplaunch.test/caddy-base:1\nCOPY caddy /usr/bin/caddy\nRUN setcap cap_net_bind_service=+ep /usr/bin/caddy\nCOPY caplaunch /caplaunch\n"),
+		"/caddy": engine.File(engine.Tool(t, "caddy")), "/caplaunch": engine.File(engine.Caplaunch(t)),
+		"/Dockerfile": engine.Text("FROM caplaunch.test/caddy-base:1\nCOPY caddy /usr/bin/caddy\nRUN setcap " + bind + " /usr/bin/caddy\nCOPY caplaunch /caplaunch\n"),
 	})
 	for _, buildkit := range []bool{false, true} {
 		t.Run(fmt.Sprintf("buildkit=%v", buildkit), func(t *testing.T) {
@@ -74,9 +66,10 @@ func TestCaddyRunsUnderDockersDropAll(t *testing.T) {
 func TestCaddyServesPort80(t *testing.T) {
 	engine.Require(t, "busybox")
 	respond := []string{"respond", "--listen=127.0.0.1:80", "hello from port 80"}
-	capable := caddy(t)
+	capable := engine.WithCaps(t, engine.Tool(t, "caddy"), bind)
 	plain := engine.Copy(t, capable, 0o755)
-	home := own(t, engine.TempDir(t))
+	home := engine.TempDir(t)
+	engine.Must(t, os.Chown(home, 65532, 65532))
 	alone := engine.Exec(t, append([]string{"unshare", "--net", engine.Capstart(t), "-u", "65532", "-g", "65532", "-G", "none", "--", plain}, respond...)...)
 	if alone.Code == 0 || !strings.Contains(alone.Stderr, "permission denied") {
 		t.Errorf("without the capability it should not get the port: %v", alone)
@@ -105,7 +98,7 @@ func TestCaddyServesPort80(t *testing.T) {
 			}) {
 				t.Errorf("it does not answer: %s", engine.Read(t, log.Name()))
 			}
-			wantPromise(t, engine.Exec(t, engine.Probe(t), fmt.Sprint(pid)), netBind)
+			engine.Promised("65532", 1<<10).Want(t, engine.Exec(t, engine.Probe(t), fmt.Sprint(pid)))
 		})
 	}
 }

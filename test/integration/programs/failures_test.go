@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"sort"
 	"strings"
 	"syscall"
 	"testing"
@@ -22,21 +23,15 @@ func TestTooManyProcessesOfTheUserAreTold(t *testing.T) {
 	engine.Background(t, sleeper)
 	s := start{flags: []string{fmt.Sprintf("--user=%d:%[1]d", other)}, wrap: []string{"prlimit", "--nproc=0:"}, sudden: true}
 	said := s.refused(t, 126, fmt.Sprintf("uid %d already has as many processes as RLIMIT_NPROC allows", other), engine.Probe(t))
-	if r := s.behind(t, said.Hint, `ulimit -S -u "$(ulimit -H -u)"`).run(t, engine.Probe(t)); r.Code != 0 {
-		t.Errorf("after the hint: %v", r)
-	}
-	s.wrap = []string{"prlimit", "--nproc=1:1"}
-	if r := s.run(t, engine.Probe(t), "all"); r.Code != 0 || engine.ParseProbe(r.Stdout)["rlimit nproc"] != "1 1" {
-		t.Errorf("where one is enough: %v", r)
-	}
+	s.behind(t, said, `ulimit -S -u "$(ulimit -H -u)"`).run(t, engine.Probe(t)).Ran(t)
+	s.wrap = []string{"prlimit", "--nproc=1:1"} // where one is enough
+	engine.Promise{"rlimit nproc": "1 1"}.Want(t, s.run(t, engine.Probe(t), "all"))
 }
 
 // behind is the start with a hint's beginning done by a shell in front of it.
-func (s start) behind(t testing.TB, hint, command string) start {
+func (s start) behind(t testing.TB, said engine.Line, command string) start {
 	t.Helper()
-	if !strings.HasPrefix(hint, command) {
-		t.Fatalf("want a hint that begins with %q: %q", command, hint)
-	}
+	said.Hints(t, command)
 	s.wrap = append(s.wrap[:len(s.wrap):len(s.wrap)], "bash", "-ec", command+"; exec \"$@\"", "bash")
 	return s
 }
@@ -58,23 +53,17 @@ func TestTooLongArgumentsAreTold(t *testing.T) {
 		}
 	}
 	// The largest environment with which this start can be made.
-	low, high := 0, limit
-	for low+1 < high {
-		fill((low + high) / 2)
-		// What comes of the launch does not count here, only that it could be started.
-		var exit *exec.ExitError
-		switch err := s.command(t, path, "--log-format=json").Run(); {
-		case errors.Is(err, unix.E2BIG):
-			high = (low + high) / 2
-		case err == nil || errors.As(err, &exit):
-			low = (low + high) / 2
-		default:
-			t.Fatal(err)
+	tooLarge := sort.Search(limit, func(n int) bool {
+		fill(n)
+		err := s.command(t, path, "--log-format=json").Run()
+		if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+			err = nil // what comes of the launch does not count here, only that it could be started
+		} else if !errors.Is(err, unix.E2BIG) {
+			engine.Must(t, err)
 		}
-	}
-	fill(low - 300) // room for the shell below
+		return err != nil
+	})
+	fill(tooLarge - 301) // room for the shell below
 	said := s.refused(t, 126, "the arguments and the environment are too long", path)
-	if r := s.behind(t, said.Hint, "ulimit -s unlimited").run(t, path); r.Code != 0 {
-		t.Errorf("after the hint: %v", r)
-	}
+	s.behind(t, said, "ulimit -s unlimited").run(t, path).Ran(t)
 }

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/caplaunch/caplaunch/test/integration/engine"
@@ -17,11 +16,12 @@ import (
 func TestMain(m *testing.M) { engine.Main(m) }
 
 const (
-	asUser = "--user=65532:65532"
-
-	netBind  uint64 = 1 << 10
-	netAdmin        = engine.NetAdmin
+	asUser   = "--user=65532:65532"
+	netAdmin = engine.NetAdmin
 )
+
+// given is that a program ran as uid 65532 with exactly NET_ADMIN, also to be inherited, and no privilege of a file.
+var given = engine.Promised("65532", netAdmin)
 
 // A start is what stands around a launch.
 type start struct {
@@ -35,7 +35,6 @@ type start struct {
 
 // command is the launch of argv by caplaunch.
 func (s start) command(t testing.TB, argv ...string) *exec.Cmd {
-	t.Helper()
 	engine.RequireRoot(t)
 	words := s.wrap
 	if s.from != nil {
@@ -55,7 +54,6 @@ func (s start) command(t testing.TB, argv ...string) *exec.Cmd {
 
 // run launches argv by caplaunch.
 func (s start) run(t testing.TB, argv ...string) engine.Result {
-	t.Helper()
 	return engine.Command(t, s.command(t, argv...))
 }
 
@@ -63,53 +61,23 @@ func (s start) run(t testing.TB, argv ...string) engine.Result {
 func (s start) refused(t testing.TB, code int, says string, argv ...string) engine.Line {
 	t.Helper()
 	s.flags = append(slices.Clone(s.flags), "--log-format=json")
-	said := engine.Refused(t, s.run(t, argv...), code)
-	if !strings.Contains(said.Msg, says) {
-		t.Errorf("want a message that contains %q: %+v", says, said)
-	}
+	said := engine.Refused(t, s.run(t, argv...), code).Says(t, says)
 	if !s.sudden {
-		v := s.explain(t, code, argv...)
-		if v.OK || v.Code != code || v.Msg != said.Msg || v.Hint != said.Hint {
+		if v := s.explain(t, code, argv...); v != (engine.Verdict{Code: code, Msg: said.Msg, Hint: said.Hint}) {
 			t.Errorf("run says     %+v\nexplain says %+v", said, v)
 		}
 	}
 	return said
 }
 
-// A verdict is that of explain --json.
-type verdict struct {
-	OK        bool
-	Code      int
-	Msg, Hint string
-}
-
 // explain asks what a launch of argv would do. The exit status has to be the one given.
-func (s start) explain(t testing.TB, code int, argv ...string) verdict {
+func (s start) explain(t testing.TB, code int, argv ...string) engine.Verdict {
 	t.Helper()
 	s.flags = append([]string{"explain", "--json"}, s.flags...)
 	r := s.run(t, argv...)
-	var x struct{ Verdict verdict }
+	var x struct{ Verdict engine.Verdict }
 	if err := json.Unmarshal([]byte(r.Stdout), &x); err != nil || r.Code != code {
 		t.Fatalf("explain: %v: %v", err, r)
 	}
 	return x.Verdict
-}
-
-// wantPromise checks that a program ran as uid 65532 with exactly caps, also to be inherited, and no privilege of a file.
-func wantPromise(t testing.TB, r engine.Result, caps uint64) map[string]string {
-	t.Helper()
-	return engine.Promised("65532", caps).Want(t, r)
-}
-
-// status is the program testdata/status.
-func status(t testing.TB, arch string) string {
-	t.Helper()
-	return engine.BuildGo(t, "test/integration/programs/testdata/status", arch)
-}
-
-// own makes path belong to uid and gid 65532.
-func own(t testing.TB, path string) string {
-	t.Helper()
-	engine.Must(t, os.Chown(path, 65532, 65532))
-	return path
 }

@@ -1,7 +1,6 @@
 package programs
 
 import (
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,14 +11,11 @@ import (
 // iputils' ping as it is after a build that lost its file capabilities. In a new network namespace ping_group_range is
 // "1 0", nobody, so that only NET_RAW helps.
 func TestPingNeedsNoFileCapabilities(t *testing.T) {
-	path := engine.Tool(t, "ping")
-	path, err := filepath.EvalSymlinks(path)
+	path, err := filepath.EvalSymlinks(engine.Tool(t, "ping"))
 	engine.Must(t, err)
 	ping := []string{engine.Copy(t, path, 0o755), "-c1", "-W5", "127.0.0.1"}
 	s := start{flags: []string{"--caps=net_raw", asUser}, within: `test "$(cat /proc/sys/net/ipv4/ping_group_range)" = "$(printf '1\t0')"`}
-	if r := s.run(t, ping...); r.Code != 0 || !strings.Contains(r.Stdout, "1 received") {
-		t.Errorf("%v", r)
-	}
+	s.run(t, ping...).Ran(t, "1 received")
 	s.flags = s.flags[1:]
 	if r := s.run(t, ping...); r.Code != 2 || !strings.Contains(r.Stderr, "Operation not permitted") {
 		t.Errorf("without NET_RAW: %v", r)
@@ -64,17 +60,15 @@ echo process=2; "$3" $p2
 `
 
 func TestTwoWireGuardsAsAUserTalkToEachOther(t *testing.T) {
-	engine.RequireRoot(t)
-	engine.Require(t, "wg", "ip", "ping", "nsenter")
+	engine.RequireRoot(t, "wg", "ip", "ping", "nsenter")
 	program := engine.Copy(t, engine.Install(t, "golang.zx2c4.com/wireguard", "v0.0.0-20260522210424-ecfc5a8d5446"), 0o755)
-	cmd := exec.Command("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-ec", tunnel,
+	r := engine.Exec(t, "unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-ec", tunnel,
 		"sh", engine.Caplaunch(t), program, engine.Probe(t))
-	r := engine.Command(t, cmd)
 	_, processes, _ := strings.Cut(r.Stdout, "process=1\n")
 	first, second, ok := strings.Cut(processes, "process=2\n")
 	if r.Code != 0 || !ok || !strings.Contains(r.Stderr, "2 received, 0% packet loss") {
 		t.Fatal(r)
 	}
-	wantPromise(t, engine.Result{Stdout: first}, netAdmin)
-	wantPromise(t, engine.Result{Stdout: second}, netAdmin)
+	given.Want(t, engine.Result{Stdout: first})
+	given.Want(t, engine.Result{Stdout: second})
 }

@@ -1,9 +1,8 @@
 package programs
 
 import (
-	"fmt"
-	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -22,28 +21,18 @@ for line in open("/proc/self/status"):
     print(key + "=" + " ".join(value.split()))
 `
 
-func needPython(t testing.TB) {
-	t.Helper()
-	if _, err := os.Stat(python); err != nil {
-		engine.Unusable(t, "%v", err)
-	}
-}
-
 func TestAScriptGetsTheCapabilities(t *testing.T) {
-	needPython(t)
+	engine.Require(t, python)
 	s := start{flags: []string{"--caps=net_admin", asUser}, env: []string{"PATH=/usr/bin:/bin"}}
 	for _, line := range []string{"#!" + python, "#!/usr/bin/env python3", "#! " + python + " -B"} {
 		path := engine.Write(t, "script", line+statusScript)
-		m := wantPromise(t, s.run(t, path, "a b", ""), netAdmin)
-		if m["arg0"] != path || m["arg1"] != "a b" || m["arg2"] != "" {
-			t.Errorf("%s: arguments: %v", line, m)
-		}
+		given.With("arg0", path, "arg1", "a b", "arg2", "").Want(t, s.run(t, path, "a b", ""))
 	}
 }
 
 // The kernel takes credentials from the interpreter's file, not the script's.
 func TestAScriptIsJudgedByItsInterpreter(t *testing.T) {
-	needPython(t)
+	engine.Require(t, python)
 	real, err := filepath.EvalSymlinks(python)
 	engine.Must(t, err)
 	interpreter := engine.WithCaps(t, real, "cap_net_admin=+ep")
@@ -51,32 +40,25 @@ func TestAScriptIsJudgedByItsInterpreter(t *testing.T) {
 	s := start{flags: []string{"--caps=net_admin", asUser}}
 	s.refused(t, engine.Failure, interpreter+": its file capabilities (net_admin) clear the ambient set", path)
 	s.flags = append(s.flags, "--strip-file-caps")
-	if m := wantPromise(t, s.run(t, path, "a b"), netAdmin); m["arg0"] != path || m["arg1"] != "a b" {
-		t.Errorf("arguments: %v", m)
-	}
+	given.With("arg0", path, "arg1", "a b").Want(t, s.run(t, path, "a b"))
 
 	// A script whose own file has capabilities: they do not count, and need no copy.
 	plain := engine.Write(t, "script", "#!"+python+statusScript)
 	engine.Setcap(t, "cap_net_raw=+ep", plain)
-	wantPromise(t, start{flags: s.flags[:2]}.run(t, plain), netAdmin)
+	given.Want(t, start{flags: s.flags[:2]}.run(t, plain))
 }
 
 // With a copy of the interpreter, argv is what binfmt_script makes of it without.
 func TestTheCopyOfAnInterpreterGetsTheKernelsArguments(t *testing.T) {
 	probe, capable := engine.Copy(t, engine.Probe(t), 0o755), engine.WithCaps(t, engine.Probe(t), "cap_net_raw=+ep")
-	script := func(interpreter, rest string) string { return engine.Write(t, "script", "#! "+interpreter+rest+"\n") }
 	for _, rest := range []string{"", " one argument  with blanks\t", "\t-x"} {
 		// The paths differ: they are taken out before the comparison.
 		arguments := func(interpreter string, flags ...string) string {
-			path := script(interpreter, rest)
-			m := wantPromise(t, start{flags: append([]string{"--caps=net_admin", asUser}, flags...)}.run(t, path, "a b", "", "c"), netAdmin)
-			var argv []string
-			for i := range len(m) {
-				if a, ok := m[fmt.Sprintf("arg%d", i)]; ok {
-					argv = append(argv, a)
-				}
-			}
-			return strings.NewReplacer(interpreter, "INTERPRETER", path, "SCRIPT").Replace(fmt.Sprintf("%q", argv))
+			path := engine.Write(t, "script", "#! "+interpreter+rest+"\n")
+			r := start{flags: append([]string{"--caps=net_admin", asUser}, flags...)}.run(t, path, "a b", "", "c")
+			given.Want(t, r)
+			argv := regexp.MustCompile(`(?m)^arg.*$`).FindAllString(r.Stdout, -1)
+			return strings.NewReplacer(interpreter, "INTERPRETER", path, "SCRIPT").Replace(strings.Join(argv, " "))
 		}
 		want, got := arguments(probe), arguments(capable, "--strip-file-caps")
 		if got != want || !strings.Contains(got, "SCRIPT") {

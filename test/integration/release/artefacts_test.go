@@ -50,19 +50,21 @@ func TestBinariesAreHardened(t *testing.T) {
 
 func TestChecksumsAreOfEveryFile(t *testing.T) {
 	dir := dist(t)
-	sums := engine.Read(t, filepath.Join(dir, "SHA256SUMS"))
-	entries, err := os.ReadDir(dir)
-	engine.Must(t, err)
-	var want strings.Builder
-	for _, e := range entries {
-		if e.Type().IsRegular() && e.Name() != "SHA256SUMS" && !strings.HasSuffix(e.Name(), ".openvex.json") {
-			content := engine.Read(t, filepath.Join(dir, e.Name()))
-			fmt.Fprintf(&want, "%x  %s\n", sha256.Sum256([]byte(content)), e.Name())
+	want := ""
+	for _, name := range regular(t, dir) {
+		if name != "SHA256SUMS" && !strings.HasSuffix(name, ".openvex.json") {
+			want += fmt.Sprintf("%x  %s\n", sha256.Sum256([]byte(engine.Read(t, filepath.Join(dir, name)))), name)
 		}
 	}
-	if sums != want.String() {
-		t.Errorf("got\n%s\nwant\n%s", sums, want.String())
+	if sums := engine.Read(t, filepath.Join(dir, "SHA256SUMS")); sums != want {
+		t.Errorf("got\n%s\nwant\n%s", sums, want)
 	}
+}
+
+// regular are the files of a folder, by their names, in order.
+func regular(t *testing.T, dir string) []string {
+	t.Helper()
+	return slices.Sorted(strings.FieldsSeq(ok(t, "find", dir, "-maxdepth", "1", "-type", "f", "-printf", "%f\n")))
 }
 
 // The bill of materials names what "go version -m" names.
@@ -74,10 +76,8 @@ func TestSBOMsNameEveryModule(t *testing.T) {
 			}
 			Components []struct{ Purl string }
 		}
-		content := engine.Read(t, one(t, dist(t), "caplaunch_*_linux_"+name+".cdx.json"))
-		engine.Must(t, json.Unmarshal([]byte(content), &bom))
-		binary := engine.Read(t, path)
-		if h := bom.Metadata.Component.Hashes; len(h) != 1 || h[0].Content != fmt.Sprintf("%x", sha256.Sum256([]byte(binary))) {
+		engine.Must(t, json.Unmarshal([]byte(engine.Read(t, one(t, dist(t), "caplaunch_*_linux_"+name+".cdx.json"))), &bom))
+		if h := bom.Metadata.Component.Hashes; len(h) != 1 || h[0].Content != fmt.Sprintf("%x", sha256.Sum256([]byte(engine.Read(t, path)))) {
 			t.Errorf("%s: it is of another binary: %v", name, h)
 		}
 		want := map[string]bool{}
@@ -110,12 +110,8 @@ func TestArchivesHaveAllThatIsNeeded(t *testing.T) {
 			}
 		}
 		ok(t, "cmp", path, filepath.Join(root, "caplaunch"))
-		notices := engine.Read(t, filepath.Join(root, "THIRD-PARTY-LICENSES"))
-		for _, part := range []string{"==== Go: ", "==== github.com/alecthomas/kong: ", "==== golang.org/x/sys: ", "==== kernel.org/pub/linux/libs/security/libcap/psx: "} {
-			if !strings.Contains(notices, part) {
-				t.Errorf("%s: no %q", archive, part)
-			}
-		}
+		engine.Exec(t, "cat", filepath.Join(root, "THIRD-PARTY-LICENSES")).Ran(t,
+			"==== Go: ", "==== github.com/alecthomas/kong: ", "==== golang.org/x/sys: ", "==== kernel.org/pub/linux/libs/security/libcap/psx: ")
 	}
 }
 
@@ -125,19 +121,11 @@ func TestATagIsAllThatIsMissing(t *testing.T) {
 	if v := info(t, filepath.Join(dir, "bin/linux-amd64/caplaunch"))["version"]; v != "v"+nextTag {
 		t.Errorf("the binary: %s", v)
 	}
-	entries, err := os.ReadDir(dir)
-	engine.Must(t, err)
-	var names []string
-	for _, e := range entries {
-		if e.Type().IsRegular() {
-			names = append(names, e.Name())
-		}
-	}
 	want := []string{
 		"SHA256SUMS", "caplaunch-" + nextTag + "-1.x86_64.rpm", "caplaunch_" + nextTag + "_amd64.deb", "caplaunch_" + nextTag + "_image.tar",
 		"caplaunch_" + nextTag + "_linux_amd64.cdx.json", "caplaunch_" + nextTag + "_linux_amd64.tar.gz", "caplaunch_" + nextTag + "_x86_64.apk",
 	}
-	if !slices.Equal(names, want) {
+	if names := regular(t, dir); !slices.Equal(names, want) {
 		t.Errorf("got %v, want %v", names, want)
 	}
 }
@@ -149,7 +137,6 @@ func TestVEXIsOfThisRelease(t *testing.T) {
 	if len(found) != 1 {
 		engine.Unusable(t, "run make scan first: %v", found)
 	}
-	content := engine.Read(t, found[0])
 	var vex struct {
 		Timestamp  string
 		Statements []struct {
@@ -159,7 +146,7 @@ func TestVEXIsOfThisRelease(t *testing.T) {
 			}
 		}
 	}
-	engine.Must(t, json.Unmarshal([]byte(content), &vex))
+	engine.Must(t, json.Unmarshal([]byte(engine.Read(t, found[0])), &vex))
 	if vex.Timestamp == "" || len(vex.Statements) == 0 {
 		t.Errorf("%+v", vex)
 	}
@@ -179,5 +166,69 @@ func TestDockerfilesGetWhatMakeMakes(t *testing.T) {
 	engine.Must(t, os.WriteFile(filepath.Join(context, "Dockerfile"), []byte("FROM scratch\nCOPY bin/caplaunch bin/relay /\n"), 0o644))
 	for _, buildkit := range []bool{false, true} {
 		d.MustBuild(t, context, buildkit, fmt.Sprintf("ignored:%v", buildkit))
+	}
+}
+
+// The weekly rebuild tags the next patch release, and pushes it.
+func TestTagPatch(t *testing.T) {
+	dir := engine.TempDir(t)
+	origin, clone := filepath.Join(dir, "origin"), filepath.Join(dir, "clone")
+	ok(t, "git", "clone", "-q", "--bare", engine.Root, origin)
+	ok(t, "git", "clone", "-q", origin, clone)
+	ok(t, "git", "-C", clone, "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-q", "--allow-empty", "-m", "one more")
+	ok(t, "git", "-C", clone, "tag", "v0.1000.9")
+	if out := ok(t, "make", "-s", "-C", clone, "tag-patch"); out != "tag=v0.1000.10\n" {
+		t.Errorf("%s", out)
+	}
+	head := ok(t, "git", "-C", clone, "rev-parse", "HEAD")
+	for _, ref := range []string{"refs/heads/main", "refs/tags/v0.1000.10"} {
+		if at := ok(t, "git", "-C", origin, "rev-parse", ref); at != head {
+			t.Errorf("%s is at %s", ref, at)
+		}
+	}
+}
+
+// What qemu-user calls the platforms. 386 runs by itself where the kernel can.
+var emulators = map[string]string{
+	"amd64": "", "386": "qemu-i386-static", "arm64": "qemu-aarch64-static", "armv6": "qemu-arm-static", "armv7": "qemu-arm-static",
+	"ppc64le": "qemu-ppc64le-static", "riscv64": "qemu-riscv64-static", "s390x": "qemu-s390x-static", "loong64": "qemu-loongarch64-static",
+}
+
+// A whole launch on every platform: the real kernel, and the program that caplaunch becomes is this machine's own.
+// Ids and groups do not fit into 16 bits.
+func TestEveryPlatformLaunches(t *testing.T) {
+	engine.RequireRoot(t)
+	for name, path := range binaries(t) {
+		t.Run(name, func(t *testing.T) {
+			emulator, known := emulators[name]
+			if !known {
+				t.Fatal("no emulator is named for it")
+			}
+			argv := []string{path}
+			if emulator != "" && (name != "386" || !engine.Runs(t, path)) {
+				argv = []string{engine.Tool(t, emulator), path}
+			}
+			said := ok(t, append(argv, "version")...)
+			if !strings.Contains(said, "linux/"+strings.Split(name, "v")[0]) && !strings.Contains(said, "linux/"+name) {
+				t.Errorf("version: %s", said)
+			}
+			launch := append(argv, "--caps=net_admin,bpf", "--user=100000:100001", "--groups=100002,100003", "--", "/bin/cat", "/proc/self/status")
+			engine.Exec(t, launch...).Ran(t,
+				"Uid:\t100000\t100000\t100000\t100000\n", "Gid:\t100001\t100001\t100001\t100001\n", "Groups:\t100001 100002 100003 \n",
+				"CapInh:\t0000008000001000\n", "CapPrm:\t0000008000001000\n", "CapEff:\t0000008000001000\n", "CapAmb:\t0000008000001000\n", "NoNewPrivs:\t1\n")
+			if r := engine.Exec(t, append(argv, "--caps=99", "--user=100000:100001", "--", "/bin/true")...); r.Code == 0 || !strings.Contains(r.Stderr, "caplaunch: error: ") {
+				t.Errorf("a capability that no kernel knows: %v", r)
+			}
+		})
+	}
+}
+
+// Where there is no Linux, caplaunch explains; that it builds is all that can be seen here.
+func TestItBuildsForOtherSystems(t *testing.T) {
+	ok(t, "make", "-C", engine.Root, "others")
+	for _, name := range []string{"darwin/arm64", "freebsd/amd64", "windows/amd64"} {
+		if fi, err := os.Stat(filepath.Join(engine.Root, ".cache/others", name)); err != nil || fi.Size() < 1<<20 {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

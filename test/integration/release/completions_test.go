@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/caplaunch/caplaunch/test/integration/engine"
 )
@@ -45,15 +45,14 @@ func TestCompletionsInShells(t *testing.T) {
 			t.Cleanup(func() { engine.Exec(t, "tmux", "-S", socket, "kill-server") })
 			await := func(want string) {
 				t.Helper()
+				line := regexp.MustCompile(`(?m)^ready>` + regexp.QuoteMeta(want) + `[ ,=]*$`) // a shell may add what the next word needs
 				var screen string
-				for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-					if screen = tmux("capture-pane", "-p"); slices.ContainsFunc(strings.Split(screen, "\n"), func(line string) bool {
-						return strings.TrimRight(line, " ,=") == "ready>"+want // a shell may add what the next word needs
-					}) {
-						return
-					}
+				if !engine.Await(func() bool {
+					screen = tmux("capture-pane", "-p")
+					return line.MatchString(screen)
+				}) {
+					t.Errorf("no %q in\n%s", want, screen)
 				}
-				t.Errorf("no %q in\n%s", want, screen)
 			}
 			tmux("send-keys", "-l", c.setup+"; clear")
 			tmux("send-keys", "Enter")

@@ -19,7 +19,6 @@ func TestMain(m *testing.M) { engine.Main(m) }
 // dist is the folder with the release of this commit. Making it takes minutes on a machine that has cached nothing,
 // so it is not made here.
 func dist(t testing.TB) string {
-	t.Helper()
 	dir := filepath.Join(engine.Root, "dist")
 	head := engine.Exec(t, "git", "-C", engine.Root, "rev-parse", "HEAD")
 	if _, err := os.Stat(filepath.Join(dir, "SHA256SUMS")); err != nil {
@@ -33,7 +32,6 @@ func dist(t testing.TB) string {
 
 // info is what a binary says of its build.
 func info(t testing.TB, path string) map[string]string {
-	t.Helper()
 	info, err := buildinfo.ReadFile(path)
 	engine.Must(t, err)
 	m := map[string]string{"version": info.Main.Version}
@@ -45,7 +43,6 @@ func info(t testing.TB, path string) map[string]string {
 
 // binaries are those of all platforms, by names such as "armv6".
 func binaries(t testing.TB) map[string]string {
-	t.Helper()
 	paths, err := filepath.Glob(filepath.Join(dist(t), "bin/linux-*/caplaunch"))
 	engine.Must(t, err)
 	m := map[string]string{}
@@ -78,7 +75,6 @@ func ok(t testing.TB, argv ...string) string {
 // tagged is the release of this commit, for this machine alone, as if it had the tag: what an upgrade leads to, and
 // the proof that a tag is all that a release needs.
 func tagged(t testing.TB) string {
-	t.Helper()
 	dist(t)
 	dir, err := makeTagged()
 	engine.Must(t, err)

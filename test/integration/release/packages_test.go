@@ -10,29 +10,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/caplaunch/caplaunch/test/integration/engine"
 )
 
-const (
-	program = "usr/bin/caplaunch"
-	manPage = "usr/share/man/man1/caplaunch.1.gz"
-)
-
-// debian is a new root file system of Debian.
-func debian(t testing.TB) string {
-	t.Helper()
-	engine.RequireRoot(t)
-	archive, err := engine.DebianTar()
-	if err != nil {
-		engine.Unusable(t, "no Debian root file system: %v", err)
-	}
-	root := engine.TempDir(t)
-	ok(t, "tar", "-C", root, "-xpf", archive)
-	return root
-}
+const program = "usr/bin/caplaunch"
 
 // used checks that the package under root is that version, that it launches, and that everything is in its place.
 func used(t testing.TB, root, version, zsh string) {
@@ -40,11 +25,11 @@ func used(t testing.TB, root, version, zsh string) {
 	if r := engine.Exec(t, "chroot", root, "/"+program, "version"); !strings.HasPrefix(r.Stdout, "caplaunch v"+version) {
 		t.Errorf("want version %s: %v", version, r)
 	}
-	r := engine.Exec(t, "chroot", root, "/"+program, "-c", "net_raw", "-u", "65532:65532", "--", "/"+program, "show", "--json")
-	if r.Code != 0 || !strings.Contains(r.Stdout, "net_raw") || !strings.Contains(r.Stdout, "65532") {
-		t.Errorf("a launch: %v", r)
-	}
-	for _, file := range []string{manPage, "usr/share/bash-completion/completions/caplaunch", zsh + "/_caplaunch", "usr/share/fish/vendor_completions.d/caplaunch.fish"} {
+	engine.Exec(t, "chroot", root, "/"+program, "-c", "net_raw", "-u", "65532:65532", "--", "/"+program, "show", "--json").Ran(t, "net_raw", "65532")
+	for _, file := range []string{
+		"usr/share/man/man1/caplaunch.1.gz", "usr/share/bash-completion/completions/caplaunch", zsh + "/_caplaunch",
+		"usr/share/fish/vendor_completions.d/caplaunch.fish",
+	} {
 		if _, err := os.Stat(filepath.Join(root, file)); err != nil && !leftOut(root, file) {
 			t.Error(err)
 		}
@@ -70,12 +55,13 @@ func gone(t testing.TB, root string) {
 
 // now is the version of the release under test, as its binary says it.
 func now(t testing.TB) string {
-	t.Helper()
 	return strings.TrimPrefix(info(t, binaries(t)["amd64"])["version"], "v")
 }
 
 func TestDeb(t *testing.T) {
-	root := debian(t)
+	engine.RequireRoot(t)
+	root := engine.TempDir(t)
+	ok(t, "tar", "-C", root, "-xpf", engine.Debian(t).Bases[0])
 	dpkg := func(args ...string) { t.Helper(); ok(t, append([]string{"chroot", root, "dpkg"}, args...)...) }
 	for _, from := range []struct{ dir, version string }{{dist(t), now(t)}, {tagged(t), nextTag}} {
 		ok(t, "cp", one(t, from.dir, "caplaunch_*_amd64.deb"), filepath.Join(root, "caplaunch.deb"))
@@ -92,14 +78,11 @@ func TestDeb(t *testing.T) {
 
 func TestLintianFindsNoError(t *testing.T) {
 	engine.Require(t, "lintian")
-	if r := engine.Exec(t, "lintian", "--allow-root", "--fail-on", "error,warning", one(t, tagged(t), "*.deb")); r.Code != 0 {
-		t.Error(r)
-	}
+	ok(t, "lintian", "--allow-root", "--fail-on", "error,warning", one(t, tagged(t), "*.deb"))
 }
 
 func TestRPM(t *testing.T) {
-	engine.RequireRoot(t)
-	engine.Require(t, "rpm")
+	engine.RequireRoot(t, "rpm")
 	root := engine.TempDir(t)
 	rpm := func(args ...string) string {
 		t.Helper()
@@ -132,13 +115,37 @@ func TestAPK(t *testing.T) {
 	engine.Must(t, err)
 	files := content[len(content)-rest.Len():]
 
-	about := ok(t, "tar", "-xOzf", path, ".PKGINFO")
-	for _, line := range []string{"pkgname = caplaunch\n", "pkgver = " + nextTag + "\n", "arch = x86_64\n", "license = Apache-2.0\n", fmt.Sprintf("datahash = %x\n", sha256.Sum256([]byte(files)))} {
-		if !strings.Contains(about, line) {
-			t.Errorf("no %q in\n%s", line, about)
-		}
-	}
+	engine.Exec(t, "tar", "-xOzf", path, ".PKGINFO").Ran(t, "pkgname = caplaunch\n", "pkgver = "+nextTag+"\n", "arch = x86_64\n",
+		"license = Apache-2.0\n", fmt.Sprintf("datahash = %x\n", sha256.Sum256([]byte(files))))
 	root := engine.TempDir(t)
 	ok(t, "tar", "-C", root, "-xzf", path)
 	used(t, root, nextTag, "usr/share/zsh/site-functions")
+}
+
+// Every block of commands in docs/install.md is run as it stands, on a copy of this machine that is thrown away, but for
+// two that need what is not here: a network, and Alpine.
+func TestInstallDocument(t *testing.T) {
+	engine.RequireRoot(t, "rpm", "skopeo", "unshare")
+	dist(t)
+	text := engine.Read(t, filepath.Join(engine.Root, "docs/install.md"))
+	script := `mount -t tmpfs none "$1"
+mkdir "$1/upper" "$1/work" "$1/root"
+mount -t overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" overlay "$1/root"
+for d in proc sys dev; do mount --rbind "/$d" "$1/root/$d"; done
+chroot "$1/root" sh -eu <<'END'
+`
+	blocks := regexp.MustCompile("(?ms)^<!-- not run: the test of the release does it, on a copy of the machine -->\n```sh\n(.*?)^```$").FindAllStringSubmatch(text, -1)
+	for _, b := range blocks {
+		script += fmt.Sprintf("(cd '%s'\nset -x\n%s)\n", engine.Root, b[1])
+	}
+	if len(blocks) < 7 {
+		t.Fatalf("only %d blocks found", len(blocks))
+	}
+	r := engine.Exec(t, "unshare", "-m", "--propagation=private", "sh", "-euc", script+"END\n", "sh", engine.TempDir(t))
+	if said := strings.Count(r.Stdout, "caplaunch v"); r.Code != 0 || said != 3 || strings.Count(r.Stdout, "net_raw") < 2 {
+		t.Errorf("%d versions: %v", said, r)
+	}
+	if all := strings.Count(text, "```sh\n"); all != len(blocks)+2 {
+		t.Errorf("%d blocks, of which only Alpine's and the network's are not run, and %d were", all, len(blocks))
+	}
 }

@@ -1,7 +1,7 @@
 package words
 
 import (
-	"os"
+	"fmt"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -33,10 +33,9 @@ func stopped(t testing.TB, d *engine.Docker, seconds string, flags, argv []strin
 // The init that stands in front of caplaunch is root without KILL. explain says so, and either way that it names lets
 // docker stop reach PROGRAM.
 func TestAnInitReachesTheProgram(t *testing.T) {
-	d := engine.TheDocker(t)
-	img := d.Load(t, image(t))
+	d, img := docker(t)
 	grant := strings.Fields(grantFor(t, "docker", want{flags: "-c net_admin -u 65532:65532"}))
-	launch := []string{"/caplaunch", "-c", "net_admin", "-u", "65532:65532", "--"}
+	launch := admin[: len(admin)-1 : len(admin)-1]
 	program := []string{"/bin/sh", "-c", server}
 	for name, front := range map[string]struct{ flags, argv []string }{
 		"docker run --init":   {[]string{"--init"}, nil},
@@ -48,17 +47,17 @@ func TestAnInitReachesTheProgram(t *testing.T) {
 			if stopped(t, d, "2", flags, slices.Concat([]string{img}, front.argv, launch, program)) {
 				t.Fatal("it works without the hint")
 			}
-			explain := slices.Concat(front.argv, []string{"/caplaunch", "explain", "--json"}, launch[1:], program)
 			var x explanation
-			engine.Decode(t, d.Run(t, img, flags, explain...).Stdout, &x)
+			engine.Decode(t, d.Run(t, img, flags, slices.Concat(front.argv, []string{"/caplaunch", "explain", "--json"}, launch[1:], program)...).Stdout, &x)
 			if notes := strings.Join(x.Notes, "\n"); !strings.Contains(notes, "is root without KILL") || !strings.Contains(notes, "put it behind --") {
 				t.Errorf("%q", notes)
 			}
-			if !stopped(t, d, "60", slices.Concat(strings.Fields(x.Grant), front.flags), slices.Concat([]string{img}, front.argv, launch, program)) {
+			flags = slices.Concat(strings.Fields(x.Grant), front.flags)
+			if !stopped(t, d, "60", flags, slices.Concat([]string{img}, front.argv, launch, program)) {
 				t.Errorf("not with %s", x.Grant)
 			}
 			// --strict lets that grant pass.
-			r := d.Run(t, img, slices.Concat(strings.Fields(x.Grant), front.flags), slices.Concat(front.argv, []string{"/caplaunch", "--strict"}, launch[1:], []string{"/probe"})...)
+			r := d.Run(t, img, flags, slices.Concat(front.argv, []string{"/caplaunch", "--strict"}, launch[1:], []string{"/probe"})...)
 			engine.Promised("65532", engine.NetAdmin).Want(t, r)
 		})
 	}
@@ -73,14 +72,10 @@ func TestAnInitReachesTheProgram(t *testing.T) {
 
 // A program that finds its libraries by $ORIGIN cannot run as a copy: neither is one offered, nor made.
 func TestProgramsThatLookBesideThemselves(t *testing.T) {
-	engine.RequireRoot(t)
-	engine.Require(t, "gcc", "setcap")
-	dir := engine.TempDir(t)
+	engine.RequireRoot(t, "gcc", "setcap")
+	dir := engine.Tree(t, map[string]engine.Src{"/lib": engine.Dir(0o755)})
 	build := func(name, source string, flags ...string) {
-		path := filepath.Join(dir, name)
-		engine.Must(t, os.MkdirAll(filepath.Dir(path), 0o755))
-		engine.Must(t, os.WriteFile(path+".c", []byte(source), 0o644))
-		engine.Do(t, slices.Concat([]string{"gcc", "-o", path, path + ".c"}, flags)...)
+		engine.Do(t, slices.Concat([]string{"gcc", "-o", filepath.Join(dir, name), engine.Write(t, "source.c", source)}, flags)...)
 	}
 	build("lib/libbeside.so", "const char *program(void) { return \""+engine.Probe(t)+"\"; }", "-shared", "-fPIC")
 	const body = `#include <unistd.h>
@@ -93,13 +88,10 @@ int main(void) { execl(program(), "probe", (char *)0); return 1; }`
 		launch := func(flags ...string) engine.Result {
 			return start(t, "-b 20c0", slices.Concat([]string{"-c", "net_raw", "-u", "65532:65532"}, flags, []string{"--", java})...)
 		}
-		said := engine.Refused(t, launch(), engine.Failure)
-		if want := "setcap -r " + java + " in the image"; said.Hint != want {
-			t.Errorf("%q, want %q", said.Hint, want)
+		if hint := engine.Refused(t, launch(), engine.Failure).Hint; hint != "setcap -r "+java+" in the image" {
+			t.Errorf("%q", hint)
 		}
-		if copied := engine.Refused(t, launch("--strip-file-caps"), engine.Failure); !strings.Contains(copied.Msg, "$ORIGIN") || !strings.HasPrefix(copied.Hint, "setcap -r "+java) {
-			t.Errorf("%+v", copied)
-		}
+		engine.Refused(t, launch("--strip-file-caps"), engine.Failure).Says(t, "$ORIGIN").Hints(t, "setcap -r "+java)
 		engine.Do(t, "setcap", "-r", java)
 		engine.Promised("65532", 1<<13).Want(t, launch())
 	}
@@ -117,9 +109,8 @@ func TestGroupsThatPodmanKeeps(t *testing.T) {
 		cmd.Args[slices.Index(cmd.Args, "--clear-groups")] = "--groups=4242"
 		return engine.Command(t, cmd)
 	}
-	said := engine.Refused(t, run(), engine.Failure)
-	if said.Hint != "caplaunch --keep-groups" {
-		t.Fatalf("%+v", said)
+	if hint := engine.Refused(t, run(), engine.Failure).Hint; hint != "caplaunch --keep-groups" {
+		t.Errorf("%q", hint)
 	}
 	if m := engine.Promised("1000", engine.NetAdmin).With("Groups", "*").Want(t, run("--keep-groups")); !strings.Contains(m["Groups"], "65534") {
 		t.Errorf("the group is lost: %q", m["Groups"])
@@ -128,8 +119,7 @@ func TestGroupsThatPodmanKeeps(t *testing.T) {
 
 // --keep-groups adds to the memberships of a name, as docker run --user --group-add does.
 func TestKeptGroupsJoinThoseOfTheUser(t *testing.T) {
-	d := engine.TheDocker(t)
-	img := d.Load(t, image(t))
+	d, img := docker(t)
 	args := []string{"--group-add=44001"}
 	theirs := engine.ParseProbe(d.Run(t, img, append([]string{"--user=app"}, args...), "/probe").Stdout)["Groups"]
 	for flags, want := range map[string]string{"--keep-groups": "44 1000 44001", "--keep-groups --groups=7": "7 1000 44001", "": "44 1000"} {
@@ -147,9 +137,9 @@ func TestKeptGroupsJoinThoseOfTheUser(t *testing.T) {
 // A set-uid program is what it is by its file; neither strip nor chmod is the way.
 func TestASetUIDProgramIsNotMended(t *testing.T) {
 	engine.RequireRoot(t)
-	su := engine.Tool(t, "su")
-	said := engine.Refused(t, caplaunch(t, "-u", "65532:65532", "--allow-new-privs", "--", su, "-c", engine.Probe(t)), engine.Failure)
-	if !strings.Contains(said.Hint, "put the program that it would start behind -- itself") || strings.Contains(said.Hint, "chmod") || strings.Contains(said.Hint, "strip") {
+	launch := caplaunch(t, "-u", "65532:65532", "--allow-new-privs", "--", engine.Tool(t, "su"), "-c", engine.Probe(t))
+	said := engine.Refused(t, launch, engine.Failure)
+	if !strings.Contains(said.Hint, "put the program that it would start behind -- itself") || regexp.MustCompile("chmod|strip").MatchString(said.Hint) {
 		t.Errorf("%+v", said)
 	}
 	engine.Promised("65532", 0).With("NoNewPrivs", "0").Want(t, caplaunch(t, behind(t, "-u", "65532:65532", "--allow-new-privs")...))
@@ -158,28 +148,22 @@ func TestASetUIDProgramIsNotMended(t *testing.T) {
 // A container of LXC, and one of nspawn, get lines of their own, which work.
 func TestLXCAndNspawnGetTheirOwnLines(t *testing.T) {
 	engine.RequireRoot(t)
-	launch := []string{"/caplaunch", "-c", "net_admin", "-u", "65532:65532", "--", "/probe"}
 	root := engine.GuestRoot(t)
 	t.Run("lxc", func(t *testing.T) {
-		run := func(keys string) engine.Result { return engine.LXC(t, root, keys, launch...) }
+		run := func(keys string) engine.Result { return engine.LXC(t, root, keys, admin...) }
 		said := engine.Refused(t, run("lxc.init.uid = 65532\nlxc.init.gid = 65532\nlxc.cap.keep = setuid setgid\n"), engine.NotGranted)
-		keys, _, _ := strings.Cut(said.Hint, " (")
-		if !strings.HasPrefix(keys, "lxc.init.uid = 0 and lxc.init.gid = 0 and lxc.cap.keep = ") {
-			t.Fatalf("%+v", said)
-		}
+		keys, _, _ := strings.Cut(said.Hints(t, "lxc.init.uid = 0 and lxc.init.gid = 0 and lxc.cap.keep = ").Hint, " (")
 		engine.Promised("65532", engine.NetAdmin).Want(t, run(strings.ReplaceAll(keys, " and ", "\n")+"\n"))
 	})
 	t.Run("nspawn", func(t *testing.T) {
+		launch := admin
 		run := func(flags ...string) engine.Result { return engine.Nspawn(t, root, flags, launch...) }
-		said := engine.Refused(t, run("--user=app"), engine.NotGranted)
+		said := engine.Refused(t, run("--user=app"), engine.NotGranted).Hints(t, "systemd-nspawn --user=root --capability=")
 		flags, _, _ := strings.Cut(said.Hint, " (")
-		if !strings.HasPrefix(flags, "systemd-nspawn --user=root --capability=") {
-			t.Fatalf("%+v", said)
-		}
 		granted := strings.Fields(flags)[1:]
 		engine.Promised("65532", engine.NetAdmin).Want(t, run(granted...))
 		// What nspawn grants of its own accord has to be dropped by name.
-		launch = slices.Insert(launch, 1, "--strict")
+		launch = slices.Insert(slices.Clone(admin), 1, "--strict")
 		said = engine.Refused(t, run(granted...), engine.Unexpected)
 		engine.Promised("65532", engine.NetAdmin).Want(t, run(strings.Fields(said.Hint)[1:]...))
 	})
@@ -188,20 +172,11 @@ func TestLXCAndNspawnGetTheirOwnLines(t *testing.T) {
 // A unit with a user namespace of its own has no capability of the host: systemd gives them to its User=.
 func TestPrivateUsersGetSystemdsWords(t *testing.T) {
 	s := engine.TheSystemd(t)
-	s.Cp(t, engine.Caplaunch(t), "/caplaunch", 0o755)
-	s.Cp(t, engine.Probe(t), "/probe", 0o755)
-	launch := []string{"/caplaunch", "-c", "net_admin", "-u", "65532:65532", "--", "/probe"}
 	properties := []string{"PrivateUsers=yes"}
-	r := s.RunUnit(t, properties, launch...)
-	said := engine.Refused(t, r, r.Code)
-	lines, _, _ := strings.Cut(said.Hint, " (")
-	if !strings.HasPrefix(lines, "User=65532 and Group=65532 and AmbientCapabilities=CAP_NET_ADMIN") {
-		t.Fatalf("%+v", said)
-	}
-	for line := range strings.SplitSeq(lines, " and ") {
-		properties = append(properties, line)
-	}
-	engine.Promised("65532", engine.NetAdmin).Want(t, s.RunUnit(t, properties, launch...))
+	r := s.RunUnit(t, properties, admin...)
+	lines, _, _ := strings.Cut(engine.Refused(t, r, r.Code).Hints(t, "User=65532 and Group=65532 and AmbientCapabilities=CAP_NET_ADMIN").Hint, " (")
+	properties = append(properties, strings.Split(lines, " and ")...)
+	engine.Promised("65532", engine.NetAdmin).Want(t, s.RunUnit(t, properties, admin...))
 }
 
 // The root of a user namespace to which only NET_BIND_SERVICE may be added (hostUsers: false where Kubernetes enforces
@@ -209,27 +184,22 @@ func TestPrivateUsersGetSystemdsWords(t *testing.T) {
 func TestRootOfAPodsNamespaceStaysRoot(t *testing.T) {
 	engine.RequireRoot(t)
 	run := func(options string, words ...string) engine.Result {
-		script := `unshare --user sleep 60 & p=$!
-while test "$(readlink /proc/$p/ns/user)" = "$(readlink /proc/self/ns/user)"; do :; done
-echo 0 100000 65536 >/proc/$p/uid_map; echo 0 100000 65536 >/proc/$p/gid_map
-exec nsenter --user --target=$p --setuid=0 --setgid=0 "$@"`
+		script := fmt.Sprintf(mapped, "0 100000 65536") + `exec nsenter --user --target=$p --setuid=0 --setgid=0 "$@"`
 		capstart := append([]string{engine.Capstart(t)}, strings.Fields(options)...)
 		return engine.Exec(t, slices.Concat([]string{"unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "env", "KUBERNETES_SERVICE_HOST=10.0.0.1", "bash", "-ec", script, "bash"},
 			capstart, []string{"--", engine.Caplaunch(t)}, behind(t, words...))...)
 	}
 	for _, options := range []string{"-u 0 -g 0 -G none -b 400", "-u 0 -g 0 -G 0,2000 -b 400"} {
-		said := engine.Refused(t, run(options, "-c", "net_bind_service", "-u", "65532:65532"), engine.Failure)
+		said := engine.Refused(t, run(options, "-c", "net_bind_service", "-u", "65532:65532"), engine.Failure).Hints(t, "caplaunch --user=0:0")
 		hint, why, _ := strings.Cut(said.Hint, ": ")
-		if !strings.HasPrefix(hint, "caplaunch --user=0:0") || strings.Contains(said.Hint, "SETUID,") || !strings.Contains(why, "takes neither SETUID nor SETGID") {
+		if strings.Contains(said.Hint, "SETUID,") || !strings.Contains(why, "takes neither SETUID nor SETGID") {
 			t.Fatalf("%+v", said)
 		}
 		r := run(options, append([]string{"-c", "net_bind_service"}, strings.Fields(hint)[1:]...)...)
 		engine.Promised("0", 1<<10).With("Groups", "*").Want(t, r)
 	}
 	const able = "-u 0 -g 0 -G none -b 4c0"
-	if said := engine.Refused(t, run(able, "-c", "net_bind_service", "-u", "70000:70000"), engine.Failure); !strings.HasPrefix(said.Hint, "an id below 65536") {
-		t.Errorf("%+v", said)
-	}
+	engine.Refused(t, run(able, "-c", "net_bind_service", "-u", "70000:70000"), engine.Failure).Hints(t, "an id below 65536")
 	engine.Promised("65532", 1<<10).Want(t, run(able, "-c", "net_bind_service", "-u", "65532:65532"))
 }
 
@@ -239,8 +209,7 @@ func TestWhereTheEnvironmentAroundLacksItToo(t *testing.T) {
 	img := p.Load(t, image(t))
 	run := func(flags ...string) engine.Result {
 		cmd := p.Command(slices.Concat([]string{"run", "--rm", "--network=none", "--cgroups=disabled"}, flags)...)
-		at := slices.Index(cmd.Args, "podman")
-		cmd.Args = slices.Insert(cmd.Args, at, "setpriv", "--bounding-set=-sys_time", "--inh-caps=-all", "--")
+		cmd.Args = slices.Insert(cmd.Args, slices.Index(cmd.Args, "podman"), "setpriv", "--bounding-set=-sys_time", "--inh-caps=-all", "--")
 		return engine.Command(t, cmd)
 	}
 	launch := []string{img, "/caplaunch", "-c", "sys_time", "-u", "65532:65532", "--", "/probe"}
@@ -249,22 +218,32 @@ func TestWhereTheEnvironmentAroundLacksItToo(t *testing.T) {
 	if again := engine.Refused(t, run(append(strings.Fields(flags), launch...)...), engine.NotGranted).Hint; again != hint {
 		t.Errorf("%q", again)
 	}
-	optional := regexp.MustCompile(`--optional-caps=\S+[^,\s]`).FindString(rest)
-	if optional == "" {
-		t.Fatalf("%q", hint)
-	}
-	launch[2] = optional
-	launch = slices.Delete(launch, 3, 4)
+	launch = slices.Replace(launch, 2, 4, regexp.MustCompile(`--optional-caps=\S+[^,\s]`).FindString(rest))
 	engine.Promised("65532", 0).Want(t, run(append(strings.Fields(flags), launch...)...))
 }
 
 // One hint takes the whole start into account.
 func TestOneRound(t *testing.T) {
-	d := engine.TheDocker(t)
-	img := d.Load(t, image(t))
+	d, img := docker(t)
 	hint := engine.Refused(t, d.Run(t, img, []string{"--cap-drop=ALL"}, "/caplaunch", "--strip-file-caps", "--", "/probe"), engine.Failure).Hint
 	flags, rest, _ := strings.Cut(strings.TrimPrefix(hint, "docker run "), "; and caplaunch ")
 	user, _, _ := strings.Cut(rest, "; or ")
 	r := d.Run(t, img, strings.Fields(flags), slices.Concat([]string{"/caplaunch", "--strip-file-caps"}, strings.Fields(user), []string{"--", "/probe"})...)
 	engine.Promised("65532", 0).Want(t, r)
+}
+
+// The Dockerfile is built and run as its comment says.
+func TestDistrolessExample(t *testing.T) {
+	d := engine.TheDocker(t)
+	d.Load(t, engine.Distroless("nonroot"))
+	text := engine.Read(t, filepath.Join(engine.Root, "examples/distroless/Dockerfile"))
+	dir := engine.Tree(t, map[string]engine.Src{"/Dockerfile": engine.Text(text), "/caplaunch": engine.File(engine.Caplaunch(t)), "/relay": engine.File(engine.BuildGo(t, "examples/relay", ""))})
+	d.MustBuild(t, dir, false, "caplaunch.test/distroless:1")
+	_, line, _ := strings.Cut(text, "docker run ")
+	line, _, _ = strings.Cut(line, " relay\n")
+	id := background(t, d, append(strings.Fields(strings.ReplaceAll(line, "\\\n#", "")), "caplaunch.test/distroless:1")...)
+	const works = "relay: 127.0.0.1:51820 -> 127.0.0.1:51821, mark 51820, uid 65532\n"
+	if !engine.Await(func() bool { return d.Cmd(t, "logs", id).Stdout == works }) {
+		t.Error(d.Cmd(t, "logs", id))
+	}
 }

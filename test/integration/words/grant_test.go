@@ -3,7 +3,6 @@ package words
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -47,8 +46,7 @@ var wants = []want{
 func grantFor(t testing.TB, place string, w want) string {
 	t.Helper()
 	r := caplaunch(t, append([]string{"explain", "--for=" + place}, strings.Fields(w.flags)...)...)
-	said := r.Stderr != ""
-	if r.Code != 0 || said != (w.run != "" && !strings.Contains(w.flags, "-u")) {
+	if said := r.Stderr != ""; r.Code != 0 || said != (w.run != "" && !strings.Contains(w.flags, "-u")) {
 		t.Fatalf("%s: %v", w.flags, r)
 	}
 	return r.Stdout
@@ -58,32 +56,24 @@ func (w want) command() []string {
 	return slices.Concat([]string{"/caplaunch"}, strings.Fields(w.flags), strings.Fields(w.run), []string{"--", "/probe"})
 }
 
-// The flags that explain prints for docker and podman work, and are the smallest
-// that do: without any one of the capabilities run refuses.
+// The flags that explain prints for docker and podman work, and are the smallest that do: without any one of the
+// capabilities run refuses.
 func TestFlagsAreTheSmallestThatWork(t *testing.T) {
-	engines := map[string]func(args []string, argv []string) engine.Result{}
-	if d := engine.TheDocker(t); d != nil {
-		img := d.Load(t, image(t))
-		engines["docker"] = func(args, argv []string) engine.Result { return d.Run(t, img, args, argv...) }
-	}
-	if p := engine.ThePodman(t); p != nil {
-		img := p.Load(t, image(t))
-		engines["podman"] = func(args, argv []string) engine.Result { return p.Run(t, img, args, argv...) }
-	}
-	for place, run := range engines {
+	d, img := docker(t)
+	p := engine.ThePodman(t)
+	p.Load(t, image(t))
+	for place, run := range map[string]func(args, argv []string) engine.Result{
+		"docker": func(args, argv []string) engine.Result { return d.Run(t, img, args, argv...) },
+		"podman": func(args, argv []string) engine.Result { return p.Run(t, img, args, argv...) },
+	} {
 		for i, w := range wants {
 			if place == "podman" && i > 4 {
 				break
 			}
 			t.Run(place+" "+w.flags, func(t *testing.T) {
 				flags := strings.Fields(grantFor(t, place, w))
-				var add []string
-				for _, f := range flags {
-					if c, ok := strings.CutPrefix(f, "--cap-add="); ok {
-						add = append(add, c)
-					}
-				}
-				if !slices.Equal(add, w.add) {
+				add := slices.DeleteFunc(slices.Clone(flags), func(f string) bool { return !strings.HasPrefix(f, "--cap-add=") })
+				if got := strings.ReplaceAll(strings.Join(add, " "), "--cap-add=", ""); got != strings.Join(w.add, " ") {
 					t.Errorf("%q", flags)
 				}
 				engine.Promised(w.uid, w.caps).With("NoNewPrivs", w.nnp, "Groups", "*").Want(t, run(flags, w.command()))
@@ -91,9 +81,9 @@ func TestFlagsAreTheSmallestThatWork(t *testing.T) {
 					return // each run of an engine takes its time
 				}
 				for _, c := range add {
-					less := slices.DeleteFunc(slices.Clone(flags), func(f string) bool { return f == "--cap-add="+c })
-					r := run(less, w.command())
-					if refused := r.Code == 77 || r.Code == 125 && strings.Contains(r.Stderr, "caplaunch: error"); refused == (c == w.spare) {
+					r := run(slices.DeleteFunc(slices.Clone(flags), func(f string) bool { return f == c }), w.command())
+					refused := r.Code == 77 || r.Code == 125 && strings.Contains(r.Stderr, "caplaunch: error")
+					if refused == (c == "--cap-add="+w.spare) {
 						t.Errorf("without %s: %v", c, r)
 					}
 				}
@@ -104,21 +94,19 @@ func TestFlagsAreTheSmallestThatWork(t *testing.T) {
 
 // What explain prints for compose are keys of a service, to compose's own loader and schema, and grant the same.
 func TestComposeKeysAreStrictAndSayTheSame(t *testing.T) {
-	load := func(keys string) (compose.ServiceConfig, error) {
+	load := func(keys string) (*compose.Project, error) {
 		text := "services:\n  probe:\n    image: probe\n    " + strings.ReplaceAll(strings.TrimSpace(keys), "\n", "\n    ")
-		project, err := loader.LoadWithContext(context.Background(), compose.ConfigDetails{
+		return loader.LoadWithContext(context.Background(), compose.ConfigDetails{
 			WorkingDir: t.TempDir(), ConfigFiles: []compose.ConfigFile{{Filename: "compose.yaml", Content: []byte(text)}},
 		}, func(o *loader.Options) { o.SetProjectName("words", true) })
-		if err != nil {
-			return compose.ServiceConfig{}, err
-		}
-		return project.Services["probe"], nil
 	}
 	for _, w := range wants {
-		s, err := load(grantFor(t, "compose", w))
+		project, err := load(grantFor(t, "compose", w))
+		engine.Must(t, err)
+		s := project.Services["probe"]
 		nnp := slices.Equal(s.SecurityOpt, []string{"no-new-privileges:true"})
-		if err != nil || s.User != "0:0" || !slices.Equal(s.CapDrop, []string{"ALL"}) || !slices.Equal(s.CapAdd, w.add) || nnp != (w.nnp == "1") {
-			t.Errorf("%s: %+v, %v", w.flags, s, err)
+		if s.User != "0:0" || !slices.Equal(s.CapDrop, []string{"ALL"}) || !slices.Equal(s.CapAdd, w.add) || nnp != (w.nnp == "1") {
+			t.Errorf("%s: %+v", w.flags, s)
 		}
 	}
 	if _, err := load("cap_ad: [CHOWN]"); err == nil {
@@ -126,12 +114,10 @@ func TestComposeKeysAreStrictAndSayTheSame(t *testing.T) {
 	}
 }
 
-// What explain prints for systemd boots as a drop-in of a unit that says nothing
-// of privilege, and of one that says the wrong things.
+// What explain prints for systemd boots as a drop-in of a unit that says nothing of privilege, and of one that says the
+// wrong things.
 func TestDropInBoots(t *testing.T) {
 	s := engine.TheSystemd(t)
-	s.Cp(t, engine.Caplaunch(t), "/caplaunch", 0o755)
-	s.Cp(t, engine.Probe(t), "/probe", 0o755)
 	for i, w := range wants {
 		for j, has := range []string{"", "User=65532\nGroup=65532\nCapabilityBoundingSet=CAP_CHOWN CAP_KILL\n"} {
 			if j == 1 && i > 0 && !strings.Contains(w.flags, "all") {
@@ -142,9 +128,7 @@ func TestDropInBoots(t *testing.T) {
 			s.WriteFile(t, "/run/systemd/system/"+unit+".d/grant.conf", grantFor(t, "systemd", w), 0o644)
 			s.WriteUnit(t, unit, "[Service]\nType=oneshot\nStandardOutput=file:"+out+"\nExecStart="+strings.Join(w.command(), " ")+"\n"+has)
 			r := s.Cmd(t, "systemctl", "start", unit)
-			data, err := os.ReadFile(s.Path(out))
-			engine.Must(t, err)
-			r.Stdout = string(data)
+			r.Stdout = engine.Read(t, s.Path(out))
 			caps := w.caps
 			if j == 1 && w.flags == "-o all -u 65532:65532" {
 				caps |= 1<<0 | 1<<5 // CapabilityBoundingSet= adds to what stood there
@@ -157,12 +141,13 @@ func TestDropInBoots(t *testing.T) {
 // "all" is every capability, and a user namespace has them all.
 func TestAllIsEveryCapability(t *testing.T) {
 	engine.RequireRoot(t)
-	flags := strings.Fields(grantFor(t, "docker", want{flags: "-c all -u 0:0"}))
+	all := want{flags: "-c all -u 0:0"}
+	flags := strings.Fields(grantFor(t, "docker", all))
 	if n := len(flags) - 3; n != 41 {
 		t.Errorf("%d: %q", n, flags)
 	}
 	var c core.Container
-	if err := yaml.UnmarshalStrict([]byte(grantFor(t, "kubernetes", want{flags: "-c all -u 0:0"})), &c); err != nil || len(c.SecurityContext.Capabilities.Add) != 41 {
+	if err := yaml.UnmarshalStrict([]byte(grantFor(t, "kubernetes", all)), &c); err != nil || len(c.SecurityContext.Capabilities.Add) != 41 {
 		t.Errorf("%v: %+v", err, c.SecurityContext)
 	}
 	r := engine.Exec(t, slices.Concat([]string{"unshare", "-Ur", engine.Caplaunch(t)}, behind(t, "-c", "all", "-u", "0:0"))...)
@@ -171,8 +156,7 @@ func TestAllIsEveryCapability(t *testing.T) {
 	}
 }
 
-// explain --for needs no privilege, no program and no /proc, and says in JSON what
-// it says in text.
+// explain --for needs no privilege, no program and no /proc, and says in JSON what it says in text.
 func TestExplainForWorksAnywhere(t *testing.T) {
 	engine.RequireRoot(t)
 	want := "--user=0:0 --cap-drop=ALL --cap-add=SETGID --cap-add=SETUID --cap-add=NET_ADMIN --security-opt=no-new-privileges\n"
@@ -196,8 +180,7 @@ func TestExplainForWorksAnywhere(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"--for=lxc -u 1:1", "--for=docker -c 45 -u 1:1", "--for=docker -c net_amdin -u 1:1", "--for=docker -u 4294967296"} {
-		r := caplaunch(t, append([]string{"explain", "--log-format=json"}, strings.Fields(bad)...)...)
-		engine.Refused(t, r, engine.Failure)
+		engine.Refused(t, caplaunch(t, append([]string{"explain", "--log-format=json"}, strings.Fields(bad)...)...), engine.Failure)
 	}
 }
 
@@ -205,14 +188,12 @@ func TestExplainForWorksAnywhere(t *testing.T) {
 func TestPrintedGrantCanBePasted(t *testing.T) {
 	engine.RequireRoot(t)
 	first := []string{"env", "container=docker", "unshare", "--pid", "--fork", engine.Caplaunch(t)} // with no parent to signal it
-	words := behind(t, "explain", "-c", "net_admin,net_raw,chown", "-u", "65532:65532", "--bounding=drop")
-	_, after, ok := strings.Cut(engine.Exec(t, append(first, words...)...).Stdout, "\ngrant ")
-	_, flags, ok2 := strings.Cut(strings.Replace(after, "--privileged=false ", "", 1), "\n") // what all is granted to looks privileged
-	if !ok || !ok2 {
-		t.Fatal(after)
-	}
+	const request = "-c net_admin,net_raw,chown -u 65532:65532 --bounding=drop"
+	words := behind(t, append([]string{"explain"}, strings.Fields(request)...)...)
+	_, after, _ := strings.Cut(engine.Exec(t, append(first, words...)...).Stdout, "\ngrant ")
+	_, flags, _ := strings.Cut(strings.Replace(after, "--privileged=false ", "", 1), "\n") // what all is granted to looks privileged
 	r := engine.Exec(t, "sh", "-c", "echo docker run "+flags)
-	if want := "docker run " + grantFor(t, "docker", want{flags: "-c net_admin,net_raw,chown -u 65532:65532 --bounding=drop"}); r.Stdout != want {
+	if want := "docker run " + grantFor(t, "docker", want{flags: request}); r.Stdout != want {
 		t.Errorf("%q\nwant %q", r.Stdout, want)
 	}
 }

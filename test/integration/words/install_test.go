@@ -6,15 +6,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
 	"github.com/caplaunch/caplaunch/test/integration/engine"
 )
 
-// wantInstalled checks that path is the binary, and what mode it has; and that
-// nothing else is in its folder.
+// wantInstalled checks that path is the binary, and what mode it has; and that nothing else is in its folder.
 func wantInstalled(t testing.TB, path string) {
 	t.Helper()
 	if got, want := engine.Read(t, path), engine.Read(t, engine.Caplaunch(t)); got != want {
@@ -34,38 +33,31 @@ func noTraces(t testing.TB, dir string) {
 	}
 }
 
-// install makes a file of mode 0555, whatever the umask, in a folder or at a path,
-// as often as one likes, over a copy that runs.
+// install makes a file of mode 0555, whatever the umask, in a folder or at a path, as often as one likes, over a copy that
+// runs.
 func TestInstallCopies(t *testing.T) {
 	engine.RequireRoot(t)
 	c := engine.Caplaunch(t)
 	dir := engine.TempDir(t)
-	install := func(umask, dest string) {
+	install := func(umask, dest, path string) {
 		t.Helper()
-		if r := engine.Exec(t, "sh", "-c", "umask "+umask+`; exec "$@"`, "sh", c, "install", dest); r.Code != 0 || r.Stdout+r.Stderr != "" {
+		r := engine.Exec(t, "sh", "-c", `cd "$1" && umask "$2" && shift 2 && exec "$@"`, "sh", dir, umask, c, "install", dest)
+		if r.Code != 0 || r.Stdout+r.Stderr != "" {
 			t.Errorf("%s: %v", dest, r)
 		}
+		wantInstalled(t, path)
 	}
 	path := filepath.Join(dir, "caplaunch")
 	for _, umask := range []string{"000", "022", "077", "777"} {
-		install(umask, dir)
-		wantInstalled(t, path)
-		install(umask, dir+"//")
-		wantInstalled(t, path)
-		install(umask, filepath.Join(dir, "named"))
-		wantInstalled(t, filepath.Join(dir, "named"))
+		install(umask, dir, path)
+		install(umask, dir+"//", path)
+		install(umask, filepath.Join(dir, "named"), filepath.Join(dir, "named"))
 	}
-	relative := exec.Command(c, "install", "relative")
-	relative.Dir = dir
-	if r := engine.Command(t, relative); r.Code != 0 {
-		t.Error(r)
-	}
-	wantInstalled(t, filepath.Join(dir, "relative"))
+	install("022", "relative", filepath.Join(dir, "relative"))
 
 	// One that runs, held at its exit: what is being executed cannot be written, so that a copy in place would fail here.
-	busy := exec.Command("strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=exit_group:delay_enter=3000000", path, "version")
 	engine.Require(t, "strace")
-	engine.Background(t, busy)
+	engine.Background(t, exec.Command("strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=exit_group:delay_enter=3000000", path, "version"))
 	if !engine.Await(func() bool {
 		f, err := os.OpenFile(path, os.O_WRONLY, 0)
 		f.Close()
@@ -73,11 +65,8 @@ func TestInstallCopies(t *testing.T) {
 	}) {
 		t.Fatal("it was never busy")
 	}
-	install("022", path)
-	wantInstalled(t, path)
-	if r := engine.Exec(t, path, "install", path); r.Code != 0 {
-		t.Errorf("over itself: %v", r)
-	}
+	install("022", path, path)
+	engine.Exec(t, path, "install", path).Ran(t) // over itself
 	wantInstalled(t, path)
 }
 
@@ -85,27 +74,18 @@ func TestInstallCopies(t *testing.T) {
 func TestInstallIsAtomic(t *testing.T) {
 	engine.RequireRoot(t)
 	c, dir := engine.Caplaunch(t), engine.TempDir(t)
-	want := engine.Read(t, c)
-	path := filepath.Join(dir, "caplaunch")
-	var installers sync.WaitGroup
+	want, path := engine.Read(t, c), filepath.Join(dir, "caplaunch")
+	var installing atomic.Int32
 	for range 20 {
-		installers.Go(func() {
+		installing.Add(1)
+		go func() {
+			defer installing.Add(-1)
 			if out, err := exec.Command(c, "install", dir).CombinedOutput(); err != nil {
 				t.Errorf("%v: %s", err, out)
 			}
-		})
+		}()
 	}
-	done := make(chan bool)
-	go func() {
-		installers.Wait()
-		close(done)
-	}()
-	for isDone := false; !isDone; {
-		select {
-		case <-done:
-			isDone = true
-		default:
-		}
+	for installing.Load() > 0 {
 		got, err := os.ReadFile(path)
 		if err != nil {
 			continue
@@ -120,11 +100,9 @@ func TestInstallIsAtomic(t *testing.T) {
 	wantInstalled(t, path)
 }
 
-// What install cannot do, or should not, is an error that says why, and leaves
-// everything as it was.
+// What install cannot do, or should not, is an error that says why, and leaves everything as it was.
 func TestInstallRefuses(t *testing.T) {
-	engine.RequireRoot(t)
-	engine.Require(t, "mount")
+	engine.RequireRoot(t, "mount")
 	dir := engine.TempDir(t)
 	in := func(name string) string { return filepath.Join(dir, name) }
 	engine.Do(t, "sh", "-euc", `cd "$1"; mkdir -p folder taken/caplaunch/x linked closed; mkfifo fifo; printf mine >file
@@ -154,20 +132,18 @@ func TestInstallRefuses(t *testing.T) {
 			t.Errorf("%q: %v", c.dest, r)
 		}
 	}
-	few := engine.Exec(t, "sh", "-c", `ulimit -n 4; exec "$@"`, "sh", engine.Caplaunch(t), "install", in("folder"))
-	if l := engine.Refused(t, few, engine.Failure); l.Hint != "ulimit -n 1024" {
-		t.Errorf("%+v", l)
-	}
-	small := engine.Exec(t, "sh", "-c", `ulimit -f 8; exec "$@"`, "sh", engine.Caplaunch(t), "install", in("folder"))
-	if l := engine.Refused(t, small, engine.Failure); l.Hint != "ulimit -f unlimited" {
-		t.Error(small)
+	for limit, hint := range map[string]string{"ulimit -n 4": "ulimit -n 1024", "ulimit -f 8": "ulimit -f unlimited"} {
+		r := engine.Exec(t, "sh", "-c", limit+`; exec "$@"`, "sh", engine.Caplaunch(t), "install", in("folder"))
+		if l := engine.Refused(t, r, engine.Failure); l.Hint != hint {
+			t.Errorf("%+v", l)
+		}
 	}
 	engine.Refused(t, start(t, "-u 65532 -g 65532 -b 0", "install", in("folder")), engine.Failure)
 	for _, words := range []string{"install", "install a b"} {
 		engine.Refused(t, caplaunch(t, strings.Fields(words)...), engine.Failure)
 	}
-	if data, err := os.ReadFile(in("file")); string(data) != "mine" || err != nil {
-		t.Errorf("the file has changed: %q %v", data, err)
+	if data := engine.Read(t, in("file")); data != "mine" {
+		t.Errorf("the file has changed: %q", data)
 	}
 	if _, err := os.Lstat(in("nothing")); err == nil {
 		t.Error("a symlink was followed")
@@ -185,10 +161,7 @@ code=0; "$2" install "$d" || code=$?
 ls -A "$d" | sed 's/^/left: /'
 umount "$d"
 exit $code`
-		r := engine.Command(t, engine.Box(t, "sh", "-c", script, "sh", options, engine.Caplaunch(t)))
-		if l := engine.Refused(t, r, engine.Failure); !strings.Contains(l.Msg, says) {
-			t.Errorf("%s: %v", options, r)
-		}
+		engine.Refused(t, engine.Command(t, engine.Box(t, "sh", "-c", script, "sh", options, engine.Caplaunch(t))), engine.Failure).Says(t, says)
 	}
 }
 
@@ -199,10 +172,7 @@ func TestInstallWithoutProc(t *testing.T) {
 		bare := engine.Tree(t, map[string]engine.Src{"/bin/caplaunch": engine.File(engine.Caplaunch(t)), "/shared": engine.Dir(0o777)})
 		cmd := engine.StartCommand(t, []string{"-R", bare, "-u", "65532", "-g", "65532", "-b", "0"}, called, "install", "/shared")
 		cmd.Env = []string{"PATH=/usr/bin:/bin"}
-		if r := engine.Command(t, cmd); r.Code != 0 {
-			t.Errorf("%s: %v", called, r)
-			continue
-		}
+		engine.Command(t, cmd).Ran(t)
 		wantInstalled(t, filepath.Join(bare, "shared/caplaunch"))
 	}
 }

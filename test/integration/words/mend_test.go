@@ -1,8 +1,8 @@
 package words
 
 import (
+	"cmp"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -35,18 +35,13 @@ exec "$@"`, "bash", engine.Caplaunch(t)}, words...)...)
 // What comes of files, of which internal/why knows more, and of the surroundings: the hint is followed, and the same
 // launch, or the one that it names, ends in the promise.
 func TestEveryOtherHintWorks(t *testing.T) {
-	engine.RequireRoot(t)
-	engine.Require(t, "unshare", "mount", "setcap", "findmnt")
+	engine.RequireRoot(t, "unshare", "mount", "setcap", "findmnt")
 	probe, dir := engine.Probe(t), engine.TempDir(t)
 	shell := func(format string, args ...any) {
 		t.Helper()
 		engine.Do(t, "sh", "-ec", fmt.Sprintf(format, args...))
 	}
 	in := func(name string) string { return filepath.Join(dir, name) }
-	file := func(name, text string) string {
-		engine.Must(t, os.WriteFile(in(name), []byte(text), 0o755))
-		return in(name)
-	}
 	program := func(name, change string) string {
 		shell("cp %s %s; cd %s; %s", probe, in(name), dir, change)
 		return in(name)
@@ -55,15 +50,12 @@ func TestEveryOtherHintWorks(t *testing.T) {
 	launch := func(words ...string) []string { return append(user[:len(user):len(user)], words...) }
 	strip := func(path string) []string { return launch("--strip-file-caps", "--", path) }
 
-	unknown := file("passwd", "root:x:0:0:root:/root:/bin/sh\nbroken:x:many:1::/:/bin/sh\n")
+	unknown := engine.Write(t, "passwd", "root:x:0:0:root:/root:/bin/sh\nbroken:x:many:1::/:/bin/sh\n")
 	unread := program("unread", "chown 1000:1000 unread; chmod 711 unread; setcap cap_net_raw=+ep unread")
-	groups := file("groups", "g:x:many:joiner\n")
-	roots := file("roots", "g:x:many:root\n")
-	mapped := `export container=docker
-		unshare --user sleep 60 & p=$!
-		while test "$(readlink /proc/$p/ns/user)" = "$(readlink /proc/self/ns/user)"; do :; done
-		echo 0 0 65536 >/proc/$p/uid_map; echo 0 0 65536 >/proc/$p/gid_map; `
-	joiner := file("joiners", "root:x:0:0:root:/root:/bin/sh\njoiner:x:65532:65532::/:/bin/sh\n")
+	groups := engine.Write(t, "groups", "g:x:many:joiner\n")
+	roots := engine.Write(t, "roots", "g:x:many:root\n")
+	few := "export container=docker\n" + fmt.Sprintf(mapped, "0 0 1001") + `exec nsenter --user --target=$p --preserve-credentials "$@"`
+	joiner := engine.Write(t, "joiners", "root:x:0:0:root:/root:/bin/sh\njoiner:x:65532:65532::/:/bin/sh\n")
 	large, forbidden := program("large", "setcap cap_net_raw=+ep large"), program("forbidden", "setcap cap_net_raw=+ep forbidden")
 	elsewhere := program("elsewhere", "setcap -n 12345 cap_net_raw=+ep elsewhere")
 
@@ -73,7 +65,7 @@ func TestEveryOtherHintWorks(t *testing.T) {
 
 	for _, m := range []mishap{
 		{name: "not in PATH", words: launch("--", "no-such-program"), code: 127, says: "write its whole path", do: func() {}, again: launch("--", probe)},
-		{name: "no interpreter", words: launch("--", file("lost", "#!"+in("sh")+"\nexec "+probe+"\n")), code: 127, says: "install " + in("sh"), do: func() { shell("cp /bin/sh %s", in("sh")) }},
+		{name: "no interpreter", words: launch("--", engine.Write(t, "lost", "#!"+in("sh")+"\nexec "+probe+"\n")), code: 127, says: "install " + in("sh"), do: func() { shell("cp /bin/sh %s", in("sh")) }},
 		{name: "noexec", within: "mount -t tmpfs -o noexec,mode=755 tmpfs /mnt; cp " + probe + " /mnt/probe", words: launch("--", "/mnt/probe"), code: 126, says: `mount -o remount,exec "$(findmnt -n -o TARGET --target /mnt/probe)"`},
 		{name: "few descriptors", within: "ulimit -n 3", words: strip(large), code: 125, says: "ulimit -n 1024"},
 		{name: "a copy that is too large", within: "ulimit -f 8", words: strip(large), code: 125, says: "ulimit -f unlimited"},
@@ -81,8 +73,8 @@ func TestEveryOtherHintWorks(t *testing.T) {
 		{name: "a copy of what cannot be read", options: "-b 31c0", words: strip(unread), code: 126, says: "chmod a+r " + unread},
 		{name: "file capabilities of another namespace", within: "exec unshare --user --map-root-user \"$@\"", words: []string{"--log-format=json", "-c", "net_admin", "-u", "0:0", "--keep-groups", "--", elsewhere}, code: 125, says: "setcap -r " + elsewhere, do: func() { shell("setcap -r %s", elsewhere) }, id: "0"},
 		{name: "a malformed line", within: "mount --bind " + unknown + " /etc/passwd", words: []string{"--log-format=json", "-c", "net_admin", "-u", "broken", "--", probe}, code: 125, says: "mend /etc/passwd, or write numbers, which need no file: --user=UID:GID", do: func() {}, again: launch("--", probe)},
-		{name: "an id that is not mapped, and others are", within: strings.ReplaceAll(mapped, "65536", "1001") + `exec nsenter --user --target=$p --preserve-credentials "$@"`, words: launch("--", probe), code: 125, says: "an id that is mapped: cat /proc/self/uid_map", do: func() {}, again: []string{"-c", "net_admin", "--user=1000:1000", "--", probe}, id: "1000"},
-		{name: "a group that is not mapped", within: strings.ReplaceAll(mapped, "65536", "1001") + `exec nsenter --user --target=$p --preserve-credentials "$@"`, words: []string{"--log-format=json", "-c", "net_admin", "-u", "500:500", "--groups=70000", "--", probe}, code: 125, says: "an id that is mapped: cat /proc/self/uid_map", do: func() {}, again: []string{"-c", "net_admin", "-u", "500:500", "--groups=500", "--", probe}, id: "500"},
+		{name: "an id that is not mapped, and others are", within: few, words: launch("--", probe), code: 125, says: "an id that is mapped: cat /proc/self/uid_map", do: func() {}, again: []string{"-c", "net_admin", "--user=1000:1000", "--", probe}, id: "1000"},
+		{name: "a group that is not mapped", within: few, words: []string{"--log-format=json", "-c", "net_admin", "-u", "500:500", "--groups=70000", "--", probe}, code: 125, says: "an id that is mapped: cat /proc/self/uid_map", do: func() {}, again: []string{"-c", "net_admin", "-u", "500:500", "--groups=500", "--", probe}, id: "500"},
 		{name: "a namespace without a gid", within: `exec unshare --user --map-user=0 --keep-caps "$@"`, words: []string{"--log-format=json", "-c", "net_admin", "-u", "0:0", "--keep-groups", "--", probe}, code: 125, says: "unshare --user --map-user=0 --map-group=0 --keep-caps", id: "0"},
 		{name: "a group nobody knows, among others", words: launch("--groups=65532,nosuchgroup", "--", probe), code: 125, says: "write the number of the group, which needs no file: getent group nosuchgroup", do: func() {}, again: launch("--groups=65532", "--", probe)},
 		{name: "given up the effective uid alone", within: `exec setpriv --ruid=1000 "$@"`, words: launch("--", probe), code: 125, says: "take the set-uid or set-gid bit from the program that starts caplaunch, or let it change"},
@@ -119,9 +111,6 @@ func TestEveryOtherHintWorks(t *testing.T) {
 			if m.again == nil {
 				m.again = m.words
 			}
-			if m.id == "" {
-				m.id = "65532"
-			}
 			r := m.run(t, m.words)
 			said := engine.Refused(t, r, m.code)
 			if !strings.Contains(said.Hint, m.says) {
@@ -143,7 +132,7 @@ func TestEveryOtherHintWorks(t *testing.T) {
 			default:
 				m.within += "\n" + m.says
 			}
-			engine.Promised(m.id, engine.NetAdmin).With("Groups", "*").Want(t, m.run(t, m.again))
+			engine.Promised(cmp.Or(m.id, "65532"), engine.NetAdmin).With("Groups", "*").Want(t, m.run(t, m.again))
 		})
 	}
 }
