@@ -26,7 +26,7 @@ func TestSearchPathIsTheFirstPATH(t *testing.T) {
 // The error names the script whose interpreter it is about; and what cannot run counts more than what lacks one.
 func TestTheErrorIsOfTheFileThatFails(t *testing.T) {
 	dir := unit.Folder(t)
-	unit.Shell(t, dir, "mkdir -p lost plain folder/p; echo '#!/not/here' > lost/p; echo '#!/bin/sh' > plain/p; chmod 755 lost/p")
+	unit.Shell(t, dir, "mkdir -p lost gone plain folder/p; echo '#!/not/here' > lost/p; echo '#!/nor/here' > gone/p; echo '#!/bin/sh' > plain/p; chmod 755 lost/p gone/p")
 	for _, c := range []struct {
 		name, path string
 		want       Error
@@ -36,7 +36,7 @@ func TestTheErrorIsOfTheFileThatFails(t *testing.T) {
 		{"p", dir + "/lost:" + dir + "/plain", Error{Path: dir + "/plain/p", Err: ErrNotExecutable}},
 		{"p", dir + "/plain:" + dir + "/folder", Error{Path: dir + "/plain/p", Err: ErrNotExecutable}},
 		{"p", dir + "/none", Error{Path: "p", Err: ErrNotInPath}},
-		{"p", dir + "/none:" + dir + "/lost", Error{Path: "/not/here", Script: dir + "/lost/p", Err: unix.ENOENT}},
+		{"p", dir + "/none:" + dir + "/lost:" + dir + "/gone", Error{Path: "/not/here", Script: dir + "/lost/p", Err: unix.ENOENT}},
 		{"p", dir + "/plain:" + dir + "/lost", Error{Path: dir + "/plain/p", Err: ErrNotExecutable}},
 	} {
 		if _, err := Find(c.name, c.path); err == nil || *err.(*Error) != c.want {

@@ -313,7 +313,7 @@ var alike = []struct{ names, why string }{
 	{`^run_linux\.go app\.hinter: h\.Request\.RootParent`, "only a container shows it: TestAnInitReachesTheProgram"},
 	{`^file\.go File\.checkExecutable: (opens|err == nil|f\.Stat\.Mode.*) becomes (all|true)`, "what is not sure is left to execve, which refuses it"},
 	{`^install_linux\.go openFolder: unix\.Fstatat.* == nil becomes true`, "what is not told is no symlink"},
-	{`^memfd\.go memfd: (fd, err = .*|name becomes zero, number 2)`, "only Linux before 6.3 answers so"},
+	{`^memfd\.go memfd: (err == unix\.EINVAL becomes false|fd, err = .*|name becomes zero, number 2)`, "only Linux before 6.3 answers so"},
 	{`^install_linux\.go openFolder: flags becomes zero$`, "the way begins at a folder that can be read"},
 	{`^run_linux\.go newApp: linux\.OneThread\(\) becomes zero`, "it is the zero value"},
 	{`^variables\.go hasVariables: `, "it only saves time"},
