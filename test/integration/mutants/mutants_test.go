@@ -324,6 +324,8 @@ var alike = []struct{ names, why string }{
 	{`^file\.go ParseFileCaps: len\(b\) < 4 becomes off`, "four bytes are no attribute either"},
 	{`^shebang\.go ParseShebang: end < 0 becomes off`, "the line begins with two other bytes"},
 	{`^replace\.go Program\.Ask: argv = p\.argv`, "the kernel counts the words, and a few more or less decide nothing"},
+	{`^file\.go File\.readCaps: caps becomes zero(, number 2)?$`, "the kernel refuses these questions whatever they bring"},
+	{`^file\.go Program\.Credentials: c becomes zero(, number [234])?$`, "it is zero there"},
 	{`^install_linux\.go write: 0o600 becomes zero`, "the mode that counts is set before the file has its name"},
 }
 
