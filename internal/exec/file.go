@@ -146,7 +146,7 @@ func (f *File) readCaps() error {
 	if !f.Readable { // a descriptor of O_PATH has no attributes; the path needs no right to read
 		n, err = unix.Getxattr(f.Path, attr, caps)
 		var now unix.Stat_t
-		if unix.Stat(f.Path, &now) != nil || now.Dev != f.Stat.Dev || now.Ino != f.Stat.Ino || now.Ctim != f.Stat.Ctim {
+		if unix.Stat(f.Path, &now) != nil || now.Dev != f.Stat.Dev || now.Ino != f.Stat.Ino { // while it is open no other gets its number
 			return ErrChanged
 		}
 	}

@@ -275,6 +275,13 @@ func TestAFileThatOnlyRunsIsLookedAt(t *testing.T) {
 	if out, status := run(t, launcher(nobody, unit.Self(t), "--", sh)); status != 0 {
 		t.Errorf("%d %s", status, out)
 	}
+	p := found(t, sh)
+	p.Last().Readable = false
+	unit.Must(t, p.Last().readCaps())
+	unit.Must(t, os.Rename(unit.Copy(t, sh, sh+"2", 0o111), sh))
+	if err := p.Last().readCaps(); err != ErrChanged {
+		t.Errorf("another file by its path: %v", err)
+	}
 }
 
 // vfsCaps writes a security.capability attribute.
