@@ -74,6 +74,9 @@ func TestACopyRunsWithoutExecveat(t *testing.T) {
 	if out, status := without("EPERM", "chroot="+dir, "--", "/sh", "-c", "echo another program"); status != 126 || out != "/sh: operation not permitted\n" {
 		t.Errorf("behind a false /proc: %d %q", status, out)
 	}
+	if out, status := run(t, launcher(0, self, "strip", "chroot="+dir, "--", "/sh", "-c", "echo without /proc")); status != 0 || out != "without /proc\n" {
+		t.Errorf("%d %q", status, out)
+	}
 }
 
 func TestACopyWantsWhatExecWants(t *testing.T) {

@@ -30,7 +30,7 @@ func ParseShebang(b []byte) (Shebang, bool) {
 		// Something must end the name within these bytes. The kernel then leaves the
 		// last of them out of the line.
 		name := bytes.TrimLeft(head[2:], blank)
-		if len(name) == 0 || !bytes.ContainsAny(name, blank+"\x00") {
+		if !bytes.ContainsAny(name, blank+"\x00") {
 			return Shebang{}, false
 		}
 		end = headSize - 1
