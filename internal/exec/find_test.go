@@ -89,8 +89,9 @@ func TestFindAgreesWithEnv(t *testing.T) {
 	for _, path := range elements {
 		compare("p", path)
 	}
-	compare("p", "/"+strings.Repeat("x", 5000)+":good") // passed over
-	compare("p", "/"+strings.Repeat("x", 300)+":good")  // not passed over
+	for _, n := range []int{300, unix.PathMax - 1, unix.PathMax, 5000} { // the last two are passed over
+		compare("p", "/"+strings.Repeat("x", n-1)+":good")
+	}
 	for _, name := range []string{"", "nothere", "file", "./file", "good/p", "closed/p", "mine/p", "nothere/p", dir + "/good/p", "file/", "good/../also/p", strings.Repeat("n", 300)} {
 		compare(name, "good:"+dir)
 		compare(name, "")
