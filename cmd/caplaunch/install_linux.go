@@ -66,9 +66,7 @@ func (a *app) install(c *installCmd) error {
 	temporary := fmt.Sprintf(".caplaunch-%x", random)
 	err = write(dir, temporary, self)
 	if err == nil {
-		if err = mayReplace(dir, name); err == nil {
-			err = unix.Renameat(dir, temporary, dir, name)
-		}
+		err = unix.Renameat(dir, temporary, dir, name)
 	}
 	if err != nil {
 		_ = unix.Unlinkat(dir, temporary, 0) // the error that counts is the first
@@ -92,7 +90,7 @@ func openFolder(path string) (int, error) {
 		var next int
 		next, err = unix.Openat(fd, part, flags, 0)
 		var st unix.Stat_t
-		if err == unix.ENOTDIR && unix.Fstatat(fd, part, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		if unix.Fstatat(fd, part, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK {
 			err = fmt.Errorf("%s is a symlink: %w", part, unix.ELOOP)
 		}
 		_ = unix.Close(fd)
