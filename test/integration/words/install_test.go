@@ -102,7 +102,7 @@ func TestInstallIsAtomic(t *testing.T) {
 
 // What install cannot do, or should not, is an error that says why, and leaves everything as it was.
 func TestInstallRefuses(t *testing.T) {
-	engine.RequireRoot(t, "mount")
+	engine.RequireRoot(t, "mount", "strace")
 	dir := engine.TempDir(t)
 	in := func(name string) string { return filepath.Join(dir, name) }
 	engine.Do(t, "sh", "-euc", `cd "$1"; mkdir -p folder taken/caplaunch/x linked closed; mkfifo fifo; printf mine >file
@@ -137,6 +137,10 @@ func TestInstallRefuses(t *testing.T) {
 		if l := engine.Refused(t, r, engine.Failure); l.Hint != hint {
 			t.Errorf("%+v", l)
 		}
+	}
+	for _, call := range []string{"fchmod", "fsync", "renameat"} {
+		argv := []string{"strace", "-f", "-qqq", "-o", os.DevNull, "-e", "trace=" + call, "-e", "inject=" + call + ":error=EIO", engine.Caplaunch(t), "install", in("folder")}
+		engine.Refused(t, engine.Exec(t, argv...), engine.Failure).Says(t, "input/output error")
 	}
 	engine.Refused(t, start(t, "-u 65532 -g 65532 -b 0", "install", in("folder")), engine.Failure)
 	for _, words := range []string{"install", "install a b"} {
