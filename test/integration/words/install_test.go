@@ -68,6 +68,10 @@ func TestInstallCopies(t *testing.T) {
 	install("022", path, path)
 	engine.Exec(t, path, "install", path).Ran(t) // over itself
 	wantInstalled(t, path)
+	nameless := exec.Command(c, "install", dir)
+	nameless.Args[0] = "another"
+	engine.Command(t, nameless).Ran(t)
+	wantInstalled(t, path)
 }
 
 // Whoever looks, at whatever time, finds no file or all of it.
