@@ -109,7 +109,7 @@ func TestInstallRefuses(t *testing.T) {
 	engine.RequireRoot(t, "mount", "strace")
 	dir := engine.TempDir(t)
 	in := func(name string) string { return filepath.Join(dir, name) }
-	engine.Do(t, "sh", "-euc", `cd "$1"; mkdir -p folder taken/caplaunch/x linked closed; mkfifo fifo; printf mine >file
+	engine.Do(t, "sh", "-euc", `cd "$1"; mkdir -p folder taken/caplaunch/x linked closed; mkdir -m 600 locked; mkfifo fifo; printf mine >file
 		ln -s file link; ln -s nothing dangling; ln -s folder folderlink; ln -s ../file linked/caplaunch; chmod 500 closed; chown 65532:65532 closed`, "sh", dir)
 	for _, c := range []struct{ dest, says string }{
 		{in("link"), "is a symlink"},
@@ -146,7 +146,12 @@ func TestInstallRefuses(t *testing.T) {
 		argv := []string{"strace", "-f", "-qqq", "-o", os.DevNull, "-e", "trace=" + call, "-e", "inject=" + call + ":error=EIO", engine.Caplaunch(t), "install", in("folder")}
 		engine.Refused(t, engine.Exec(t, argv...), engine.Failure).Says(t, "input/output error")
 	}
-	engine.Refused(t, start(t, "-u 65532 -g 65532 -b 0", "install", in("folder")), engine.Failure)
+	const user = "-u 65532 -g 65532 -b 0"
+	for _, d := range []string{"folder", "locked"} {
+		engine.Refused(t, start(t, user, "install", in(d)), engine.Failure).Says(t, "permission denied")
+	}
+	hidden := engine.Copy(t, engine.Caplaunch(t), 0o111)
+	engine.Refused(t, engine.Start(t, strings.Fields(user), hidden, "install", "/tmp"), engine.Failure).Says(t, "the running binary cannot be read: permission denied")
 	for _, words := range []string{"install", "install a b"} {
 		engine.Refused(t, caplaunch(t, strings.Fields(words)...), engine.Failure)
 	}
@@ -183,4 +188,7 @@ func TestInstallWithoutProc(t *testing.T) {
 		engine.Command(t, cmd).Ran(t)
 		wantInstalled(t, filepath.Join(bare, "shared/caplaunch"))
 	}
+	bare := engine.Tree(t, map[string]engine.Src{"/caplaunch": engine.File(engine.Caplaunch(t)), "/busybox": engine.File(engine.Tool(t, "busybox"))})
+	r := engine.Start(t, []string{"-R", bare}, "/busybox", "sh", "-c", "exec -a none /caplaunch install /")
+	engine.Refused(t, r, engine.Failure).Says(t, "the running binary cannot be read: none: not found in PATH")
 }
