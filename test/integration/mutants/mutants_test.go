@@ -324,6 +324,7 @@ var alike = []struct{ names, why string }{
 	{`^replace\.go Program\.Ask: argv = p\.argv`, "the kernel counts the words, and a few more or less decide nothing"},
 	{`^file\.go File\.readCaps: caps becomes zero(, number 2)?$`, "the kernel refuses these questions whatever they bring"},
 	{`^file\.go Program\.Credentials: c becomes zero(, number [234])?$`, "it is zero there"},
+	{`^check_linux\.go threadsOf: len\(threads\) == int\(folder\.Nlink\)-2 becomes true`, "only a thread that ends while the kernel lists them shows it"},
 	{`^install_linux\.go app\.install: unix\.GRND_NONBLOCK`, "the kernel has its randomness long before a test"},
 	{`^install_linux\.go write: 0o600 becomes zero`, "the mode that counts is set before the file has its name"},
 }

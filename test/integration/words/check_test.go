@@ -120,7 +120,7 @@ func TestCheckOfNothing(t *testing.T) {
 		`umount -l /proc; exec "$0" show 1`:                          "there is no /proc",
 		`exec "$0" check --allow=all --pid=$((1<<30))`:               "no such file or directory",
 		`mount --bind /proc/version /proc/$$/status` + check:         "malformed process status",
-		`mount --bind /proc/version /proc/$$/task/$$/status` + check: "malformed process status",
+		`mount --bind /proc/version /proc/$$/task/$$/status` + check: "cannot be read",
 	} {
 		t.Run(script, func(t *testing.T) {
 			engine.Refused(t, engine.Exec(t, "unshare", "--mount", "sh", "-ec", script, engine.Caplaunch(t)), engine.Failure).Says(t, says)
