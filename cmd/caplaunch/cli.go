@@ -111,6 +111,8 @@ type line struct {
 	sources sources
 }
 
+func (l *line) launches() bool { return l.command == "run" || l.command == "explain" }
+
 // errHelp says that the help was printed, and that this was all.
 var errHelp = errors.New("help")
 
@@ -138,7 +140,7 @@ func parse(args, environ []string, out io.Writer) (*line, error) {
 	}
 	cmd := map[string]any{"run": &l.Run, "explain": &l.Explain, "check": &l.Check, "show": &l.Show, "install": &l.Install, "version": &l.Version}[l.command]
 	flags := flagsOf(reflect.TypeOf(cmd).Elem())
-	s := scan(l.before, flags, l.argv == nil && (l.command == "run" || l.command == "explain"))
+	s := scan(l.before, flags, l.argv == nil && l.launches())
 	if s.help {
 		return nil, printUsage(l.command, out)
 	}
@@ -152,9 +154,8 @@ func parse(args, environ []string, out io.Writer) (*line, error) {
 	if err := s.read(cmd, flags, slices.Concat(l.fromEnv, l.before)); err != nil {
 		return nil, l.explained(err)
 	}
-	launches := l.command == "run" || l.command == "explain"
 	switch {
-	case launches && l.argv == nil && l.Explain.For == "":
+	case l.launches() && l.argv == nil && l.Explain.For == "":
 		return nil, usagef(l.text(l.before, []string{"PROGRAM"}), "no PROGRAM to run, and no --")
 	case l.argv != nil && len(l.argv) == 0:
 		return nil, usagef(l.text(l.before, []string{"PROGRAM"}), "no PROGRAM behind -- (an ENTRYPOINT in shell form does not pass CMD on)")

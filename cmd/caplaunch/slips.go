@@ -40,7 +40,7 @@ func (l *line) explained(err error) error {
 			hint = "--" + m[2] + strings.TrimSuffix("="+shell.Word(l.given(m[1])), "=''")
 		}
 		for _, f := range foreign {
-			if slices.Contains(strings.Fields(f.flags), m[1]) && (l.command == "run" || l.command == "explain") {
+			if slices.Contains(strings.Fields(f.flags), m[1]) && l.launches() {
 				text = "the flag " + m[1] + " is " + f.whose
 				hint = strings.NewReplacer("CAPS", l.givenCaps(m[1]), "USER", l.givenUser()).Replace(f.hint)
 			}

@@ -49,6 +49,7 @@ func TestASlipGetsOneSentenceAndOneLineThatWorks(t *testing.T) {
 		{"1000|/relay", "the user is a flag", "caplaunch --user=1000 -- /relay"},
 		{"run|-c|kill|-u1:1|/relay", "-- is missing", "caplaunch -c kill -u1:1 -- /relay"},
 		{"-qc|kill|-u|1:1|/relay|a b|it's|", "-- is missing", "caplaunch -qc kill -u 1:1 -- /relay 'a b' 'it'\\''s' ''"},
+		{"explain|id|--nosuch", "-- is missing", "caplaunch explain -- id --nosuch"},
 		{"run|--", "no PROGRAM behind --", "caplaunch -- PROGRAM"},
 		{"explain|-c|kill", "no PROGRAM to run, and no --", "caplaunch explain -c kill -- PROGRAM"},
 		// One element of the exec form where two belong, and the other way round.

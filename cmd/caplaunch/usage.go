@@ -63,11 +63,10 @@ func (l *line) misplaced(s scanned, flags []flag) error {
 			return usagef("-"+shell.Line(w), "%q has one dash, and a flag with a whole name has two", w)
 		}
 	}
-	launches := l.command == "run" || l.command == "explain"
-	if l.argv != nil && !launches {
+	if l.argv != nil && !l.launches() {
 		return usagef(l.text(l.before, nil), "%s takes no PROGRAM, and no --", l.command)
 	}
-	if s.first < 0 || !launches || !s.known {
+	if s.first < 0 || !l.launches() || !s.known {
 		return nil
 	}
 	word, before, rest := l.before[s.first], l.before[:s.first], l.before[s.first:]

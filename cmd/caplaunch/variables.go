@@ -96,7 +96,7 @@ func (l *line) variables(environ []string, s scanned, flags []flag) (words []str
 			continue
 		}
 		i := slices.IndexFunc(flags, func(f flag) bool { return variable(f.name) == name })
-		checks := l.command == "run" || l.command == "explain" || l.command == "check"
+		checks := l.launches() || l.command == "check"
 		switch {
 		case !slices.Contains(known, name) && checks && !isService.MatchString(name):
 			hint := "unset " + shell.Word(name)
