@@ -213,7 +213,7 @@ func TestTheHintOfAnAllowlistNamesWhatIsNeeded(t *testing.T) {
 
 // Of two switches that contradict each other, the one that is given wins over the variable, and --quiet over --verbose.
 func TestQuietAndVerbose(t *testing.T) {
-	engine.RequireRoot(t)
+	engine.RequireRoot(t, "setpriv")
 	for _, c := range []struct {
 		variable, words string
 		verbose, told   bool
@@ -226,8 +226,10 @@ func TestQuietAndVerbose(t *testing.T) {
 		{"CAPLAUNCH_QUIET=1", "-v", true, true},
 		{"CAPLAUNCH_QUIET=1", "", false, false},
 	} {
-		r := engine.Exec(t, append([]string{"env", c.variable, engine.Caplaunch(t), "-u", "65532:65532", "-o", "63"}, behind(t, strings.Fields(c.words)...)...)...)
-		if verbose, told := strings.Contains(r.Stderr, "setresuid"), strings.Contains(r.Stderr, "63 skipped"); r.Code != 0 || verbose != c.verbose || told != c.told {
+		start := []string{"setpriv", "--bounding-set=-setpcap", "env", c.variable, engine.Caplaunch(t), "-u", "65532:65532", "-o", "63", "--bounding=try"}
+		r := engine.Exec(t, append(start, behind(t, strings.Fields(c.words)...)...)...)
+		verbose, told, stays := strings.Contains(r.Stderr, "setresuid"), strings.Contains(r.Stderr, "63 skipped"), strings.Contains(r.Stderr, "the bounding set stays")
+		if r.Code != 0 || verbose != c.verbose || told != c.told || stays != c.told {
 			t.Errorf("%+v: %v", c, r)
 		}
 	}
