@@ -215,7 +215,7 @@ func TestAskAsksTheKernel(t *testing.T) {
 	p := found(t, program)
 	unit.Must(t, p.Ask([]string{"p"}, nil))
 	root := []byte{'/', 0}
-	if errno := execveat(unix.AT_FDCWD, &root[0], nil, nil, 0x10000); errno == unix.EINVAL {
+	if errno := execveat(unix.AT_FDCWD, &root[0], nil, nil, 0x10000); errno != unix.EACCES {
 		t.Skip("needs AT_EXECVE_CHECK (Linux 6.14)")
 	}
 	unit.Must(t, os.Chmod(program, 0o644))

@@ -1,4 +1,4 @@
-// Package unit has what the tests beside the code share.
+// Package unit has what all tests share.
 package unit
 
 import (
@@ -113,22 +113,17 @@ func Rand(t testing.TB) *rand.Rand {
 func InParallel[T any](t testing.TB, items []T, every int64, f func(T)) {
 	t.Helper()
 	var wg sync.WaitGroup
-	var done atomic.Int64
-	next := make(chan T)
+	var begun, done atomic.Int64
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
-			for item := range next {
-				f(item)
+			for i := begun.Add(1); i <= int64(len(items)); i = begun.Add(1) {
+				f(items[i-1])
 				if n := done.Add(1); n%every == 0 {
 					t.Logf("%d of %d", n, len(items))
 				}
 			}
 		})
 	}
-	for _, item := range items {
-		next <- item
-	}
-	close(next)
 	wg.Wait()
 }
 

@@ -170,11 +170,11 @@ func (l Line) Says(t testing.TB, part string) Line {
 	return l
 }
 
-// Hints checks how the hint begins.
+// Hints checks how the hint begins, which is to be followed.
 func (l Line) Hints(t testing.TB, beginning string) Line {
 	t.Helper()
 	if !strings.HasPrefix(l.Hint, beginning) {
-		t.Errorf("want a hint that begins with %q: %+v", beginning, l)
+		t.Fatalf("want a hint that begins with %q: %+v", beginning, l)
 	}
 	return l
 }

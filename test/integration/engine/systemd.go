@@ -28,10 +28,10 @@ type Systemd struct {
 // TheSystemd boots systemd, once, or skips the test. It has /caplaunch and /probe.
 func TheSystemd(t testing.TB) *Systemd {
 	t.Helper()
-	s := started(t, theSystemd)
+	s, caplaunch, probe := started(t, theSystemd), Caplaunch(t), Probe(t)
 	s.installed.Do(func() {
-		s.Cp(t, Caplaunch(t), "/caplaunch", 0o755)
-		s.Cp(t, Probe(t), "/probe", 0o755)
+		s.Cp(t, caplaunch, "/caplaunch", 0o755)
+		s.Cp(t, probe, "/probe", 0o755)
 	})
 	return s
 }

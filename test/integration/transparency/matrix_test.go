@@ -71,6 +71,9 @@ func TestEnvironmentPassesByteForByte(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			found := condition{environ: environ}.invisible(t)
 			has(t, found, fmt.Sprintf("envc %d\n", strings.Count(found, "\nenv ")))
+			if name == "nothing" {
+				has(t, found, "envc 1\n") // HOME
+			}
 		})
 	}
 	// The variables of flags are caplaunch's own, each entry of them. Others that are empty are nobody's.

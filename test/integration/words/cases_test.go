@@ -165,7 +165,7 @@ func TestLXCAndNspawnGetTheirOwnLines(t *testing.T) {
 		// What nspawn grants of its own accord has to be dropped by name.
 		launch = slices.Insert(slices.Clone(admin), 1, "--strict")
 		said = engine.Refused(t, run(granted...), engine.Unexpected)
-		engine.Promised("65532", engine.NetAdmin).Want(t, run(strings.Fields(said.Hint)[1:]...))
+		engine.Promised("65532", engine.NetAdmin).Want(t, run(strings.Fields(said.Hints(t, "systemd-nspawn ").Hint)[1:]...))
 	})
 }
 
