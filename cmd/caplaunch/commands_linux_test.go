@@ -284,7 +284,7 @@ func TestLinesArePlain(t *testing.T) {
 		for _, err := range []error{usagef(word, "%s", word), errors.New(word)} {
 			for _, asJSON := range []bool{false, true} {
 				var b bytes.Buffer
-				(&reporter{w: &b, json: asJSON}).fail(a.inWords(nil, err))
+				(&reporter{w: &b, json: asJSON}).fail(a.inWords(err))
 				if lines := bytes.Count(b.Bytes(), []byte("\n")); asJSON != json.Valid(b.Bytes()) || asJSON != (lines == 1) || lines > 2 || bytes.ContainsAny(b.Bytes(), "\x00\x1b\r") {
 					t.Errorf("%q: %q", word, b.Bytes())
 				}

@@ -51,7 +51,7 @@ func (a *app) main(args []string) int {
 	case errors.As(err, &said):
 		return int(said)
 	case !errors.As(err, &f):
-		f = a.inWords(l, err)
+		f = a.inWords(err)
 	}
 	text := report.fail(f)
 	if l == nil || l.command == "run" {

@@ -28,7 +28,7 @@ func (a *app) note() func(string)             { return func(string) {} }
 func isUser(string) bool                      { return false }
 
 // inWords is an error with its hint.
-func (a *app) inWords(_ *line, err error) *failure {
+func (a *app) inWords(err error) *failure {
 	f := &failure{err: err, msg: oneLine(err.Error()), hint: "caplaunch --help", code: exitFailure}
 	if usage := (*usageError)(nil); errors.As(err, &usage) {
 		f.hint = oneLine(usage.hint)

@@ -75,11 +75,8 @@ func (a *app) hinter(l *line, job *launch.Launch) *hinter {
 }
 
 // inWords is an error of a command that launches nothing.
-func (a *app) inWords(l *line, err error) *failure {
-	if l == nil {
-		l = &line{command: "run"}
-	}
-	return a.hinter(l, &launch.Launch{}).explainFailure(err)
+func (a *app) inWords(err error) *failure {
+	return a.hinter(&line{command: "run"}, &launch.Launch{}).explainFailure(err)
 }
 
 // note opens the file of terminationMessagePath, where Kubernetes looks for the two lines of a failure, so that

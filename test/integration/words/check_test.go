@@ -63,6 +63,9 @@ func TestCheckComparesTheSetsAskedFor(t *testing.T) {
 			t.Errorf("%+v: %+v", c, l)
 		}
 	}
+	if _, o := check("-b 10c0", "--allow=6,7 --sets=bounding"); !slices.Equal(o.Allow, []string{"setgid", "setuid"}) || !slices.Equal(o.Sets, []string{"bounding"}) {
+		t.Errorf("%+v", o)
+	}
 	for _, words := range []string{
 		"", "--allow=", "--allow=net_amdin", "--allow=none,chown", "--allow=none --sets=all", "--allow=none --sets=",
 		"--allow=none --pid=0", "--allow=none --pid=-1", "--allow=none --pid=x", "--allow=none --pid=", "--allow=none --pid=4194305", "--allow=none --pid=99999999999999999999", "--allow=none extra", "--allow=none --bogus",
@@ -86,7 +89,7 @@ func TestCheckOfAnotherProcess(t *testing.T) {
 		}
 		return pid
 	}
-	own, other := sleeper("-b 1000"), sleeper("-u 1000 -g 1000 -b 3000 -p 2000 -i 2000 -a 2000")
+	own, other := sleeper("-b 1000 -n"), sleeper("-u 1000 -g 1000 -b 3000 -p 2000 -i 2000 -a 2000")
 	for _, asker := range []string{"", "-u 65532 -g 65532 -b 0"} {
 		start(t, asker, "check", "--allow=net_admin", "--pid="+own).Ran(t)
 		strays := start(t, asker, "check", "--allow=net_admin", "--pid", other)
@@ -103,6 +106,7 @@ func TestCheckOfAnotherProcess(t *testing.T) {
 	if s.UID != (engine.IDs{Real: 1000, Effective: 1000, Saved: 1000}) || !slices.Equal(s.Ambient, []string{"net_raw"}) || !slices.Equal(s.Bounding, []string{"net_admin", "net_raw"}) || s.Securebits != nil {
 		t.Errorf("%+v", s)
 	}
+	caplaunch(t, "show", own).Ran(t, "no_new_privs on")
 	caplaunch(t, "show", other).Ran(t, "uid 1000  gid 1000  no_new_privs off  groups ", "securebits unknown")
 	for _, bad := range []string{"0", "x", pid, "1 2"} {
 		engine.Refused(t, caplaunch(t, append([]string{"show"}, strings.Fields(bad)...)...), engine.Failure)

@@ -70,6 +70,7 @@ func TestAPlainHostGetsSudo(t *testing.T) {
 		return engine.Exec(t, slices.Concat([]string{"unshare", "--mount", "env", "-i", "PATH=/bin:/usr/bin:/sbin:/usr/sbin", variable, "sh", "-ec", script, "sh", engine.Caplaunch(t), engine.Probe(t), as}, words)...)
 	}
 	const unset = "CAPLAUNCH_USER="
+	engine.Failed(t, run("0:0", unset, "/caplaunch", "check", "--allow=none"), engine.Unexpected).Hints(t, "setpriv --bounding-set=-chown,")
 	for user, variable := range map[string]string{"-u 65532:65532": unset, "-u 1000:1000": unset, "": unset, "--quiet": "CAPLAUNCH_USER=65532:65532"} {
 		launch := append([]string{"/caplaunch", "-c", "net_admin"}, strings.Fields(user)...)
 		said := engine.Refused(t, run("1000:1000", variable, append(launch, "--", "/probe")...), engine.NotGranted)
