@@ -5,13 +5,18 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/caplaunch/caplaunch/internal/ambient"
 	"github.com/caplaunch/caplaunch/internal/grant"
 	"github.com/caplaunch/caplaunch/internal/identity"
+	"github.com/caplaunch/caplaunch/internal/launch"
 	"github.com/caplaunch/caplaunch/test/unit"
 )
 
@@ -59,9 +64,9 @@ func TestCheckReachesItsSentinelAndItsFields(t *testing.T) {
 	}
 	// The hint grants what is allowed and there, in whichever set, and leaves no_new_privs as it is.
 	for _, nnp := range []bool{false, true} {
-		a, _, stderr := on(ambient.State{Permitted: ambient.SetOf(12), Bounding: ambient.SetOf(21), NoNewPrivs: nnp})
+		a, _, stderr := on(ambient.State{Permitted: ambient.SetOf(12), Bounding: ambient.SetOf(5, 21), NoNewPrivs: nnp})
 		a.main([]string{"caplaunch", "check", "--allow=net_admin,kill", "--sets=bounding"})
-		want := "docker run --cap-drop=ALL --cap-add=NET_ADMIN"
+		want := "docker run --cap-drop=ALL --cap-add=KILL --cap-add=NET_ADMIN"
 		if nnp {
 			want += " --security-opt=no-new-privileges"
 		}
@@ -79,6 +84,63 @@ func TestCheckReachesItsSentinelAndItsFields(t *testing.T) {
 	if code := a.main([]string{"caplaunch", "check", "--allow=sys_admin 45"}); code != 0 || stderr.Len() > 0 {
 		t.Errorf("%d %s", code, stderr)
 	}
+}
+
+// What each flag changes of a launch, and nothing else.
+func TestEveryFlagReachesTheLaunch(t *testing.T) {
+	a, _, _ := on(ambient.State{})
+	plan := func(words string) launch.Launch {
+		t.Helper()
+		l, err := parse(append(strings.Fields(words), "--", "id", "-u"), nil, io.Discard)
+		unit.Must(t, err)
+		job, err := a.launch(l, l.flags())
+		unit.Must(t, err)
+		job.Say, job.Ready, job.Kernel, job.Request.RootParent = nil, nil, nil, false
+		return *job
+	}
+	chown := ambient.List{Set: 1}
+	for words, change := range map[string]func(*launch.Launch, *ambient.Request){
+		"":                  func(*launch.Launch, *ambient.Request) {},
+		"-c chown":          func(_ *launch.Launch, r *ambient.Request) { r.Required = chown },
+		"-o chown":          func(_ *launch.Launch, r *ambient.Request) { r.Optional = chown },
+		"--bounding=drop":   func(_ *launch.Launch, r *ambient.Request) { r.Bounding = ambient.CutBounding },
+		"--bounding=try":    func(_ *launch.Launch, r *ambient.Request) { r.Bounding = ambient.TryBounding },
+		"--allow-new-privs": func(_ *launch.Launch, r *ambient.Request) { r.AllowNewPrivs = true },
+		"--strip-file-caps": func(l *launch.Launch, _ *ambient.Request) { l.StripFileCaps = true },
+		"-u 1:2": func(l *launch.Launch, _ *ambient.Request) {
+			l.User = &identity.Spec{User: identity.Name{Text: "1", ID: 1, Numeric: true}, Group: &identity.Name{Text: "2", ID: 2, Numeric: true}}
+		},
+		"--groups=adm":             func(l *launch.Launch, _ *ambient.Request) { l.Groups = []identity.Name{{Text: "adm"}} },
+		"--keep-groups":            func(_ *launch.Launch, r *ambient.Request) { r.KeepGroups = true },
+		"--non-root=keep":          func(_ *launch.Launch, r *ambient.Request) { r.KeepNonRoot = true },
+		"--keep-env":               func(l *launch.Launch, _ *ambient.Request) { l.KeepEnv = true },
+		"--strict":                 func(_ *launch.Launch, r *ambient.Request) { r.Strict = true },
+		"--allow=chown":            func(_ *launch.Launch, r *ambient.Request) { r.Allow = &chown },
+		"--strict --sets=bounding": func(_ *launch.Launch, r *ambient.Request) { r.Strict, r.Sets = true, ambient.InBounding },
+		"--ignore-signals=HUP":     func(l *launch.Launch, _ *ambient.Request) { l.Ignore = 1 },
+		"--stdio=keep":             func(l *launch.Launch, _ *ambient.Request) { l.KeepStdio = true },
+	} {
+		want := launch.Launch{Argv: []string{"id", "-u"}, Environ: a.environ, Files: identity.Etc, Request: ambient.Request{Sets: ambient.DefaultSets}}
+		change(&want, &want.Request)
+		if got := plan(words); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %+v\nwant %+v", words, got, want)
+		}
+	}
+}
+
+// The sets of a process are those of all its threads, whichever has them.
+func TestThreadsJoinTheirSets(t *testing.T) {
+	unit.Root(t)
+	const bit = 1 << 13
+	unit.User{Caps: bit}.As(t, func() {
+		caps := [2]unix.CapUserData{{Permitted: bit, Effective: bit, Inheritable: bit}}
+		unit.Must(t, unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &caps[0]))
+		unit.Must(t, unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, 13, 0, 0))
+		s, err := threadsOf(os.Getpid())
+		if err != nil || s.Inheritable != bit || s.Ambient != bit || s.Permitted == bit || s.Effective == bit {
+			t.Errorf("%+v, %v", s, err)
+		}
+	})
 }
 
 // A kernel that does not say who this is.

@@ -59,11 +59,11 @@ func parseSignal(word string) int {
 	} else if rest, ok := strings.CutPrefix(name, "rtmax"); ok {
 		base, sign, word = 64, -1, strings.TrimPrefix(rest, "-")
 	}
-	n, err := strconv.Atoi(word)
+	n, _ := strconv.Atoi(word)
 	switch signal := base + sign*n; {
 	case base > 0 && word == "":
 		return base
-	case err != nil || strconv.Itoa(n) != word || n < 0 || signal > 64 || base > 0 && signal < 34:
+	case strconv.Itoa(n) != word || n < 0 || signal > 64 || base > 0 && signal < 34:
 		return 0
 	default:
 		return signal

@@ -77,6 +77,7 @@ func TestASlipGetsOneSentenceAndOneLineThatWorks(t *testing.T) {
 		{"check|--allow=all|--|true", "takes no PROGRAM", "caplaunch check --allow=all"},
 		{"install", "DEST", "caplaunch install /shared"},
 		{"show|abc", "abc", "caplaunch show 1"},
+		{"show|0", "is no process number", "caplaunch show 1"},
 		{"--version|--json|-v", "", ""},
 		{"show|1|--json", "", ""},
 		{"--version|--|id", "version takes no PROGRAM", "caplaunch version"},
@@ -153,6 +154,14 @@ func TestHelpIsOfTheCommand(t *testing.T) {
 		if _, err := parse(strings.Split(line, "|"), nil, &out); err != errHelp || !strings.Contains(out.String(), want) {
 			t.Errorf("%s: %v, %s", line, err, out.String())
 		}
+	}
+	for n, fails := range map[int]bool{maxWords: false, maxWords + 1: true} {
+		if msg, _ := told(strings.Repeat("-q|", n) + "--|id"); (msg != "") != fails {
+			t.Errorf("%d words: %s", n, msg)
+		}
+	}
+	if !wantsJSON([]string{"caplaunch"}, []string{"CAPLAUNCH_LOG_FORMAT=json", "A=1"}) {
+		t.Error("the format of a usage error")
 	}
 	if _, err := parse([]string{"help", "check", "x"}, nil, io.Discard); err == errHelp {
 		t.Error("the help of two commands")

@@ -65,7 +65,7 @@ func (s sources) inHint(hint string) string {
 				vars = append(vars, variable(name)+"="+cmp.Or(value, "true"))
 			}
 		}
-		if before == "caplaunch " && vars != nil { // as for a shell
+		if before == "caplaunch " { // as for a shell
 			if before = ""; rest != nil {
 				vars = append(vars, "caplaunch")
 			}

@@ -52,6 +52,9 @@ func TestLinesAreJSONWhenAskedFor(t *testing.T) {
 			var l []string
 			for _, line := range engine.Lines(t, r) {
 				l = append(l, line.Level)
+				if about := line.Code == 77 || line.Code == 78; line.Level == "error" && about != (line.Capability != nil) {
+					t.Errorf("%s: %+v", c.words, line)
+				}
 				if isError := line.Level == "error"; line.Msg == "" || isError != (line.Hint != "") || isError != (line.Code != 0) {
 					t.Errorf("%s: %+v", c.words, line)
 				}
