@@ -169,7 +169,7 @@ func TestMalformedStatusIsAnErrorThatNamesTheField(t *testing.T) {
 		status[:len(status)-40]: "NoNewPrivs", status + "CapEff:\t0000000000000000\n": "CapEff",
 	} {
 		_, err := parseStatus(text)
-		if e, ok := errors.AsType[*statusError](err); !ok || e.Field != field || !strings.Contains(err.Error(), "malformed") {
+		if e, ok := errors.AsType[*statusError](err); !ok || e.Field != field || !strings.Contains(err.Error(), "malformed") || e.Value == "" && strings.Contains(text, "zz") {
 			t.Errorf("%.80q: %v", text, err)
 		}
 	}

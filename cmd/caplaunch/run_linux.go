@@ -127,7 +127,7 @@ func (fd descriptor) Write(b []byte) (n int, err error) {
 		m, err := unix.Write(int(fd), b[n:])
 		switch {
 		case err == unix.EINTR:
-		case err != nil || m <= 0:
+		case m <= 0:
 			return n, err
 		default:
 			n += m

@@ -77,6 +77,7 @@ func TestASlipGetsOneSentenceAndOneLineThatWorks(t *testing.T) {
 		{"check|--allow=all|--|true", "takes no PROGRAM", "caplaunch check --allow=all"},
 		{"install", "DEST", "caplaunch install /shared"},
 		{"show|abc", "abc", "caplaunch show 1"},
+		{"show|2147483648", "is no process number", "caplaunch show 1"},
 		{"show|0", "is no process number", "caplaunch show 1"},
 		{"--version|--json|-v", "", ""},
 		{"show|1|--json", "", ""},
@@ -101,6 +102,7 @@ func TestASlipGetsOneSentenceAndOneLineThatWorks(t *testing.T) {
 		{"--allow=None,none|--|id", "stands alone", "--allow=net_admin,setgid,setuid"},
 		{"-c|cap_cap_net_raw|--|id", "says cap_ twice", "--caps=net_raw"},
 		{"--ignore-signals=pip,$(id)|--|id", "did you mean pipe?", "--ignore-signals='pipe,$(id)'"},
+		{"--ignore-signals=INT,SIGHPU|--|id", "did you mean hup?", "--ignore-signals=INT,hup"},
 		{"--ignore-signals=SIGHPU|--|id", "did you mean hup?", "--ignore-signals=hup"},
 		{"--ignore-signals=hu|--|id", `unknown signal "hu"`, "--ignore-signals=PIPE"},
 		{"--ignore-signals=STOP|--|id", "cannot be ignored", "--ignore-signals=PIPE"},
@@ -176,10 +178,13 @@ func TestHelpIsOfTheCommand(t *testing.T) {
 // The flags for the output close nothing: one of them only takes the place of the other's variable.
 func TestTheOutputClosesNoGroup(t *testing.T) {
 	for flag, other := range map[string]string{"-v": "CAPLAUNCH_QUIET=true", "-q": "CAPLAUNCH_VERBOSE=true"} {
-		l, err := parse([]string{flag, "--", "id"}, []string{"CAPLAUNCH_CAPS=chown", other}, io.Discard)
-		if err != nil || !slices.Equal(l.Run.Caps, []string{"chown"}) || l.Run.Verbose != (flag == "-v") || l.Run.Quiet != (flag == "-q") {
+		l, err := parse([]string{flag, "--", "id"}, []string{"CAPLAUNCH_CAPS=chown", other, "CAPLAUNCH_LOG_FORMAT=json"}, io.Discard)
+		if err != nil || l.Run.LogFormat != "json" || !slices.Equal(l.Run.Caps, []string{"chown"}) || l.Run.Verbose != (flag == "-v") || l.Run.Quiet != (flag == "-q") {
 			t.Errorf("%s: %+v, %v", flag, l, err)
 		}
+	}
+	if msg, _ := told("--log-format=xml|--|id", "CAPLAUNCH_LOG_FORMAT=json"); !strings.HasPrefix(msg, "--log-format must be") {
+		t.Error(msg)
 	}
 	// Only the flags of a launch have variables.
 	if l, err := parse([]string{"show"}, []string{"CAPLAUNCH_JSON=true"}, io.Discard); err != nil || l.Show.JSON {

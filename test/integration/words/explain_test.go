@@ -225,6 +225,7 @@ func TestQuietAndVerbose(t *testing.T) {
 		{"CAPLAUNCH_VERBOSE=1", "-q", false, false},
 		{"CAPLAUNCH_QUIET=1", "-v", true, true},
 		{"CAPLAUNCH_QUIET=1", "", false, false},
+		{"CAPLAUNCH_VERBOSE=1", "", true, true},
 	} {
 		start := []string{"setpriv", "--bounding-set=-setpcap", "env", c.variable, engine.Caplaunch(t), "-u", "65532:65532", "-o", "63", "--bounding=try"}
 		r := engine.Exec(t, append(start, behind(t, strings.Fields(c.words)...)...)...)

@@ -29,6 +29,9 @@ func TestTheTerminationMessage(t *testing.T) {
 			t.Errorf("%q: %q", words, message)
 		}
 	}
+	if r, message := run("", "exec", "explain", "-c", "nope"); message != "" {
+		t.Errorf("of explain: %q: %v", message, r)
+	}
 	if r, message := run("mine", "exec", "-c", "nope"); message != "mine" {
 		t.Errorf("%q: %v", message, r)
 	}
