@@ -143,6 +143,14 @@ func TestThreadsJoinTheirSets(t *testing.T) {
 	})
 }
 
+func TestAFolderIsListedWhole(t *testing.T) {
+	dir := unit.Folder(t)
+	unit.Shell(t, dir, "touch $(seq 3000)")
+	if names := list(dir); len(names) != 3000 {
+		t.Errorf("%d names", len(names))
+	}
+}
+
 // A kernel that does not say who this is.
 type silent struct{ *simulated }
 
