@@ -137,7 +137,7 @@ func parse(args, environ []string, out io.Writer) (*line, error) {
 	}
 	cmd := map[string]any{"run": &l.Run, "explain": &l.Explain, "check": &l.Check, "show": &l.Show, "install": &l.Install, "version": &l.Version}[l.command]
 	flags := flagsOf(reflect.TypeOf(cmd).Elem())
-	s := scan(l.before, flags, l.argv == nil && l.launches())
+	s := scan(l.before, flags, l.launches())
 	if s.help {
 		return nil, printUsage(l.command, out)
 	}
@@ -200,9 +200,9 @@ type scanned struct {
 	help  bool            // the help is asked for
 }
 
-// scan goes over words as kong does. Where "--" is missing, what follows the first
-// word that is no flag is PROGRAM's.
-func scan(words []string, flags []flag, missing bool) scanned {
+// scan goes over words as kong does. Of a launch the first that is no flag, nor the
+// value of one, ends it: "--" is missing in front of PROGRAM, or the word is a mistake.
+func scan(words []string, flags []flag, launches bool) scanned {
 	s := scanned{used: map[string]bool{}, first: -1, known: true}
 	use := func(match func(flag) bool) (takesValue bool) {
 		i := slices.IndexFunc(flags, func(f flag) bool { return !f.isArg() && match(f) })
@@ -234,7 +234,7 @@ func scan(words []string, flags []flag, missing bool) scanned {
 				}
 			}
 		case s.first < 0:
-			if s.first = i; missing {
+			if s.first = i; launches {
 				return s
 			}
 		}

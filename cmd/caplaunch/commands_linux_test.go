@@ -81,6 +81,12 @@ func TestCheckReachesItsSentinelAndItsFields(t *testing.T) {
 		t.Errorf("%q", hint)
 	}
 	a, _, stderr = on(ambient.State{Permitted: stray})
+	a.environ = []string{"container=systemd-nspawn"}
+	a.main([]string{"caplaunch", "check", "--allow=net_admin"})
+	if _, hint, _ := strings.Cut(stderr.String(), "hint: "); hint != "systemd-nspawn --user=root --drop-capability=CAP_SYS_ADMIN,CAP_45\n" {
+		t.Errorf("%q", hint)
+	}
+	a, _, stderr = on(ambient.State{Permitted: stray})
 	if code := a.main([]string{"caplaunch", "check", "--allow=sys_admin 45"}); code != 0 || stderr.Len() > 0 {
 		t.Errorf("%d %s", code, stderr)
 	}
@@ -132,13 +138,16 @@ func TestEveryFlagReachesTheLaunch(t *testing.T) {
 func TestThreadsJoinTheirSets(t *testing.T) {
 	unit.Root(t)
 	const bit = 1 << 13
-	unit.User{Caps: bit}.As(t, func() {
+	unit.User{Caps: bit | 1<<ambient.CapSetPCap}.As(t, func() {
+		unit.Must(t, unix.Prctl(unix.PR_CAPBSET_DROP, 20, 0, 0, 0))
 		caps := [2]unix.CapUserData{{Permitted: bit, Effective: bit, Inheritable: bit}}
 		unit.Must(t, unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &caps[0]))
 		unit.Must(t, unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, 13, 0, 0))
-		s, err := threadsOf(os.Getpid())
-		if err != nil || s.Inheritable != bit || s.Ambient != bit || s.Permitted == bit || s.Effective == bit {
-			t.Errorf("%+v, %v", s, err)
+		for _, main := range []int{os.Getpid(), unix.Gettid()} { // the others join either
+			s, err := threadsOf(main)
+			if err != nil || s.Inheritable != bit || s.Ambient != bit || s.Permitted == bit || s.Effective == bit || !s.Bounding.Has(20) {
+				t.Errorf("%+v, %v", s, err)
+			}
 		}
 	})
 }
@@ -187,7 +196,7 @@ func TestMalformedStatusIsAnErrorThatNamesTheField(t *testing.T) {
 		}
 	}
 	// A process can call itself what it likes; it cannot add a field.
-	if s, err := parseStatus(replace("Name:\tx", `Name:	x\nCapPrm:	ffff`)); err != nil || s.Permitted != 0x8000200000001000 {
+	if s, err := parseStatus(replace("Name:\tx", `Name:	x\nCapPrm:	ffff`)); err != nil || s.Permitted != 0x8000200000001000 || s.Groups != ambient.NewGroups(3, 4) {
 		t.Errorf("%v %v", s, err)
 	}
 }
@@ -215,7 +224,7 @@ func TestStepsThatDifferInTheCapabilityAreOneLine(t *testing.T) {
 func TestOutputThatCannotBeWrittenIsAnError(t *testing.T) {
 	for args, want := range map[string]int{
 		"show": 125, "show --json": 125, "version": 125, "version --json": 125, "explain --for=docker -u 1:1": 125,
-		"check --allow=all --json": 125, "check --allow=none --json": 78,
+		"check --allow=all --json": 125, "--help": 125, "check --allow=none --json": 78,
 	} {
 		a, _, stderr := on(ambient.State{Permitted: ambient.SetOf(12)})
 		a.stdout = failing{}

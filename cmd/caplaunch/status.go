@@ -23,10 +23,9 @@ func (e *statusError) Error() string {
 func parseStatus(text string) (s ambient.State, err error) {
 	fields, repeated := map[string][]string{}, map[string]bool{}
 	for line := range strings.Lines(text) {
-		if key, value, ok := strings.Cut(line, ":"); ok {
-			_, repeated[key] = fields[key] // a process cannot fake a line by its name: that comes escaped
-			fields[key] = strings.Fields(value)
-		}
+		key, value, _ := strings.Cut(line, ":")
+		_, repeated[key] = fields[key] // a process cannot fake a line by its name: that comes escaped
+		fields[key] = strings.Fields(value)
 	}
 	// read gives the numbers of a field, of which there have to be count; -1 is any.
 	read := func(field string, base, bits, count int) []uint64 {
