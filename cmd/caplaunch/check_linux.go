@@ -138,8 +138,8 @@ func list(folder string) (names []string) {
 	defer unix.Close(fd)
 	buf := make([]byte, 16<<10)
 	for {
-		n, err := unix.ReadDirent(fd, buf)
-		if err != nil || n <= 0 {
+		n, _ := unix.ReadDirent(fd, buf) // -1 with an error
+		if n <= 0 {
 			return names
 		}
 		_, _, names = unix.ParseDirent(buf[:n], -1, names)

@@ -187,11 +187,6 @@ func appendFlags(all []flag, cmd reflect.Type) []flag {
 	return all
 }
 
-func (f flag) isArg() bool {
-	_, isArg := f.Tag.Lookup("arg")
-	return isArg
-}
-
 // A scanned is what can be told of words without understanding them.
 type scanned struct {
 	used  map[string]bool // names of the flags that are there
@@ -205,7 +200,7 @@ type scanned struct {
 func scan(words []string, flags []flag, launches bool) scanned {
 	s := scanned{used: map[string]bool{}, first: -1, known: true}
 	use := func(match func(flag) bool) (takesValue bool) {
-		i := slices.IndexFunc(flags, func(f flag) bool { return !f.isArg() && match(f) })
+		i := slices.IndexFunc(flags, match)
 		if i < 0 {
 			s.known = false
 			return false
@@ -248,7 +243,8 @@ func scan(words []string, flags []flag, launches bool) scanned {
 func (s scanned) read(cmd any, flags []flag, words []string) error {
 	var fields []reflect.StructField
 	for _, f := range flags {
-		if _, required := f.Tag.Lookup("required"); s.used[f.name] || required || f.isArg() || !s.known {
+		_, isArg := f.Tag.Lookup("arg")
+		if _, required := f.Tag.Lookup("required"); s.used[f.name] || required || isArg || !s.known {
 			fields = append(fields, f.StructField)
 		}
 	}

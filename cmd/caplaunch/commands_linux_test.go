@@ -164,11 +164,14 @@ func TestAFolderIsListedWhole(t *testing.T) {
 type silent struct{ *simulated }
 
 func (silent) State() (ambient.State, error) { return ambient.State{}, io.ErrUnexpectedEOF }
+func (silent) StateAndHost() (ambient.State, ambient.Host, error) {
+	return ambient.State{}, ambient.Host{}, io.ErrUnexpectedEOF
+}
 
 func TestWhoCannotBeKnownMayHaveBorrowed(t *testing.T) {
 	a, _, stderr := on(ambient.State{})
 	a.one = silent{a.one.(*simulated)}
-	for _, args := range []string{"install /nowhere/at/all", "explain --for=docker", "show"} {
+	for _, args := range []string{"install /nowhere/at/all", "explain --for=docker", "show", "check --allow=none"} {
 		stderr.Reset()
 		if code := a.main(append([]string{"caplaunch"}, strings.Fields(args)...)); code != 125 || !strings.Contains(stderr.String(), io.ErrUnexpectedEOF.Error()) {
 			t.Errorf("%s: %d %s", args, code, stderr)
@@ -238,6 +241,10 @@ func TestASkippedCapabilityIsNamed(t *testing.T) {
 	var b bytes.Buffer
 	(&reporter{w: &b, json: true}).skipped(ambient.Miss{Cap: 12, Reason: ambient.NotGranted})
 	if !strings.HasSuffix(b.String(), `,"capability":["net_admin"]}`+"\n") {
+		t.Error(b.String())
+	}
+	b.Reset()
+	if (&reporter{w: &b, json: true}).fail(&failure{msg: "a<b", hint: "c && d"}); !strings.Contains(b.String(), `"msg":"a<b","hint":"c && d"`) {
 		t.Error(b.String())
 	}
 }

@@ -39,7 +39,7 @@ func (a *app) launch(l *line, flags *launchFlags) (*launch.Launch, error) {
 	return &launch.Launch{
 		Request: asked.req, User: asked.user, Groups: asked.groups, Argv: l.argv, Environ: programEnviron(a.environ),
 		StripFileCaps: flags.StripFileCaps, KeepEnv: flags.KeepEnv, KeepStdio: flags.Stdio == "keep", Ignore: asked.ignore,
-		Kernel: a.one, Files: a.files, Say: func(string, ...any) {}, Ready: func() {},
+		Kernel: a.one, Files: a.files, Say: func(string, ...any) {},
 	}, nil
 }
 
