@@ -87,13 +87,11 @@ func (a *app) note() func(text string) {
 	if os.Getpid() != 1 || grant.Detect(grant.Clues{Env: a.environ, Exists: exists}) != grant.Kubernetes {
 		return nowhere
 	}
-	fd, err := unix.Open("/dev/termination-log", unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nowhere
-	}
+	fd, _ := unix.Open("/dev/termination-log", unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	return func(text string) {
-		var st unix.Stat_t
-		if unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == 0 {
+		var st unix.Stat_t // zero where nothing was opened
+		_ = unix.Fstat(fd, &st)
+		if st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == 0 {
 			_, _ = descriptor(fd).Write([]byte(text))
 		}
 	}
@@ -116,7 +114,7 @@ type descriptor int
 
 func (fd descriptor) Read(b []byte) (int, error) {
 	n, err := unix.Read(int(fd), b)
-	if err == nil && n == 0 {
+	if n == 0 {
 		err = io.EOF
 	}
 	return max(n, 0), err
