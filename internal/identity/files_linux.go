@@ -215,9 +215,7 @@ func (f Files) unkept(n Name) (ids []uint32, err error) {
 func leadsAway(path string) bool {
 	open := func(resolve uint64) error {
 		fd, err := unix.Openat2(unix.AT_FDCWD, path, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: resolve})
-		if err == nil {
-			_ = unix.Close(fd)
-		}
+		_ = unix.Close(fd)
 		return err
 	}
 	return open(unix.RESOLVE_NO_SYMLINKS) == unix.ELOOP && open(unix.RESOLVE_NO_XDEV) == unix.EXDEV
