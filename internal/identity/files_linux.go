@@ -305,8 +305,8 @@ func (n Name) isAbout(line []byte) bool {
 
 // plainID reads a decimal id up to MaxID.
 func plainID(s string) (uint32, bool) {
-	n, err := strconv.ParseUint(s, 10, 31)
-	return uint32(n), err == nil && strconv.FormatUint(n, 10) == s
+	n, _ := strconv.ParseUint(s, 10, 31)
+	return uint32(n), strconv.FormatUint(n, 10) == s
 }
 
 // scan calls each for the lines of a file until it returns false, and may leave out

@@ -86,7 +86,7 @@ func (a *answers) process() (p process, err error) {
 	for i, flags := range a.flags {
 		fd, again := i/2, i%2 == 1
 		// A descriptor that execve will close is as good as closed.
-		closed := flags == -int(syscall.EBADF) || flags >= 0 && flags&syscall.FD_CLOEXEC != 0
+		closed := flags == -int(syscall.EBADF) || flags == syscall.FD_CLOEXEC
 		switch {
 		case again && closed != p.closed[fd]:
 			return p, &CallError{"fcntl", fd, ErrFaked}

@@ -227,14 +227,20 @@ func Read(t testing.TB, path string) string {
 // Terminal makes a terminal of 33 rows and 77 columns.
 func Terminal(t testing.TB) (master, tty *os.File) {
 	t.Helper()
-	m, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	return TerminalOf(t, "/dev/ptmx", "/dev/pts")
+}
+
+// TerminalOf makes one by that device, whose terminals are in dir.
+func TerminalOf(t testing.TB, ptmx, dir string) (master, tty *os.File) {
+	t.Helper()
+	m, err := unix.Open(ptmx, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	Must(t, err)
 	master = os.NewFile(uintptr(m), "ptmx")
 	n, err := unix.IoctlGetInt(m, unix.TIOCGPTN)
 	Must(t, err)
 	Must(t, unix.IoctlSetPointerInt(m, unix.TIOCSPTLCK, 0))
 	Must(t, unix.IoctlSetWinsize(m, unix.TIOCSWINSZ, &unix.Winsize{Row: 33, Col: 77}))
-	tty, err = os.OpenFile("/dev/pts/"+strconv.Itoa(n), os.O_RDWR|unix.O_NOCTTY, 0)
+	tty, err = os.OpenFile(dir+"/"+strconv.Itoa(n), os.O_RDWR|unix.O_NOCTTY, 0)
 	Must(t, err)
 	t.Cleanup(func() {
 		master.Close()

@@ -301,7 +301,7 @@ var alike = []struct{ names, why string }{
 	{`^memfd\.go memfd: (fd <= 2|err == nil|unix\.EBADF) `, "only somebody who answers for the kernel gives such a descriptor"},
 	{`^replace\.go Program\.Ask: unix\.\w+ becomes another`, "only an older kernel, or a filter, answers so"},
 	{`^replace\.go execveat: ((argv|env)?[eE]rr != nil becomes false|unix\.EINVAL becomes zero)`, "no word that came through execve has a NUL"},
-	{`^files_linux\.go Files\.memberships: bytes\.Contains`, "it only saves time"},
+	{`^files_linux\.go (Files\.memberships: bytes\.Contains|scanLines: bytes\.Contains\(buf)`, "it only saves time"},
 	{`^files_linux\.go scanLines: len\(buf\) (== cap|>= longest becomes off)`, "it only decides how much memory is taken"},
 	{`^origin_linux\.go current: noMask`, "one lie alone changes nothing, or is seen otherwise"},
 	{`^cli\.go scanned\.read: ((s\.used\[f\.name\]|isArg|required) becomes true|s\.known becomes false)`, "kong is given more flags than it needs, which only costs time"},

@@ -214,6 +214,22 @@ func TestNobodyElsesTerminalIsHandedOver(t *testing.T) {
 	}
 }
 
+// The device /dev/ptmx is everybody's, also for who leads the session of one of its terminals.
+func TestNobodyGetsTheDeviceOfAllTerminals(t *testing.T) {
+	engine.Begin(t)
+	dir := engine.TempDir(t)
+	engine.Must(t, unix.Mount("devpts", dir, "devpts", 0, "newinstance,ptmxmode=600"))
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	master, tty := engine.TerminalOf(t, dir+"/ptmx", dir)
+	launch := append(caplaunch(t), engine.Probe(t), "exit", "7")
+	cmd := exec.Command(launch[0], launch[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = master, tty, tty
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 1}
+	if r := engine.Command(t, cmd); r.Code != 7 || statOf(t, dir+"/ptmx") != "0:0 600" {
+		t.Errorf("%s: %v", statOf(t, dir+"/ptmx"), r)
+	}
+}
+
 // statOf is uid, gid and mode of what a path names.
 func statOf(t testing.TB, path string) string {
 	t.Helper()
