@@ -199,6 +199,13 @@ func TestKeptGroupsAreLessThoseOfTheStartingUser(t *testing.T) {
 			t.Errorf("%s: %v, %+v", name, a.Memberships, err)
 		}
 	}
+	// A symlink of the image to another mount may hide root's own.
+	link := filepath.Join(unit.Folder(t), "group")
+	unit.Must(t, os.Symlink("/proc/version", link))
+	_, err := Files{files(t, "root:x:0:0:::\n", "").Passwd, link}.Look(Wish{KeepGroups: true}, 0)
+	if e, ok := errors.AsType[*LookupError](err); !ok || e.Name.Text != "0" || e.Path != link {
+		t.Errorf("%v", err)
+	}
 	// An image without files has no memberships. Who may not read passwd has those of nobody.
 	alice, none := Spec{User: Name{Text: "alice"}}, "/nonexistent"
 	if a, err := (Files{files(t, "alice:x:5:5:::\n", "").Passwd, none}).Look(Wish{User: &alice}, 0); err != nil || a.User.Groups != ambient.NewGroups(5) {

@@ -106,6 +106,7 @@ func TestAGroupThatIsNotMappedIsNotKept(t *testing.T) {
 		{"setgroups denied, groups kept", root("100007,5", "-d"), "-u 0:0 --keep-groups", "5 100007", ""},
 		{"setgroups denied", root("100007,5", "-d"), "-u 0:0", "refused", "--keep-groups"},
 		{"setgroups denied, and a list that looks right", root("5,100000", "-d"), "-u 0:0 --groups=65534", "refused", ""},
+		{"a user, and a list that looks right", append(root("5"), "setpriv", "--reuid=1", "--keep-groups"), "--groups=65534", "refused", ""},
 		{"the whole map", []string{engine.Capstart(t), "-G", "7,65534", "--"}, "-u 1:1 --keep-groups", "1 7 65534", ""},
 		{"the whole map of a namespace", []string{engine.Starter(t, "userns"), "-G", "7,65534", "-m", "0 0 4294967295", "-n", "0 0 4294967295", "--"}, "-u 1:1 --keep-groups", "1 7 65534", ""},
 	} {
