@@ -76,7 +76,7 @@ var rooms = []*room{
 			`|starting state|thread \d+ has|no signal can be queued|not enough to start with|results? differs? between threads|no answer about the rule for ids|: it reports success without an answer`},
 	}},
 	{dir: "internal/launch", judges: []judge{
-		beside("internal/launch"), starts, integration("transparency", plain), integration("security", "^Test(NobodyA|TheFirst|AQuestion|KeepGroupsL|AGroup|AnID)"), integration("words", quick),
+		beside("internal/launch"), starts, integration("transparency", plain), integration("security", "^Test(NobodyA|TheFirst|AQuestion|KeepGroupsL|AGroup|AnID)"), integration("words", "ExplainC|"+quick),
 	}},
 	{dir: "internal/exec", judges: []judge{
 		{dir: "internal/exec", run: ".", args: []string{"-test.skip=Access|Large"}},
