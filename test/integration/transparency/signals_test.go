@@ -68,15 +68,22 @@ func TestParentDeathSignalComesAfterTheLaunch(t *testing.T) {
 	}
 }
 
-// A parent that dies while the signal is away, because the ids change: caplaunch sends it in the kernel's place.
+// A parent that dies while the signal is away, because the ids change: caplaunch sends it in the kernel's place, and ends
+// also where the Go runtime would live on with it.
 func TestParentDeathSignalComesDuringTheLaunch(t *testing.T) {
 	engine.Begin(t, "strace")
+	for signal, ended := range map[string]string{"9": "+++ killed by SIGKILL", "12": "exit_group(125)"} {
+		t.Run(signal, func(t *testing.T) { dies(t, signal, ended) })
+	}
+}
+
+func dies(t *testing.T, signal, ended string) {
 	dir := engine.TempDir(t)
 	engine.Must(t, os.Chmod(dir, 0o777))
 	out, trace, end := filepath.Join(dir, "out"), filepath.Join(dir, "trace"), filepath.Join(dir, "end")
 	// The change of the gid takes the signal away; that of the uid is held up for a second.
 	argv := slices.Concat([]string{
-		"orphan=" + end, "pdeathsig=9", "--", "/usr/bin/strace", "-D", "-qq", "-b", "execve", "-o", trace,
+		"orphan=" + end, "pdeathsig=" + signal, "--", "/usr/bin/strace", "-D", "-qq", "-b", "execve", "-o", trace,
 		"-e", "inject=setresuid:delay_enter=1000000",
 	}, caplaunch(t), []string{engine.Probe(t), "mirror", out})
 	cmd := exec.Command(engine.Starter(t, "stage"), argv...)
@@ -87,7 +94,7 @@ func TestParentDeathSignalComesDuringTheLaunch(t *testing.T) {
 	traced("setresgid(")
 	engine.Must(t, os.WriteFile(end, nil, 0o644))
 	engine.Must(t, cmd.Wait())
-	if !traced("kill(") || !traced("+++ killed by SIGKILL") || engine.Content(out) != "" {
+	if !traced("kill(") || !traced(ended) || engine.Content(out) != "" {
 		t.Errorf("the signal was not sent:\n%s\n%.100s", tail(engine.Content(trace), 1500), engine.Content(out))
 	}
 }
