@@ -76,7 +76,7 @@ var rooms = []*room{
 			`|starting state|thread \d+ has|no signal can be queued|not enough to start with|results? differs? between threads|no answer about the rule for ids|: it reports success without an answer`},
 	}},
 	{dir: "internal/launch", judges: []judge{
-		beside("internal/launch"), starts, integration("transparency", plain), integration("security", "^Test(NobodyA|TheFirst|AQuestion|KeepGroupsL|AGroup|AnID)"), integration("words", "ExplainC|"+quick),
+		beside("internal/launch"), starts, integration("transparency", plain), integration("security", "^Test(NobodyA|TheFirst|AQuestion|KeepGroupsL|AGroup|AnID|AProcessH)"), integration("words", "ExplainC|"+quick),
 	}},
 	{dir: "internal/exec", judges: []judge{
 		{dir: "internal/exec", run: ".", args: []string{"-test.skip=Access|Large"}},
@@ -84,7 +84,7 @@ var rooms = []*room{
 	}},
 	{dir: "internal/identity", judges: []judge{beside("internal/identity")}},
 	{dir: "internal/origin", judges: []judge{
-		{dir: "internal/origin", run: "^Test(Answers|AnAnswer|Without|Restore|Not|Set)"}, integration("transparency", plain), integration("transparency", "^Test(Each|Ignored|WhatCannot)"), integration("security", "^Test(Signals|AQuestion)"),
+		{dir: "internal/origin", run: "^Test(Answers|AnAnswer|Without|Restore|Not|Set)"}, integration("transparency", plain), integration("transparency", "^Test(Each|Ignored|WhatCannot)"), integration("security", "^Test(Signals|AQuestion)"), integration("words", "CheckOfN|Version"),
 	}},
 	{dir: "internal/grant", judges: []judge{beside("internal/grant")}},
 	{dir: "cmd/caplaunch", files: "main|cli|run|ask|check|variables|status|signals|report", judges: []judge{
