@@ -91,7 +91,8 @@ func TestAPipeOfBothDirectionsCanBeOpenedInBoth(t *testing.T) {
 	both, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", foreignPipe(t, 0).Fd()), os.O_RDWR, 0)
 	engine.Must(t, err)
 	defer both.Close()
-	if r := engine.Command(t, onStdout(caplaunch(t), both, "sh", "-c", ": <>/dev/stdout")); r.Code != 0 || owner(t, both) != "0:0 606" {
+	r := engine.Command(t, onStdout(caplaunch(t, "-v"), both, "sh", "-c", ": <>/dev/stdout"))
+	if r.Code != 0 || owner(t, both) != "0:0 606" || !strings.Contains(r.Stderr, "fchmod stdout to 0606\n") {
 		t.Errorf("%v: %s", r, owner(t, both))
 	}
 }
