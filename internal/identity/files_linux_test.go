@@ -206,6 +206,10 @@ func TestKeptGroupsAreLessThoseOfTheStartingUser(t *testing.T) {
 	if e, ok := errors.AsType[*LookupError](err); !ok || e.Name.Text != "0" || e.Path != link {
 		t.Errorf("%v", err)
 	}
+	// A file that the runtime has put there is no symlink.
+	if _, err = (Files{files(t, "root:x:0:0:::\n", "").Passwd, "/proc/version"}).Look(Wish{KeepGroups: true}, 0); err != nil {
+		t.Error(err)
+	}
 	// An image without files has no memberships. Who may not read passwd has those of nobody.
 	alice, none := Spec{User: Name{Text: "alice"}}, "/nonexistent"
 	if a, err := (Files{files(t, "alice:x:5:5:::\n", "").Passwd, none}).Look(Wish{User: &alice}, 0); err != nil || a.User.Groups != ambient.NewGroups(5) {

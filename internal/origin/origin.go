@@ -60,5 +60,5 @@ func SignalsOf(signals ...int) (s Signals) {
 
 // Has reports whether the signal is in the set. It takes any int and is false outside 1 to 64.
 func (s Signals) Has(signal int) bool {
-	return 1 <= signal && signal <= 64 && s>>(signal-1)&1 == 1
+	return signal > 0 && s>>(signal-1)&1 == 1
 }

@@ -62,8 +62,11 @@ func TestWithoutTheEntryNothingIsRecordedAndNothingChanges(t *testing.T) {
 	}
 	usr1 := uint64(1 << 9)
 	systemCall(syscall.SYS_RT_SIGPROCMASK, 0, uintptr(unsafe.Pointer(&usr1)), 0) // SIG_BLOCK
+	ours = SignalsOf(12)                                                         // as of process 1
+	Ignore(ours)
 	before, err := current()
 	unit.Must(t, err)
+	before.ignored &^= ours
 	for _, ignored := range []Signals{0, SignalsOf(13)} {
 		unit.Must(t, Restore(ignored))
 		before.ignored |= ignored
@@ -92,8 +95,12 @@ func TestRestoreFindsAMaskThatWasNotSet(t *testing.T) {
 	received = answers{mask: 1 << 9}
 	const sigSetmask = 2
 	unit.Answer(t, unix.SYS_RT_SIGPROCMASK, 0, sigSetmask)
-	if err := Restore(0); !errors.As(err, new(*MismatchError)) {
-		t.Errorf("got %v", err)
+	if e, ok := errors.AsType[*MismatchError](Restore(0)); !ok || e.want.blocked != 1<<9 || e.got.blocked != 0 {
+		t.Errorf("got %v", e)
+	}
+	unit.Answer(t, unix.SYS_RT_SIGACTION, 0)
+	if _, err := current(); !errors.Is(err, ErrFaked) {
+		t.Errorf("a disposition that nobody told: %v", err)
 	}
 }
 

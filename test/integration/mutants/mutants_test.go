@@ -294,7 +294,7 @@ func TestEveryMutantIsFoundOut(t *testing.T) {
 var alike = []struct{ names, why string }{
 	{`^read\.go \w+\.groups: n > ambient\.MaxGroups becomes false`, "it only saves memory"},
 	{`^plan\.go NewPlan: p\.CheckFile`, "a guard: no plan ends elsewhere, as the proof by exhaustion shows"},
-	{`^launch\.go Launch\.identify: r\.User != nil becomes true`, "it only saves reading two files"},
+	{`^launch\.go Launch\.identify: r\.(User|Groups) != nil becomes true`, "it only saves reading two files"},
 	{`^process\.go Launch\.openPipe: err != nil becomes false`, "what fcntl does not tell gives no bit"},
 	{`^file\.go File\.readCaps: (unix\.Stat\(f\.Path, &now\) != nil|now\.Dev != f\.Stat\.Dev) becomes false`, "what is not told has the number 0; two mounts would need a file of the same number"},
 	{`^file\.go File\.isUnchanged: now\.(Dev|Ino|Size|Mode|Uid|Gid|Mtim) `, "ctime changes with it, but for a write in the same tick of the clock"},
@@ -313,6 +313,8 @@ var alike = []struct{ names, why string }{
 	{`^install_linux\.go openFolder: flags becomes zero$`, "the way begins at a folder that can be read"},
 	{`^run_linux\.go newApp: linux\.OneThread\(\) becomes zero`, "it is the zero value"},
 	{`^variables\.go (hasVariables: |(line\.variables|programEnviron): hasVariables\(environ\) becomes true)`, "it only saves time"},
+	{`^origin_linux\.go init: now\.ignored becomes nothing`, "only a plain build that is process 1 shows it, and mutants have the entry"},
+	{`^origin_linux\.go Restore: err (!= nil becomes false$|== nil becomes true)`, "it is refused either way"},
 	{`^origin_linux\.go init: SignalsOf\(4`, "only a fault of caplaunch's own shows it"},
 	{`^signals\.go parseSignal: base > 0 becomes (true|off by one)$`, "no word is empty"},
 	{`^file\.go ParseFileCaps: len\(b\) < 4 becomes off`, "four bytes are no attribute either"},

@@ -173,14 +173,14 @@ func TestTheSessionLeaderHandsItsTerminalOver(t *testing.T) {
 		want    string
 		reopens bool
 	}{
-		{"by fchown", nil, nil, "65532:0 600", true},
-		{"with another stdin", []string{"-C", "0"}, nil, "65532:0 600", true},
-		{"by fchmod without CHOWN", withoutChown, nil, "0:0 606", true},
-		{"not with --stdio=keep", nil, []string{"--stdio=keep"}, "0:0 600", false},
+		{"by fchown", nil, nil, "65532:5 600", true},
+		{"with another stdin", []string{"-C", "0"}, nil, "65532:5 600", true},
+		{"by fchmod without CHOWN", withoutChown, nil, "0:5 606", true},
+		{"not with --stdio=keep", nil, []string{"--stdio=keep"}, "0:5 600", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, tty := engine.Terminal(t)
-			engine.Must(t, tty.Chown(0, 0))
+			engine.Must(t, tty.Chown(0, 5))
 			engine.Must(t, tty.Chmod(0o600))
 			argv := from(t, c.options, append(caplaunch(t, c.flags...), engine.Probe(t), "reopen"))
 			if r := onTerminal(t, tty, argv...); (r.Code == 0) != c.reopens || owner(t, tty) != c.want {
