@@ -50,7 +50,7 @@ oracle-vm: ## the same sequences, fewer of them, on Debian's cloud kernel under 
 faults: build ## every fault and lie in every system call of a launch, one at a time
 	@cd test/integration && $(GO) test -count=1 -v -timeout 3h -run 'NoSystemCall|NoCallThat' ./faults -args -all
 
-mutants: ## caplaunch broken in each of some 4,000 places, one at a time, each of which a test has to find
+mutants: ## caplaunch broken in each of some 2,700 places, one at a time, each of which a test has to find
 	@cd test/integration && $(GO) test -count=1 -v -timeout 12h ./mutants -args -all
 
 bench: build ## what a launch costs, beside launchers in C, setpriv and gosu; BENCH=-update writes it into docs

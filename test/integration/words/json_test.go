@@ -91,7 +91,8 @@ func TestVersion(t *testing.T) {
 		Modified, Entry               bool
 	}
 	engine.Decode(t, caplaunch(t, "version", "--json").Stdout, &v)
-	if v.Version == "" || v.Commit == "" || v.Go != runtime.Version() || v.Platform != runtime.GOOS+"/"+runtime.GOARCH {
+	if v.Version == "" || v.Commit == "" || v.Go != runtime.Version() || v.Platform != runtime.GOOS+"/"+runtime.GOARCH ||
+		v.Entry != (runtime.GOARCH == "amd64" || runtime.GOARCH == "arm64") {
 		t.Errorf("%+v", v)
 	}
 	for _, words := range [][]string{{"version"}, {"version", "-v"}} {
