@@ -104,8 +104,12 @@ func TestStartingStates(t *testing.T) {
 }
 
 func TestTheSentinelIsNoOtherError(t *testing.T) {
-	if err := error(&UnexpectedCapabilityError{}); !errors.Is(err, ErrUnexpectedCapability) || errors.Is(err, ErrNone) {
+	err := &UnexpectedCapabilityError{Stray: []Stray{{5, InPermitted}, {21, InBounding}}}
+	if !errors.Is(err, ErrUnexpectedCapability) || errors.Is(err, ErrNone) {
 		t.Error(err)
+	}
+	if caps, sets := err.Set(); caps != SetOf(5, 21) || sets != InPermitted|InBounding {
+		t.Errorf("%v in %v", caps, sets)
 	}
 }
 
