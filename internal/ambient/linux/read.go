@@ -230,7 +230,7 @@ func ReadFile(path string) (string, error) {
 	for buf := make([]byte, 4096); len(all) < most; {
 		switch n, err := unix.Read(fd, buf); {
 		case err == unix.EINTR:
-		case err != nil || n <= 0:
+		case n <= 0:
 			return string(all), err
 		default:
 			all = append(all, buf[:n]...)
