@@ -158,6 +158,9 @@ func (l lie) child() {
 	if err == nil && s != truth {
 		panic("another state")
 	}
+	if _, again := k.State(); err != nil && l.call != sysSetgroups && again == nil {
+		panic("it is believed without the host")
+	}
 	_, deathErr := k.DeathSignal()
 	err = cmp.Or(err, deathErr, k.Hide())
 	var got told
