@@ -90,8 +90,9 @@ func threadsOf(pid int) (ambient.State, error) {
 				continue // but the last time: a number may have come again
 			}
 			s, err := readStatus(tasks + thread + "/status")
-			if err != nil {
-				continue // it has ended, or is not read the next time either
+			if err != nil { // it may have ended: then the next list is without it
+				whole = false
+				continue
 			}
 			wasRead[thread] = true
 			all.Permitted |= s.Permitted

@@ -133,7 +133,10 @@ func parse(args, environ []string, out io.Writer) (*line, error) {
 	case slices.Contains(commands, first), first == "--version":
 		l.command, l.before = strings.TrimPrefix(first, "--"), l.before[1:]
 	case first == "help" && l.argv == nil && len(l.before) < 3:
-		return nil, printUsage(append(l.before, "run")[1], out)
+		if asked := append(l.before, "")[1]; slices.Contains(commands, asked) {
+			l.command = asked
+		}
+		return nil, printUsage(l.command, out)
 	}
 	cmd := map[string]any{"run": &l.Run, "explain": &l.Explain, "check": &l.Check, "show": &l.Show, "install": &l.Install, "version": &l.Version}[l.command]
 	flags := flagsOf(reflect.TypeOf(cmd).Elem())

@@ -151,7 +151,7 @@ func TestASlipGetsOneSentenceAndOneLineThatWorks(t *testing.T) {
 
 // The help is that of the command, and what nobody knows among the variables matters where a launch would obey it.
 func TestHelpIsOfTheCommand(t *testing.T) {
-	for line, want := range map[string]string{"help": "--strip-file-caps", "help|check": "--pid", "check|--help": "--pid", "--help": "Capabilities that PROGRAM must have.", "help|nothing": "--strip-file-caps", "--bogus|--help": "--strip-file-caps", "install|-h": "<dest>"} {
+	for line, want := range map[string]string{"help": "--strip-file-caps", "help|check": "--pid", "check|--help": "--pid", "--help": "Capabilities that PROGRAM must have.", "help|nothing": "--strip-file-caps", "help|--caps": "Other commands", "--bogus|--help": "--strip-file-caps", "install|-h": "<dest>"} {
 		var out strings.Builder
 		if _, err := parse(strings.Split(line, "|"), nil, &out); err != errHelp || !strings.Contains(out.String(), want) {
 			t.Errorf("%s: %v, %s", line, err, out.String())
